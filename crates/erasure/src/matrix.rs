@@ -1,0 +1,110 @@
+//! A matrix over GF(2^8) times a stripe, whose units need not be of one length.
+//!
+//! Kernels want slices of one length. The units of a last stripe are longer and
+//! shorter, and count as zero-extended: a shorter unit adds nothing beyond its
+//! end. So the stripe is cut at every end of a unit into spans, and in each span
+//! the product is that of the columns and rows that reach it.
+//!
+//! ```text
+//! unit 0   ########|###|####
+//! unit 1   ########|###|
+//! unit 2   ########|   |
+//!           span 0   1   2      of 3, 2 and 1 columns
+//! ```
+
+use std::ops::Range;
+
+use crate::Kernel;
+
+/// Coefficients, a row for each unit computed and a column for each unit given.
+#[derive(Debug)]
+pub(crate) struct Matrix {
+    columns: usize,
+    coefficients: Vec<u8>,
+}
+
+impl Matrix {
+    /// The matrix of `rows`, each of `columns` coefficients.
+    pub(crate) fn new<'a>(columns: usize, rows: impl IntoIterator<Item = &'a [u8]>) -> Self {
+        let coefficients: Vec<u8> = rows.into_iter().flatten().copied().collect();
+        debug_assert_eq!(coefficients.len() % columns, 0);
+        Self {
+            columns,
+            coefficients,
+        }
+    }
+
+    /// The unit vectors: what each column alone gives.
+    pub(crate) fn identity(columns: usize) -> Vec<Vec<u8>> {
+        (0..columns)
+            .map(|column| (0..columns).map(|c| u8::from(c == column)).collect())
+            .collect()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn rows(&self) -> impl Iterator<Item = &[u8]> {
+        self.coefficients.chunks_exact(self.columns)
+    }
+
+    /// Overwrites `outputs` with the matrix times `inputs`.
+    ///
+    /// # Panics
+    ///
+    /// If there is not one input a column and one output a row.
+    pub(crate) fn apply(&self, kernel: Kernel, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
+        assert_eq!(inputs.len(), self.columns, "one unit for each column");
+        assert_eq!(
+            outputs.len() * self.columns,
+            self.coefficients.len(),
+            "one unit for each row"
+        );
+
+        let ends = ends(inputs, outputs);
+        if let [_] = ends[..] {
+            // The usual stripe: one span of all columns and rows.
+            return kernel.dot(&self.coefficients, inputs, outputs);
+        }
+        let mut start = 0;
+        for end in ends {
+            self.apply_span(kernel, start..end, inputs, outputs);
+            start = end;
+        }
+    }
+
+    /// Does what [`apply`](Self::apply) does for the bytes of `span`, in which no
+    /// unit ends.
+    fn apply_span(
+        &self,
+        kernel: Kernel,
+        span: Range<usize>,
+        inputs: &[&[u8]],
+        outputs: &mut [&mut [u8]],
+    ) {
+        let reaches = |input: &&[u8]| input.len() >= span.end;
+        let mut coefficients = Vec::with_capacity(self.coefficients.len());
+        let mut output_spans = Vec::with_capacity(outputs.len());
+        for (row, output) in self.coefficients.chunks_exact(self.columns).zip(outputs) {
+            if let Some(output) = output.get_mut(span.clone()) {
+                let reached = row.iter().zip(inputs).filter(|(_, input)| reaches(input));
+                coefficients.extend(reached.map(|(coefficient, _)| coefficient));
+                output_spans.push(output);
+            }
+        }
+        let input_spans: Vec<_> = inputs
+            .iter()
+            .filter_map(|input| input.get(span.clone()))
+            .collect();
+        kernel.dot(&coefficients, &input_spans, &mut output_spans);
+    }
+}
+
+/// Where units end, ascending, up to the end of the longest output.
+fn ends(inputs: &[&[u8]], outputs: &[&mut [u8]]) -> Vec<usize> {
+    let outputs = outputs.iter().map(|output| output.len());
+    let longest = outputs.clone().max().unwrap_or(0);
+    let inputs = inputs.iter().map(|input| input.len().min(longest));
+    let mut ends: Vec<_> = inputs.chain(outputs).collect();
+    ends.sort_unstable();
+    ends.dedup();
+    ends
+}

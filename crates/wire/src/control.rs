@@ -1,0 +1,162 @@
+//! The documents of the `IC.*` commands, by which a smart client and the proxy
+//! agree on where chunks are.
+//!
+//! Commands are Redis commands on the proxy's Redis port; their answers are the
+//! documents here, as JSON in a bulk string.
+//!
+//! ```text
+//! IC.NODES                                        -> PoolView
+//! IC.OPEN key size|? [member,member,...]          -> Opened        a placement may be proposed
+//! IC.RESERVE write bytes                          -> OK            before more than that is sent
+//! IC.REPLACE write index                          -> Placed        when a chunk's member failed
+//! IC.COMMIT write size [option ...]               -> Committed     options as of SET
+//! IC.ABORT write                                  -> OK
+//! IC.LOCATE key                                   -> Located, or nil
+//! IC.RELEASE write                                -> OK            the read that began at LOCATE ended
+//! IC.LINK                                         -> OK, then frames both ways
+//! ```
+//!
+//! Refusals are Redis errors; their first word tells what to do: `OOM` there is
+//! no room, `LOST` too few chunks are left, `TRYAGAIN` the pool cannot serve
+//! just now, `NOWRITE` the write is unknown or was given up, `ERR` the rest.
+
+use serde::{Deserialize, Serialize};
+
+use crate::id::{InstanceId, MemberId, Version, WriteId};
+
+/// A write that may begin.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Opened {
+    /// Its id.
+    pub write: WriteId,
+    /// How many data chunks to cut the value into.
+    pub data: u8,
+    /// How many parity chunks to add.
+    pub parity: u8,
+    /// Who shall hold which chunk, by index.
+    pub members: Vec<MemberId>,
+    /// How many bytes of value may be sent before more are reserved.
+    pub reserved: u64,
+}
+
+/// Who shall hold a chunk instead.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placed {
+    /// The member.
+    pub member: MemberId,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Committed {
+    /// The value is now the one of its key.
+    Stored {
+        /// Its version.
+        version: Version,
+    },
+    /// A condition (NX, XX) did not hold; the write is gone.
+    ConditionFailed,
+    /// Members did not complete these chunks. Rebuild them elsewhere and commit again.
+    Incomplete {
+        /// The chunks.
+        chunks: Vec<u8>,
+    },
+}
+
+/// Where a value is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Located {
+    /// The write that made it.
+    pub write: WriteId,
+    /// Its version.
+    pub version: Version,
+    /// Its length in bytes.
+    pub size: u64,
+    /// How many data chunks it has.
+    pub data: u8,
+    /// How many parity chunks it has.
+    pub parity: u8,
+    /// When it expires, in milliseconds since 1970.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires_at: Option<u64>,
+    /// Who holds which chunk, by index; nobody, if it is lost.
+    pub members: Vec<Option<MemberId>>,
+}
+
+/// The pool as the proxy sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolView {
+    /// The run of the proxy.
+    pub epoch: u64,
+    /// Data chunks of a large object.
+    pub data: u8,
+    /// Parity chunks of an object.
+    pub parity: u8,
+    /// Largest value in bytes.
+    pub max_object_bytes: u64,
+    /// Its nodes, by name.
+    pub nodes: Vec<NodeView>,
+}
+
+/// One node as the proxy sees it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeView {
+    /// Its name.
+    pub name: String,
+    /// Where it is in its life.
+    pub state: NodeState,
+    /// The member behind the name, if any.
+    #[serde(default)]
+    pub member: Option<MemberId>,
+    /// The instance behind the name, if any.
+    #[serde(default)]
+    pub instance: Option<InstanceId>,
+    /// Failure domain: the host.
+    #[serde(default)]
+    pub host: String,
+    /// Failure domain: the zone.
+    #[serde(default)]
+    pub zone: String,
+    /// Bytes it may hold.
+    pub capacity: u64,
+    /// Bytes that are placed on it.
+    pub used: u64,
+    /// Chunks that are placed on it.
+    pub chunks: u64,
+    /// Milliseconds since it was last heard.
+    #[serde(default)]
+    pub heard_ms: Option<u64>,
+    /// Whether it is late with its answers.
+    #[serde(default)]
+    pub slow: bool,
+}
+
+/// Where a node is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NodeState {
+    /// No process is known behind the name.
+    Asleep,
+    /// It was woken and has not dialled back yet.
+    Waking,
+    /// It is linked and takes chunks.
+    Active,
+    /// It is about to go and takes no chunks.
+    Draining,
+    /// Its process was lost; nothing it held counts any more.
+    Lost,
+}
+
+impl NodeState {
+    /// The state in one lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Asleep => "asleep",
+            Self::Waking => "waking",
+            Self::Active => "active",
+            Self::Draining => "draining",
+            Self::Lost => "lost",
+        }
+    }
+}

@@ -1,0 +1,40 @@
+//! What travels between the pool, its nodes and its clients, as bytes and as types.
+//!
+//! This crate does no I/O and reads no clock: a [`Decoder`] is fed by whoever
+//! owns the socket, an [`Outbox`] is drained by them. It knows nothing of
+//! erasure codes, Redis or Kubernetes.
+//!
+//! In reading order:
+//!
+//! - [`id`]: the names of things: members, writes, versions, chunks;
+//! - [`frame`]: the picture of a frame, and its header;
+//! - [`message`]: the requests and replies that frames carry;
+//! - [`decode`] and [`outbox`]: bytes to frames, frames to bytes, without copying payload;
+//! - [`checksum`]: what each unit is sealed with;
+//! - [`handshake`]: how a node and a pool introduce themselves;
+//! - [`wake`]: the document that wakes a node;
+//! - [`control`]: the documents of the `IC.*` commands;
+//! - [`secret`]: proofs of the pool's shared secret.
+#![forbid(unsafe_code)]
+
+pub mod checksum;
+pub mod control;
+pub mod decode;
+pub mod frame;
+pub mod handshake;
+pub mod id;
+pub mod message;
+pub mod outbox;
+pub mod secret;
+pub mod wake;
+
+pub use checksum::checksum;
+pub use decode::Decoder;
+pub use frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD};
+pub use id::{ChunkId, InstanceId, MemberId, Version, WriteId};
+pub use message::{Reply, Request};
+pub use outbox::Outbox;
+pub use secret::Secret;
+
+/// The version of the frame protocol, of the handshake and of the wake document.
+pub const PROTOCOL_VERSION: u16 = 1;

@@ -1,0 +1,409 @@
+//! The requests and replies that frames carry.
+//!
+//! | request | asks the node to | replies |
+//! | --- | --- | --- |
+//! | [`Ping`](Request::Ping) | show that it is alive | `Done` with a [`NodeReport`] |
+//! | [`Put`](Request::Put) | keep one unit of a pending chunk | `Done`, `Full`, `Conflict` |
+//! | [`Finish`](Request::Finish) | make a chunk complete | `Done`, `Incomplete` |
+//! | [`Get`](Request::Get) | give one unit back | `Done` with the unit, `NotFound` |
+//! | [`Delete`](Request::Delete) | hold a chunk for dead | `Done` |
+//! | [`Free`](Request::Free) | let go of a chunk's memory | `Done` |
+//!
+//! Every request may be repeated: a second Put of the same unit, a Finish of a
+//! complete chunk, a Delete or Free of an unknown one are answered `Done`.
+//! A relay answers `Unreachable` for members that it has no link to and `Late`
+//! for those that do not answer in time.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD},
+    id::{ChunkId, MemberId},
+};
+
+/// What a node can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Are you alive?
+    Ping,
+    /// Keep one unit of a chunk that is being written.
+    Put {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Which of its units.
+        unit: u32,
+        /// What the writer sealed it with.
+        checksum: u64,
+        /// The unit, 1 to [`MAX_PAYLOAD`] bytes.
+        bytes: Bytes,
+    },
+    /// The chunk has `units` units: if you hold them all, it is complete.
+    Finish {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// How many units it has.
+        units: u32,
+        /// Kept with the chunk and given back as it is: the node does not read it.
+        label: Bytes,
+    },
+    /// Give one unit back.
+    Get {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// Which of its units.
+        unit: u32,
+        /// How long it is, in bytes.
+        want: u32,
+    },
+    /// The chunk is dead. Reads that have begun may go on until it is freed.
+    Delete {
+        /// Which chunk.
+        chunk: ChunkId,
+    },
+    /// Let go of the chunk's memory, whether pending, complete or dead.
+    Free {
+        /// Which chunk.
+        chunk: ChunkId,
+    },
+}
+
+impl Request {
+    /// How many bytes of payload the answer may carry.
+    pub fn want(&self) -> usize {
+        match self {
+            Self::Get { want, .. } => *want as usize,
+            _ => 0,
+        }
+    }
+
+    /// How many bytes of payload the request itself carries.
+    pub fn payload_len(&self) -> usize {
+        match self {
+            Self::Put { bytes, .. } => bytes.len(),
+            Self::Finish { label, .. } => label.len(),
+            _ => 0,
+        }
+    }
+
+    /// The request as a frame, numbered `id`, for `member`.
+    pub fn into_frame(self, id: u32, member: MemberId) -> Frame {
+        let header = |kind, chunk: ChunkId| Header {
+            id,
+            member,
+            chunk: chunk.index,
+            write: chunk.write,
+            ..Header::of(kind)
+        };
+        let nothing = Bytes::new();
+        match self {
+            Self::Ping => Frame::new(
+                Header {
+                    id,
+                    member,
+                    ..Header::of(Kind::Ping)
+                },
+                nothing,
+            ),
+            Self::Put {
+                chunk,
+                unit,
+                checksum,
+                bytes,
+            } => Frame::new(
+                Header {
+                    unit,
+                    checksum,
+                    ..header(Kind::Put, chunk)
+                },
+                bytes,
+            ),
+            Self::Finish {
+                chunk,
+                units,
+                label,
+            } => Frame::new(
+                Header {
+                    unit: units,
+                    ..header(Kind::Finish, chunk)
+                },
+                label,
+            ),
+            Self::Get { chunk, unit, want } => Frame::new(
+                Header {
+                    unit,
+                    want,
+                    ..header(Kind::Get, chunk)
+                },
+                nothing,
+            ),
+            Self::Delete { chunk } => Frame::new(header(Kind::Delete, chunk), nothing),
+            Self::Free { chunk } => Frame::new(header(Kind::Free, chunk), nothing),
+        }
+    }
+
+    /// Reads a request off a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is no request, or asks for what no unit can be.
+    pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
+        let Frame { header, payload } = frame;
+        let chunk = header.chunk_id();
+        Ok(match header.kind {
+            Kind::Ping => Self::Ping,
+            Kind::Put if payload.is_empty() => return Err(FrameError::Malformed(Kind::Put)),
+            Kind::Put => {
+                let Header { unit, checksum, .. } = header;
+                Self::Put {
+                    chunk,
+                    unit,
+                    checksum,
+                    bytes: payload,
+                }
+            }
+            Kind::Finish => Self::Finish {
+                chunk,
+                units: header.unit,
+                label: payload,
+            },
+            Kind::Get if header.want as usize > MAX_PAYLOAD => {
+                return Err(FrameError::Malformed(Kind::Get));
+            }
+            Kind::Get => Self::Get {
+                chunk,
+                unit: header.unit,
+                want: header.want,
+            },
+            Kind::Delete => Self::Delete { chunk },
+            Kind::Free => Self::Free { chunk },
+            Kind::Hello | Kind::Welcome | Kind::Bye | Kind::Reply => {
+                return Err(FrameError::Unexpected(header.kind));
+            }
+        })
+    }
+}
+
+/// What became of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// It was done. For a Get, the unit and the checksum that it was stored with.
+    Done {
+        /// The unit, or the report of a Ping, or nothing.
+        bytes: Bytes,
+        /// What the unit was sealed with.
+        checksum: u64,
+    },
+    /// The node holds no such unit.
+    NotFound,
+    /// The node has no room for the unit.
+    Full,
+    /// The chunk lacks units, and was not completed.
+    Incomplete,
+    /// The chunk is complete or dead already, and takes no unit.
+    Conflict,
+    /// A relay has no link to the member.
+    Unreachable,
+    /// A relay waited for the member in vain.
+    Late,
+}
+
+impl Reply {
+    /// A request done that gives nothing back.
+    pub const DONE: Self = Self::Done {
+        bytes: Bytes::new(),
+        checksum: 0,
+    };
+
+    /// The reply as a frame, to the request numbered `id`.
+    pub fn into_frame(self, id: u32) -> Frame {
+        let header = Header {
+            id,
+            status: self.status(),
+            ..Header::of(Kind::Reply)
+        };
+        match self {
+            Self::Done { bytes, checksum } => Frame::new(Header { checksum, ..header }, bytes),
+            _ => Frame::new(header, Bytes::new()),
+        }
+    }
+
+    /// Reads a reply off a frame.
+    ///
+    /// # Errors
+    ///
+    /// If the frame is no reply.
+    pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
+        let Frame { header, payload } = frame;
+        if header.kind != Kind::Reply {
+            return Err(FrameError::Unexpected(header.kind));
+        }
+        Ok(match header.status {
+            0 => Self::Done {
+                bytes: payload,
+                checksum: header.checksum,
+            },
+            1 => Self::NotFound,
+            2 => Self::Full,
+            3 => Self::Incomplete,
+            4 => Self::Conflict,
+            5 => Self::Unreachable,
+            6 => Self::Late,
+            _ => return Err(FrameError::Malformed(Kind::Reply)),
+        })
+    }
+
+    fn status(&self) -> u16 {
+        match self {
+            Self::Done { .. } => 0,
+            Self::NotFound => 1,
+            Self::Full => 2,
+            Self::Incomplete => 3,
+            Self::Conflict => 4,
+            Self::Unreachable => 5,
+            Self::Late => 6,
+        }
+    }
+}
+
+/// What a node tells of itself with each Pong, as JSON: the proxy exports it,
+/// so that nobody has to scrape, and thereby wake, the node.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct NodeReport {
+    /// Bytes that it may hold.
+    pub capacity_bytes: u64,
+    /// Bytes that it holds, whatever their state.
+    pub used_bytes: u64,
+    /// Bytes of chunks that are being written.
+    pub pending_bytes: u64,
+    /// Bytes of chunks that are dead but not freed.
+    pub dead_bytes: u64,
+    /// Complete chunks.
+    pub chunks: u64,
+    /// Units stored since the start.
+    pub puts: u64,
+    /// Units given back since the start.
+    pub gets: u64,
+    /// Units asked for that it did not hold.
+    pub not_found: u64,
+    /// Units refused for want of room.
+    pub full: u64,
+    /// Pending chunks dropped because nobody went on writing them.
+    pub abandoned: u64,
+    /// Bytes received in units.
+    pub bytes_in: u64,
+    /// Bytes given back in units.
+    pub bytes_out: u64,
+    /// Resident memory of the process.
+    pub resident_bytes: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::id::WriteId;
+
+    fn chunk() -> impl Strategy<Value = ChunkId> {
+        (any::<u64>(), any::<u64>(), any::<u8>()).prop_map(|(epoch, sequence, index)| ChunkId {
+            write: WriteId { epoch, sequence },
+            index,
+        })
+    }
+
+    fn bytes(least: usize) -> impl Strategy<Value = Bytes> {
+        prop::collection::vec(any::<u8>(), least..64).prop_map(Bytes::from)
+    }
+
+    fn request() -> impl Strategy<Value = Request> {
+        prop_oneof![
+            Just(Request::Ping),
+            (chunk(), any::<u32>(), any::<u64>(), bytes(1)).prop_map(
+                |(chunk, unit, checksum, bytes)| Request::Put {
+                    chunk,
+                    unit,
+                    checksum,
+                    bytes
+                }
+            ),
+            (chunk(), any::<u32>(), bytes(0)).prop_map(|(chunk, units, label)| Request::Finish {
+                chunk,
+                units,
+                label
+            }),
+            (chunk(), any::<u32>(), 0..=MAX_PAYLOAD as u32)
+                .prop_map(|(chunk, unit, want)| Request::Get { chunk, unit, want }),
+            chunk().prop_map(|chunk| Request::Delete { chunk }),
+            chunk().prop_map(|chunk| Request::Free { chunk }),
+        ]
+    }
+
+    fn reply() -> impl Strategy<Value = Reply> {
+        prop_oneof![
+            (bytes(0), any::<u64>()).prop_map(|(bytes, checksum)| Reply::Done { bytes, checksum }),
+            prop::sample::select(vec![
+                Reply::NotFound,
+                Reply::Full,
+                Reply::Incomplete,
+                Reply::Conflict,
+                Reply::Unreachable,
+                Reply::Late,
+            ]),
+        ]
+    }
+
+    proptest! {
+        #[test]
+        fn requests_read_back_from_their_frames(request in request(), id: u32, member: u32) {
+            let frame = request.clone().into_frame(id, MemberId(member));
+            prop_assert_eq!(frame.header.id, id);
+            prop_assert_eq!(frame.header.member, MemberId(member));
+            prop_assert_eq!(Request::from_frame(frame), Ok(request));
+        }
+
+        #[test]
+        fn replies_read_back_from_their_frames(reply in reply(), id: u32) {
+            let frame = reply.clone().into_frame(id);
+            prop_assert_eq!(frame.header.id, id);
+            prop_assert_eq!(Reply::from_frame(frame), Ok(reply));
+        }
+    }
+
+    #[test]
+    fn frames_that_make_no_sense_are_refused() {
+        let empty = |header| Frame::new(header, Bytes::new());
+        let put = empty(Header::of(Kind::Put));
+        assert_eq!(
+            Request::from_frame(put),
+            Err(FrameError::Malformed(Kind::Put))
+        );
+        let get = empty(Header {
+            want: u32::MAX,
+            ..Header::of(Kind::Get)
+        });
+        assert_eq!(
+            Request::from_frame(get),
+            Err(FrameError::Malformed(Kind::Get))
+        );
+        let hello = empty(Header::of(Kind::Hello));
+        assert_eq!(
+            Request::from_frame(hello),
+            Err(FrameError::Unexpected(Kind::Hello))
+        );
+        let reply = empty(Header {
+            status: 999,
+            ..Header::of(Kind::Reply)
+        });
+        assert_eq!(
+            Reply::from_frame(reply),
+            Err(FrameError::Malformed(Kind::Reply))
+        );
+        let ping = empty(Header::of(Kind::Ping));
+        assert_eq!(
+            Reply::from_frame(ping),
+            Err(FrameError::Unexpected(Kind::Ping))
+        );
+    }
+}
