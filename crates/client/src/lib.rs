@@ -1,1 +1,41 @@
+//! The cache's algorithms, and the client library that applications use.
+//!
+//! Writing, reading and rebuilding are written once, over two seams: a
+//! [`Pool`] decides where chunks are, a [`NodeLink`] moves units to and from one
+//! node. The proxy implements both to serve those who have no smart client; the
+//! client library implements both to code and place by itself. Nothing here
+//! knows how nodes are woken or how metadata is kept.
+//!
+//! In reading order:
+//!
+//! - [`pool`] and [`link`]: the two seams;
+//! - [`place`]: which nodes shall hold a value;
+//! - [`source`] and [`write`]: a value goes out;
+//! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
+//! - [`rebuild`]: chunks are made anew;
+//! - [`health`] and [`budget`]: whom to ask first, and what may be buffered;
+//! - [`mux`]: a link over TCP.
 #![forbid(unsafe_code)]
+
+pub mod budget;
+pub mod error;
+pub mod health;
+pub mod link;
+pub mod mux;
+pub mod place;
+pub mod pool;
+pub mod read;
+pub mod rebuild;
+pub mod source;
+mod stripe;
+pub mod write;
+
+pub use budget::Budget;
+pub use error::Error;
+pub use health::Health;
+pub use link::NodeLink;
+pub use mux::{Mux, MuxLink};
+pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};
+pub use read::Reader;
+pub use source::{Source, Stream};
+pub use write::{Upload, upload};

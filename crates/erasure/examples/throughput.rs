@@ -21,7 +21,7 @@ const OBJECT: usize = 64 << 20;
 
 fn main() {
     let code = Code::new(DATA, PARITY).expect("a valid code");
-    let object: Vec<u8> = (0..OBJECT).map(|i| (i * 31 >> 3) as u8).collect();
+    let object: Vec<u8> = (0..OBJECT).map(|i| ((i * 31) >> 3) as u8).collect();
 
     println!(
         "{:8} {:>9}  {:>18}  {:>18}",

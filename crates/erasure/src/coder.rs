@@ -54,8 +54,8 @@ impl Coder {
             ReedSolomon::new(code.data(), code.parity()).expect("codes are within its limits")
         });
         let rows = solver.as_ref().map_or_else(Vec::new, |solver| {
-            // The data units of stripe i of this object are the unit vector i, so
-            // that its parity is column i of the matrix.
+            // Byte i of these data units together is the unit vector i, so byte i of
+            // a parity unit is coefficient i of its row.
             let mut rows = vec![vec![0; code.data()]; code.parity()];
             let units = Matrix::identity(code.data());
             solver
@@ -135,8 +135,8 @@ impl Coder {
     /// The matrix from the units of `have` to those of `missing`.
     fn solve(&self, have: &[usize], missing: &[usize]) -> Matrix {
         let mut chunks = vec![None; self.code().width()];
-        // As for parity: each chunk at hand is a unit vector, so that a missing
-        // one is its row of the matrix.
+        // As for parity: the chunks at hand are unit vectors, so that the missing
+        // come out as their rows of the matrix.
         for (&chunk, unit) in have.iter().zip(Matrix::identity(have.len())) {
             chunks[chunk] = Some(unit);
         }

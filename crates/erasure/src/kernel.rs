@@ -67,7 +67,9 @@ impl Kernel {
     /// each pair of an output and an input.
     pub(crate) fn dot(self, coefficients: &[u8], inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
         assert_eq!(coefficients.len(), inputs.len() * outputs.len());
-        let len = outputs.first().map_or(0, |output| output.len());
+        let Some(len) = outputs.first().map(|output| output.len()) else {
+            return;
+        };
         assert!(inputs.iter().all(|input| input.len() == len));
         assert!(outputs.iter().all(|output| output.len() == len));
 

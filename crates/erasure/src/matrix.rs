@@ -34,7 +34,8 @@ impl Matrix {
         }
     }
 
-    /// The unit vectors: what each column alone gives.
+    /// The rows of the identity matrix. As units, they make a code show its own
+    /// coefficients.
     pub(crate) fn identity(columns: usize) -> Vec<Vec<u8>> {
         (0..columns)
             .map(|column| (0..columns).map(|c| u8::from(c == column)).collect())
@@ -98,11 +99,10 @@ impl Matrix {
     }
 }
 
-/// Where units end, ascending, up to the end of the longest output.
+/// Where units end, ascending.
 fn ends(inputs: &[&[u8]], outputs: &[&mut [u8]]) -> Vec<usize> {
+    let inputs = inputs.iter().map(|input| input.len());
     let outputs = outputs.iter().map(|output| output.len());
-    let longest = outputs.clone().max().unwrap_or(0);
-    let inputs = inputs.iter().map(|input| input.len().min(longest));
     let mut ends: Vec<_> = inputs.chain(outputs).collect();
     ends.sort_unstable();
     ends.dedup();

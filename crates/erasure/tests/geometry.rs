@@ -92,12 +92,12 @@ proptest! {
     fn a_range_is_in_the_stripes_that_hold_its_ends(
         size in sizes(),
         code in codes(),
-        start in 0..9_000_000u64,
-        len in 0..9_000_000u64,
+        start in sizes(),
+        end in sizes(),
     ) {
         let geometry = Geometry::new(size, code);
-        let stripes = geometry.stripes_of(start..start + len);
-        let end = (start + len).min(size);
+        let stripes = geometry.stripes_of(start..end);
+        let end = end.min(size);
         if start >= end {
             prop_assert!(stripes.is_empty());
         } else {
@@ -174,4 +174,24 @@ fn a_small_object_is_cut_into_whole_lines() {
     assert_eq!(geometry.unit(), 384);
     let units: Vec<_> = (0..4).map(|chunk| geometry.unit_len(0, chunk)).collect();
     assert_eq!(units, [384, 384, 232, 384]);
+}
+
+#[test]
+fn a_stripe_is_in_a_range_from_its_first_byte_to_its_last() {
+    let code = Code::new(2, 1).unwrap();
+    let stripe = 2 * UNIT_MAX as u64;
+    let geometry = Geometry::new(3 * stripe - 5, code);
+    let table = [
+        (0..1, 0..1),
+        (0..stripe, 0..1),
+        (0..stripe + 1, 0..2),
+        (stripe - 1..stripe, 0..1),
+        (stripe - 1..stripe + 1, 0..2),
+        (stripe..2 * stripe, 1..2),
+        (3 * stripe - 6..u64::MAX, 2..3),
+        (3 * stripe - 5..u64::MAX, 0..0),
+    ];
+    for (bytes, stripes) in table {
+        assert_eq!(geometry.stripes_of(bytes.clone()), stripes, "{bytes:?}");
+    }
 }

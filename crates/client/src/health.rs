@@ -1,0 +1,176 @@
+//! How quick members are with their answers, and which are late too often.
+//!
+//! A read waits for a unit only [`patience`](Health::patience) long before it
+//! asks for another in its place. Patience follows what units took lately, so a
+//! busy machine is not mistaken for a broken one. A member whose unit was late
+//! is avoided for a while; if it is late again when it is tried next, for twice
+//! as long.
+
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use infinicache_wire::MemberId;
+
+/// Patience never falls below this: less would hedge against the scheduler's noise.
+const LEAST_PATIENCE: Duration = Duration::from_millis(20);
+
+/// Nor does it rise above this, however slow everybody is.
+const MOST_PATIENCE: Duration = Duration::from_millis(400);
+
+/// Patience before anything has been measured.
+const FIRST_PATIENCE: Duration = Duration::from_millis(100);
+
+/// Patience is this many times the 95th percentile of recent latencies.
+const FACTOR: u32 = 4;
+
+/// How many latencies count as recent, and how often the percentile is taken anew.
+const WINDOW: usize = 256;
+const REFRESH: usize = 32;
+
+/// How long a member is avoided after its first late answer, and at most.
+const FIRST_AVOIDANCE: Duration = Duration::from_millis(500);
+const MOST_AVOIDANCE: Duration = Duration::from_secs(10);
+
+/// Watches the latencies of a process's reads.
+#[derive(Debug)]
+pub struct Health(Mutex<State>);
+
+#[derive(Debug)]
+struct State {
+    latencies: Vec<Duration>,
+    next: usize,
+    patience: Duration,
+    late: HashMap<MemberId, Lateness>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Lateness {
+    avoided_until: Instant,
+    avoidance: Duration,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self(Mutex::new(State {
+            latencies: Vec::with_capacity(WINDOW),
+            next: 0,
+            patience: FIRST_PATIENCE,
+            late: HashMap::new(),
+        }))
+    }
+}
+
+impl Health {
+    fn state(&self) -> MutexGuard<'_, State> {
+        // The state is plain numbers: whatever a panic left there is usable.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long to wait for a unit before another is asked for in its place.
+    pub fn patience(&self) -> Duration {
+        self.state().patience
+    }
+
+    /// Whether `member` is better not asked now.
+    pub fn is_slow(&self, member: MemberId, now: Instant) -> bool {
+        let state = self.state();
+        state
+            .late
+            .get(&member)
+            .is_some_and(|lateness| now < lateness.avoided_until)
+    }
+
+    /// A unit of `member` came after `latency`.
+    pub fn answered(&self, member: MemberId, latency: Duration) {
+        let mut state = self.state();
+        if latency < state.patience && !state.late.is_empty() {
+            state.late.remove(&member);
+        }
+        let next = state.next;
+        match state.latencies.get_mut(next) {
+            Some(slot) => *slot = latency,
+            None => state.latencies.push(latency),
+        }
+        state.next = (next + 1) % WINDOW;
+        if state.next.is_multiple_of(REFRESH) {
+            state.refresh();
+        }
+    }
+
+    /// A unit of `member` had not come when patience ended.
+    pub fn was_late(&self, member: MemberId, now: Instant) {
+        let mut state = self.state();
+        let lateness = state.late.entry(member).or_insert(Lateness {
+            avoided_until: now,
+            avoidance: FIRST_AVOIDANCE / 2,
+        });
+        if now >= lateness.avoided_until {
+            lateness.avoidance = (lateness.avoidance * 2).min(MOST_AVOIDANCE);
+            lateness.avoided_until = now + lateness.avoidance;
+        }
+    }
+
+    /// Forgets a member that is gone.
+    pub fn forget(&self, member: MemberId) {
+        self.state().late.remove(&member);
+    }
+}
+
+impl State {
+    fn refresh(&mut self) {
+        let mut sorted = self.latencies.clone();
+        sorted.sort_unstable();
+        let quantile = sorted[sorted.len() * 95 / 100];
+        self.patience = (quantile * FACTOR).clamp(LEAST_PATIENCE, MOST_PATIENCE);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MEMBER: MemberId = MemberId(1);
+
+    #[test]
+    fn a_late_member_is_avoided_for_longer_each_time_until_it_answers_in_time() {
+        let health = Health::default();
+        let start = Instant::now();
+        health.was_late(MEMBER, start);
+        assert!(health.is_slow(MEMBER, start));
+        let again = start + FIRST_AVOIDANCE;
+        assert!(!health.is_slow(MEMBER, again), "it is tried once more");
+        health.was_late(MEMBER, again);
+        assert!(health.is_slow(MEMBER, again + FIRST_AVOIDANCE));
+        assert!(!health.is_slow(MEMBER, again + FIRST_AVOIDANCE * 2));
+        health.answered(MEMBER, Duration::from_millis(1));
+        health.was_late(MEMBER, again);
+        assert!(!health.is_slow(MEMBER, again + FIRST_AVOIDANCE));
+    }
+
+    #[test]
+    fn several_late_units_of_one_time_count_once() {
+        let health = Health::default();
+        let now = Instant::now();
+        for _ in 0..100 {
+            health.was_late(MEMBER, now);
+        }
+        assert!(!health.is_slow(MEMBER, now + FIRST_AVOIDANCE));
+    }
+
+    #[test]
+    fn patience_follows_recent_latencies_within_bounds() {
+        let health = Health::default();
+        let answers = |millis| {
+            for _ in 0..WINDOW {
+                health.answered(MEMBER, Duration::from_millis(millis));
+            }
+            health.patience()
+        };
+        assert_eq!(answers(0), LEAST_PATIENCE);
+        assert_eq!(answers(10), Duration::from_millis(40));
+        assert_eq!(answers(9_000), MOST_PATIENCE);
+    }
+}

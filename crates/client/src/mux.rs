@@ -1,0 +1,259 @@
+//! One connection, many requests: frames out, frames in, answers to whoever asked.
+//!
+//! A reader and a writer task own the two halves of the connection. A caller
+//! leaves a ticket for its answer and queues its frame; the writer takes all
+//! that is queued into one vectored write; the reader hands each reply to the
+//! holder of its ticket. Answers may come in any order, and a caller that has
+//! left does not disturb the others.
+//!
+//! Payload in flight to each member is bounded by credit: a member that does
+//! not answer holds up its own callers and nobody else's.
+
+use std::{
+    collections::HashMap,
+    io,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use infinicache_wire::{
+    Decoder, Frame, FrameError, Kind, MAX_PAYLOAD, MemberId, Outbox, Reply, Request,
+};
+use tokio::{
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
+    sync::{Semaphore, mpsc, oneshot},
+    time,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::debug;
+
+use crate::link::NodeLink;
+
+/// Payload that may be on its way to one member: 8 units.
+pub const MEMBER_CREDIT: usize = 8 * MAX_PAYLOAD;
+
+/// Frames that may wait for the writer.
+const QUEUE: usize = 64;
+
+/// How long a member may take to answer before it counts as late.
+pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
+
+/// A connection that many callers share. Clones are handles to the same one.
+#[derive(Clone, Debug)]
+pub struct Mux(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    queue: mpsc::Sender<Frame>,
+    tickets: Mutex<Tickets>,
+    closed: CancellationToken,
+}
+
+#[derive(Debug, Default)]
+struct Tickets {
+    waiting: HashMap<u32, oneshot::Sender<Reply>>,
+    last: u32,
+    closed: bool,
+}
+
+impl Mux {
+    /// Starts the two tasks. `decoder` may hold bytes that were read already;
+    /// `unsolicited` is given each frame that answers nothing.
+    pub fn start<R, W>(
+        reader: R,
+        writer: W,
+        decoder: Decoder,
+        unsolicited: impl FnMut(Frame) + Send + 'static,
+    ) -> Self
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        let (queue, queued) = mpsc::channel(QUEUE);
+        let shared = Arc::new(Shared {
+            queue,
+            tickets: Mutex::default(),
+            closed: CancellationToken::new(),
+        });
+
+        let (reading, writing) = (shared.clone(), shared.closed.clone());
+        tokio::spawn(async move {
+            let ended = tokio::select! {
+                ended = read_frames(reader, decoder, &reading, unsolicited) => ended,
+                () = reading.closed.cancelled() => Ok(()),
+            };
+            debug!(?ended, "link ended");
+            reading.close();
+        });
+        tokio::spawn(async move {
+            let ended = tokio::select! {
+                ended = write_frames(writer, queued) => ended,
+                () = writing.cancelled() => Ok(()),
+            };
+            if let Err(error) = ended {
+                debug!(%error, "link cannot be written to");
+            }
+            writing.cancel();
+        });
+        Self(shared)
+    }
+
+    /// The way to one member over this connection.
+    pub fn link(&self, member: MemberId) -> MuxLink {
+        MuxLink {
+            mux: self.clone(),
+            member,
+            credit: Arc::new(Semaphore::new(MEMBER_CREDIT)),
+        }
+    }
+
+    /// Waits until the connection has ended.
+    pub async fn closed(&self) {
+        self.0.closed.cancelled().await;
+    }
+
+    /// Whether the connection has ended.
+    pub fn is_closed(&self) -> bool {
+        self.0.closed.is_cancelled()
+    }
+
+    /// Ends the connection: everybody who waits for an answer gets [`Reply::Unreachable`].
+    pub fn close(&self) {
+        self.0.close();
+    }
+
+    async fn exchange(&self, member: MemberId, request: Request) -> Reply {
+        let Some((ticket, answer)) = Ticket::take(&self.0) else {
+            return Reply::Unreachable;
+        };
+        let frame = request.into_frame(ticket.id, member);
+        if self.0.queue.send(frame).await.is_err() {
+            return Reply::Unreachable;
+        }
+        answer.await.unwrap_or(Reply::Unreachable)
+    }
+}
+
+impl Shared {
+    fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        // A map of senders is whole between any two statements.
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn close(&self) {
+        self.closed.cancel();
+        let waiting = {
+            let mut tickets = self.tickets();
+            tickets.closed = true;
+            std::mem::take(&mut tickets.waiting)
+        };
+        drop(waiting);
+    }
+}
+
+/// A caller's place in the queue for answers; given up when dropped.
+struct Ticket<'a> {
+    shared: &'a Shared,
+    id: u32,
+}
+
+impl<'a> Ticket<'a> {
+    fn take(shared: &'a Shared) -> Option<(Self, oneshot::Receiver<Reply>)> {
+        let mut tickets = shared.tickets();
+        if tickets.closed {
+            return None;
+        }
+        let (sender, receiver) = oneshot::channel();
+        let id = loop {
+            tickets.last = tickets.last.wrapping_add(1);
+            if !tickets.waiting.contains_key(&tickets.last) {
+                break tickets.last;
+            }
+        };
+        tickets.waiting.insert(id, sender);
+        drop(tickets);
+        Some((Self { shared, id }, receiver))
+    }
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        let abandoned = self.shared.tickets().waiting.remove(&self.id);
+        drop(abandoned);
+    }
+}
+
+async fn read_frames(
+    mut reader: impl AsyncRead + Unpin,
+    mut decoder: Decoder,
+    shared: &Shared,
+    mut unsolicited: impl FnMut(Frame),
+) -> io::Result<()> {
+    let broken = |error: FrameError| io::Error::new(io::ErrorKind::InvalidData, error);
+    loop {
+        while let Some(frame) = decoder.decode().map_err(broken)? {
+            if frame.header.kind != Kind::Reply {
+                unsolicited(frame);
+                continue;
+            }
+            let ticket = shared.tickets().waiting.remove(&frame.header.id);
+            let reply = Reply::from_frame(frame).map_err(broken)?;
+            if let Some(ticket) = ticket {
+                // Whoever asked may have left in the meantime.
+                let _ = ticket.send(reply);
+            }
+        }
+        if reader.read_buf(&mut decoder.buffer()).await? == 0 {
+            return Ok(());
+        }
+    }
+}
+
+async fn write_frames(
+    mut writer: impl AsyncWrite + Unpin,
+    mut queue: mpsc::Receiver<Frame>,
+) -> io::Result<()> {
+    let mut outbox = Outbox::new();
+    while let Some(frame) = queue.recv().await {
+        outbox.push(frame);
+        while let Ok(frame) = queue.try_recv() {
+            outbox.push(frame);
+        }
+        writer.write_all_buf(&mut outbox).await?;
+        writer.flush().await?;
+    }
+    Ok(())
+}
+
+/// The way to one member over a shared connection.
+#[derive(Clone, Debug)]
+pub struct MuxLink {
+    mux: Mux,
+    member: MemberId,
+    credit: Arc<Semaphore>,
+}
+
+impl MuxLink {
+    /// The connection.
+    pub fn mux(&self) -> &Mux {
+        &self.mux
+    }
+
+    async fn exchange(&self, request: Request) -> Reply {
+        let credit = u32::try_from(request.payload_len()).expect("a payload is at most one unit");
+        let _credit = self
+            .credit
+            .acquire_many(credit)
+            .await
+            .expect("never closed");
+        self.mux.exchange(self.member, request).await
+    }
+}
+
+impl NodeLink for MuxLink {
+    async fn call(&self, request: Request) -> Reply {
+        time::timeout(CALL_DEADLINE, self.exchange(request))
+            .await
+            .unwrap_or(Reply::Late)
+    }
+}

@@ -1,0 +1,175 @@
+//! The pool as the cache's algorithms see it.
+//!
+//! The proxy implements [`Pool`] over its own metadata and the links that nodes
+//! have dialled; the client library implements it over `IC.*` commands and a
+//! relayed link. Writing, reading and rebuilding are the same code for both.
+
+use std::{future::Future, time::Instant};
+
+use infinicache_erasure::Geometry;
+use infinicache_wire::{
+    MemberId, WriteId,
+    control::{Opened, Placed},
+};
+
+use crate::{Budget, Error, Health, NodeLink};
+
+/// Under which terms a write may become the value of its key.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// What must hold of the key.
+    pub condition: Option<Condition>,
+    /// When the value expires.
+    pub expiry: Expiry,
+}
+
+/// What must hold of a key for a write to be committed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// It has no value (NX).
+    Absent,
+    /// It has a value (XX).
+    Present,
+}
+
+/// When a value expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiry {
+    /// Never.
+    #[default]
+    Never,
+    /// When the value that it replaces would have (KEEPTTL).
+    Keep,
+    /// At a time, in milliseconds since 1970.
+    At(u64),
+}
+
+/// What became of a commit. `Found` is how the pool refers to a value.
+#[derive(Clone, Debug)]
+pub enum Commit<Found> {
+    /// The write is now the value of its key.
+    Stored {
+        /// What it replaced.
+        previous: Option<Found>,
+    },
+    /// The condition did not hold; the write is gone.
+    ConditionFailed {
+        /// What the key has.
+        current: Option<Found>,
+    },
+    /// Members did not complete these chunks: rebuild them elsewhere and commit again.
+    Incomplete(Vec<u8>),
+}
+
+/// Something that went wrong while reading and was made up for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Incident {
+    /// A stripe was reconstructed.
+    Degraded,
+    /// A unit was asked for because another was late.
+    Hedged,
+    /// A member did not have a unit that it should have.
+    Missing {
+        /// The write of the object.
+        write: WriteId,
+        /// The chunk.
+        index: u8,
+    },
+    /// A unit did not match its checksum.
+    Corrupt {
+        /// The write of the object.
+        write: WriteId,
+        /// The chunk.
+        index: u8,
+    },
+}
+
+/// A value that can be read: where its chunks are may change while it is.
+pub trait Holders: Clone + Send + Sync + 'static {
+    /// The write that made it.
+    fn write(&self) -> WriteId;
+
+    /// How it is cut.
+    fn geometry(&self) -> Geometry;
+
+    /// Who holds a chunk now; nobody, if it is lost.
+    fn holder(&self, index: usize) -> Option<MemberId>;
+}
+
+/// What the algorithms need of a pool.
+pub trait Pool: Clone + Send + Sync + 'static {
+    /// A way to one of its members.
+    type Link: NodeLink;
+
+    /// How it refers to a value.
+    type Found: Holders;
+
+    /// The way to a member, if there is one.
+    fn link(&self, member: MemberId) -> Option<Self::Link>;
+
+    /// Where buffers come from.
+    fn budget(&self) -> &Budget;
+
+    /// How quick its members are.
+    fn health(&self) -> &Health;
+
+    /// Takes note of something that went wrong while reading.
+    fn note(&self, incident: Incident);
+
+    /// Bytes of a value that fill one stripe of the widest code.
+    fn full_stripe(&self) -> usize;
+
+    /// Begins a write of `size` bytes, or of at least one full stripe if it is not known.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], [`Error::Refused`] if the value is too large,
+    /// [`Error::Unreachable`] if there are too few nodes.
+    fn open(
+        &self,
+        key: &[u8],
+        size: Option<u64>,
+    ) -> impl Future<Output = Result<Opened, Error>> + Send;
+
+    /// Makes room for the first `bytes` of the value; returns for how many there is room now.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`], or what ended the write.
+    fn reserve(
+        &self,
+        write: WriteId,
+        bytes: u64,
+    ) -> impl Future<Output = Result<u64, Error>> + Send;
+
+    /// Finds another member for a chunk whose member failed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`] if there is none.
+    fn replace(
+        &self,
+        write: WriteId,
+        index: u8,
+    ) -> impl Future<Output = Result<Placed, Error>> + Send;
+
+    /// Makes the write the value of its key, if the terms allow it.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept it from being decided; the old value is then still there.
+    fn commit(
+        &self,
+        write: WriteId,
+        size: u64,
+        terms: &Terms,
+    ) -> impl Future<Output = Result<Commit<Self::Found>, Error>> + Send;
+
+    /// Gives a write up; its chunks are freed. Does not wait.
+    fn abort(&self, write: WriteId);
+
+    /// When a unit that is asked for now counts as late.
+    fn late_at(&self) -> Instant {
+        Instant::now() + self.health().patience()
+    }
+}

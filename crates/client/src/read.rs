@@ -1,0 +1,339 @@
+//! Reading: k of k+p chunks, stripe by stripe, in order.
+//!
+//! [`fetch`] gets one stripe, or the units of it that are wanted, by following a
+//! [`Plan`](crate::stripe::Plan). A [`Reader`] keeps up to two stripes on their
+//! way: the one that its caller waits for and, while memory is plentiful, the
+//! next. Rebuilding uses [`fetch`] too, with other wishes.
+
+use std::{
+    future::Future,
+    ops::Range,
+    pin::Pin,
+    time::{Duration, Instant},
+};
+
+use bytes::{Bytes, BytesMut};
+use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
+use infinicache_erasure::{Coder, Geometry};
+use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
+use tokio::time;
+
+use crate::{
+    Error,
+    budget::Reservation,
+    link::NodeLink,
+    pool::{Holders, Incident, Pool},
+    stripe::{Holder, Plan, Standing},
+};
+
+/// How long a stripe may take, whatever happens.
+const STRIPE_DEADLINE: Duration = Duration::from_secs(20);
+
+/// How long to wait for memory before giving up.
+pub(crate) const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Stripes on their way to one reader.
+const WINDOW: usize = 2;
+
+/// Bytes that fetching one stripe may take: every unit may come.
+pub(crate) fn stripe_memory(geometry: &Geometry) -> usize {
+    geometry.unit() * geometry.code().width()
+}
+
+/// Gets the units `wanted` of one stripe, in that order.
+///
+/// Each unit holds its part of `memory` for as long as it is referred to.
+///
+/// # Errors
+///
+/// [`Error::Lost`] if too few units can be had, [`Error::TimedOut`] if they do not come.
+pub(crate) async fn fetch<P: Pool, F: Holders>(
+    pool: &P,
+    found: &F,
+    stripe: u32,
+    wanted: &[usize],
+    memory: Reservation,
+) -> Result<Vec<Bytes>, Error> {
+    let fetching = Fetch::new(pool, found, stripe, wanted, memory).run();
+    let in_time = time::timeout(STRIPE_DEADLINE, fetching).await;
+    in_time.unwrap_or(Err(Error::TimedOut("a stripe did not come")))
+}
+
+struct Fetch<'a, P: Pool, F: Holders> {
+    pool: &'a P,
+    found: &'a F,
+    geometry: Geometry,
+    stripe: u32,
+    members: Vec<Option<MemberId>>,
+    plan: Plan,
+    wanted: &'a [usize],
+    units: Vec<Bytes>,
+    memory: Reservation,
+}
+
+impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
+    fn new(
+        pool: &'a P,
+        found: &'a F,
+        stripe: u32,
+        wanted: &'a [usize],
+        memory: Reservation,
+    ) -> Self {
+        let geometry = found.geometry();
+        let code = geometry.code();
+        let members: Vec<_> = (0..code.width()).map(|index| found.holder(index)).collect();
+        let now = Instant::now();
+        let holder = |index: usize| match members[index] {
+            _ if geometry.unit_len(stripe, index) == 0 => Holder::Empty,
+            None => Holder::Nobody,
+            Some(member) if pool.health().is_slow(member, now) => Holder::Slow,
+            Some(_) => Holder::Quick,
+        };
+        let holders: Vec<Holder> = (0..code.width()).map(holder).collect();
+        Self {
+            pool,
+            found,
+            geometry,
+            stripe,
+            plan: Plan::new(&holders, wanted, code.data()),
+            members,
+            wanted,
+            units: vec![Bytes::new(); code.width()],
+            memory,
+        }
+    }
+
+    async fn run(mut self) -> Result<Vec<Bytes>, Error> {
+        let mut asked = FuturesUnordered::new();
+        loop {
+            for index in self.plan.asks(self.pool.late_at()) {
+                asked.push(self.ask(index));
+            }
+            match self.plan.standing() {
+                Standing::Whole => return Ok(self.pick()),
+                Standing::Reconstructible => return Ok(self.reconstruct()),
+                Standing::Lost { have } => {
+                    return Err(Error::Lost {
+                        have,
+                        need: self.geometry.code().data(),
+                    });
+                }
+                Standing::Waiting => {}
+            }
+            let late_at = self.plan.next_late();
+            tokio::select! {
+                biased;
+                Some((index, asked_at, reply)) = asked.next() => self.take(index, asked_at, reply),
+                () = sleep_until(late_at), if late_at.is_some() => self.hedge(),
+            }
+        }
+    }
+
+    /// Asks a unit's member for it.
+    fn ask(
+        &self,
+        index: usize,
+    ) -> impl Future<Output = (usize, Instant, Reply)> + Send + use<P, F> {
+        let chunk = ChunkId {
+            write: self.found.write(),
+            index: index as u8,
+        };
+        let want = self.geometry.unit_len(self.stripe, index) as u32;
+        let request = Request::Get {
+            chunk,
+            unit: self.stripe,
+            want,
+        };
+        let link = self.members[index].and_then(|member| self.pool.link(member));
+        async move {
+            let asked_at = Instant::now();
+            let reply = match link {
+                Some(link) => link.call(request).await,
+                None => Reply::Unreachable,
+            };
+            (index, asked_at, reply)
+        }
+    }
+
+    /// Verifies a unit that came, while it is hot, and keeps it.
+    fn take(&mut self, index: usize, asked_at: Instant, reply: Reply) {
+        let write = self.found.write();
+        let chunk = ChunkId {
+            write,
+            index: index as u8,
+        };
+        let Reply::Done {
+            bytes,
+            checksum: sealed,
+        } = reply
+        else {
+            if reply == Reply::NotFound {
+                self.pool.note(Incident::Missing {
+                    write,
+                    index: chunk.index,
+                });
+            }
+            return self.plan.failed(index);
+        };
+        if let Some(member) = self.members[index] {
+            self.pool.health().answered(member, asked_at.elapsed());
+        }
+        let sound = bytes.len() == self.geometry.unit_len(self.stripe, index)
+            && checksum(chunk, self.stripe, &bytes) == sealed;
+        if !sound {
+            self.pool.note(Incident::Corrupt {
+                write,
+                index: chunk.index,
+            });
+            return self.plan.failed(index);
+        }
+        self.units[index] = self.memory.split(bytes.len()).hold(bytes);
+        self.plan.came(index);
+    }
+
+    /// Holds those who are late for slow, so that others are asked in their place.
+    fn hedge(&mut self) {
+        let now = Instant::now();
+        for index in self.plan.late(now) {
+            self.pool.note(Incident::Hedged);
+            if let Some(member) = self.members[index] {
+                self.pool.health().was_late(member, now);
+            }
+        }
+    }
+
+    fn pick(mut self) -> Vec<Bytes> {
+        self.wanted
+            .iter()
+            .map(|&index| std::mem::take(&mut self.units[index]))
+            .collect()
+    }
+
+    fn reconstruct(mut self) -> Vec<Bytes> {
+        self.pool.note(Incident::Degraded);
+        let (have, missing) = (self.plan.basis(), self.plan.missing());
+        let reconstruction = Coder::new(self.geometry.code())
+            .reconstruction(&have, &missing)
+            .expect("a basis is k distinct chunks");
+        let units: Vec<&[u8]> = have.iter().map(|&index| &self.units[index][..]).collect();
+        let length = |index: &usize| self.geometry.unit_len(self.stripe, *index);
+        let mut rebuilt: Vec<BytesMut> = missing
+            .iter()
+            .map(|index| BytesMut::zeroed(length(index)))
+            .collect();
+        let mut out: Vec<&mut [u8]> = rebuilt.iter_mut().map(|unit| &mut unit[..]).collect();
+        reconstruction.run(&units, &mut out);
+        for (index, unit) in missing.into_iter().zip(rebuilt) {
+            self.units[index] = self.memory.split(unit.len()).hold(unit.freeze());
+        }
+        self.pick()
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        time::sleep_until(instant.into()).await;
+    }
+}
+
+type Arriving = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Error>> + Send>>;
+
+/// Reads a value, or a range of it, piece by piece.
+pub struct Reader<P: Pool> {
+    pool: P,
+    found: P::Found,
+    geometry: Geometry,
+    range: Range<u64>,
+    stripes: Range<u32>,
+    arriving: FuturesOrdered<Arriving>,
+}
+
+impl<P: Pool> Reader<P> {
+    /// A reader of the bytes `range` of a value, as far as it has them.
+    pub fn new(pool: P, found: P::Found, range: Range<u64>) -> Self {
+        let geometry = found.geometry();
+        let end = range.end.min(geometry.size());
+        let range = range.start.min(end)..end;
+        let stripes = geometry.stripes_of(range.clone());
+        Self {
+            pool,
+            found,
+            geometry,
+            range,
+            stripes,
+            arriving: FuturesOrdered::new(),
+        }
+    }
+
+    /// Bytes that are still to come.
+    pub fn remaining(&self) -> u64 {
+        self.range.end - self.range.start
+    }
+
+    /// The next bytes of the range, in one or more pieces; `None` at its end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Lost`] or [`Error::TimedOut`]; the reader is of no use then.
+    pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        self.send_for().await?;
+        let Some(pieces) = self.arriving.next().await.transpose()? else {
+            return Ok(None);
+        };
+        let length: usize = pieces.iter().map(Bytes::len).sum();
+        self.range.start += length as u64;
+        Ok(Some(pieces))
+    }
+
+    /// Keeps the window full: one stripe at any price, a further one from spare memory.
+    async fn send_for(&mut self) -> Result<(), Error> {
+        let bytes = stripe_memory(&self.geometry);
+        while self.arriving.len() < WINDOW && !self.stripes.is_empty() {
+            let budget = self.pool.budget();
+            let memory = match self.arriving.is_empty() {
+                false => match budget.reserve_spare(bytes) {
+                    Some(memory) => memory,
+                    None => return Ok(()),
+                },
+                true => time::timeout(MEMORY_DEADLINE, budget.reserve(bytes))
+                    .await
+                    .map_err(|_| Error::TimedOut("no buffer memory became free"))?,
+            };
+            let stripe = self.stripes.start;
+            self.stripes.start += 1;
+            self.arriving.push_back(self.arrive(stripe, memory));
+        }
+        Ok(())
+    }
+
+    /// Fetches the units of `stripe` that the range touches, cut to it.
+    fn arrive(&self, stripe: u32, memory: Reservation) -> Arriving {
+        let start = self.geometry.stripe_offset(stripe);
+        let length = self.geometry.stripe_len(stripe) as u64;
+        let from = self.range.start.saturating_sub(start).min(length) as usize;
+        let to = (self.range.end - start).min(length) as usize;
+
+        let mut at = 0;
+        let mut cuts = Vec::with_capacity(self.geometry.code().data());
+        for index in 0..self.geometry.code().data() {
+            let unit = self.geometry.unit_len(stripe, index);
+            let cut = from.clamp(at, at + unit) - at..to.clamp(at, at + unit) - at;
+            if !cut.is_empty() {
+                cuts.push((index, cut));
+            }
+            at += unit;
+        }
+
+        let (pool, found) = (self.pool.clone(), self.found.clone());
+        Box::pin(async move {
+            let wanted: Vec<usize> = cuts.iter().map(|(index, _)| *index).collect();
+            let mut units = fetch(&pool, &found, stripe, &wanted, memory).await?;
+            for (unit, (_, cut)) in units.iter_mut().zip(cuts) {
+                if cut.len() < unit.len() {
+                    *unit = unit.slice(cut);
+                }
+            }
+            Ok(units)
+        })
+    }
+}
