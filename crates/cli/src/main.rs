@@ -1,1 +1,22 @@
-fn main() {}
+//! The `infinicache` command. What it does is told in the library beside it.
+#![forbid(unsafe_code)]
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use infinicache::{command::Cli, telemetry};
+
+// Most of the work of a node and a proxy is on short-lived buffers.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match telemetry::init(&cli.log).and_then(|()| cli.command.run()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("infinicache: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

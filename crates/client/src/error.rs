@@ -19,6 +19,9 @@ pub enum Error {
     /// There is no room for the value, and eviction could not make any.
     #[error("out of memory: {0}")]
     OutOfMemory(String),
+    /// The write was given up before its commit: it took too long, or the proxy is another.
+    #[error("write given up")]
+    NoWrite,
     /// The proxy refused the request; repeating it will not help.
     #[error("refused: {0}")]
     Refused(String),

@@ -6,7 +6,24 @@
 //! client library implements both to code and place by itself. Nothing here
 //! knows how nodes are woken or how metadata is kept.
 //!
+//! ```no_run
+//! use infinicache_client::{Client, Error};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), Error> {
+//! let client = Client::connect(["localhost:6379"]).await?;
+//! client.put("model", vec![7; 10 << 20]).await?;
+//! match client.get("model").await {
+//!     Ok(model) => println!("{} bytes", model.len()),
+//!     Err(Error::Miss) => println!("fetch it from where it comes from"),
+//!     Err(error) => return Err(error),
+//! }
+//! # Ok(()) }
+//! ```
+//!
 //! In reading order:
+//!
+//! - [`client`]: the library that applications use;
 //!
 //! - [`pool`] and [`link`]: the two seams;
 //! - [`place`]: which nodes shall hold a value;
@@ -14,10 +31,13 @@
 //! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
 //! - [`rebuild`]: chunks are made anew;
 //! - [`health`] and [`budget`]: whom to ask first, and what may be buffered;
-//! - [`mux`]: a link over TCP.
+//! - [`mux`]: a link over TCP;
+//! - [`ring`]: which of several proxies a key belongs to.
 #![forbid(unsafe_code)]
 
 pub mod budget;
+pub mod client;
+mod clock;
 pub mod error;
 pub mod health;
 pub mod link;
@@ -26,13 +46,17 @@ pub mod place;
 pub mod pool;
 pub mod read;
 pub mod rebuild;
+pub mod ring;
 pub mod source;
 mod stripe;
 pub mod write;
 
 pub use budget::Budget;
+pub use client::{ChunkStat, Client, Download, Options, PutOptions, Stat};
 pub use error::Error;
 pub use health::Health;
+pub use infinicache_erasure::Code;
+pub use infinicache_wire::Version;
 pub use link::NodeLink;
 pub use mux::{Mux, MuxLink};
 pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};

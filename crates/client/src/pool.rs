@@ -8,7 +8,7 @@ use std::{future::Future, time::Instant};
 
 use infinicache_erasure::Geometry;
 use infinicache_wire::{
-    MemberId, WriteId,
+    ChunkId, MemberId, Version, WriteId,
     control::{Opened, Placed},
 };
 
@@ -49,6 +49,8 @@ pub enum Expiry {
 pub enum Commit<Found> {
     /// The write is now the value of its key.
     Stored {
+        /// Its version.
+        version: Version,
         /// What it replaced.
         previous: Option<Found>,
     },
@@ -69,19 +71,9 @@ pub enum Incident {
     /// A unit was asked for because another was late.
     Hedged,
     /// A member did not have a unit that it should have.
-    Missing {
-        /// The write of the object.
-        write: WriteId,
-        /// The chunk.
-        index: u8,
-    },
+    Missing(ChunkId),
     /// A unit did not match its checksum.
-    Corrupt {
-        /// The write of the object.
-        write: WriteId,
-        /// The chunk.
-        index: u8,
-    },
+    Corrupt(ChunkId),
 }
 
 /// A value that can be read: where its chunks are may change while it is.
@@ -94,6 +86,9 @@ pub trait Holders: Clone + Send + Sync + 'static {
 
     /// Who holds a chunk now; nobody, if it is lost.
     fn holder(&self, index: usize) -> Option<MemberId>;
+
+    /// `member` turned out not to have a chunk, or not unbroken: it holds it no longer.
+    fn give_up(&self, _index: usize, _member: MemberId) {}
 }
 
 /// What the algorithms need of a pool.

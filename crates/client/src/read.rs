@@ -157,23 +157,11 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
 
     /// Verifies a unit that came, while it is hot, and keeps it.
     fn take(&mut self, index: usize, asked_at: Instant, reply: Reply) {
-        let write = self.found.write();
-        let chunk = ChunkId {
-            write,
-            index: index as u8,
-        };
-        let Reply::Done {
-            bytes,
-            checksum: sealed,
-        } = reply
-        else {
-            if reply == Reply::NotFound {
-                self.pool.note(Incident::Missing {
-                    write,
-                    index: chunk.index,
-                });
-            }
-            return self.plan.failed(index);
+        let chunk = ChunkId { write: self.found.write(), index: index as u8 };
+        let (bytes, sealed) = match reply {
+            Reply::Done { bytes, checksum } => (bytes, checksum),
+            Reply::NotFound => return self.give_up(index, Incident::Missing(chunk)),
+            _ => return self.plan.failed(index),
         };
         if let Some(member) = self.members[index] {
             self.pool.health().answered(member, asked_at.elapsed());
@@ -181,14 +169,18 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
         let sound = bytes.len() == self.geometry.unit_len(self.stripe, index)
             && checksum(chunk, self.stripe, &bytes) == sealed;
         if !sound {
-            self.pool.note(Incident::Corrupt {
-                write,
-                index: chunk.index,
-            });
-            return self.plan.failed(index);
+            return self.give_up(index, Incident::Corrupt(chunk));
         }
         self.units[index] = self.memory.split(bytes.len()).hold(bytes);
         self.plan.came(index);
+    }
+
+    fn give_up(&mut self, index: usize, incident: Incident) {
+        self.pool.note(incident);
+        if let Some(member) = self.members[index] {
+            self.found.give_up(index, member);
+        }
+        self.plan.failed(index);
     }
 
     /// Holds those who are late for slow, so that others are asked in their place.

@@ -1,1 +1,52 @@
+//! A cache node: a process that holds chunks in memory for one proxy.
+//!
+//! It follows the container contract of Knative - it listens on `PORT`, is
+//! named by `K_SERVICE` and goes on SIGTERM - but runs anywhere. It does
+//! nothing until it is woken:
+//!
+//! ```text
+//!  proxy                                          node
+//!    |  POST /wake {proxy, session, proof}          |
+//!    |--------------------------------------------->|  is it for me, and genuine?
+//!    |<---------------------------------------------|  200, at once
+//!    |                                              |
+//!    |<------------ TCP connect, Hello -------------|  dials back
+//!    |------------------- Welcome ----------------->|
+//!    |--- Ping, Put, Finish, Get, Delete, Free ---->|  answers, until the link is lost;
+//!    |<------------------ Reply --------------------|  then keeps its chunks and redials
+//!    |                                              |
+//!    |<------------------- Bye ---------------------|  SIGTERM: goes when emptied, or late
+//! ```
+//!
+//! It knows nothing of erasure codes, keys, Redis or Kubernetes: a chunk is
+//! numbered units of bytes that it neither reads nor verifies. It never exits
+//! by itself, because whoever started it would only start it again, empty.
+//!
+//! In reading order:
+//!
+//! - [`config`]: what can be set;
+//! - [`node`]: the life of the process, from the bound port to the drain;
+//! - `http`: the wake endpoint, health and metrics;
+//! - `session`: which proxy to be linked to, decided without sockets or clocks;
+//! - `keeper`: the sockets around those decisions;
+//! - `dial`: one attempt to reach a proxy and be welcomed;
+//! - `link`: frames in, frames out, over one connection;
+//! - `service`: one request answered;
+//! - [`store`]: the chunks;
+//! - `metrics`, [`telemetry`]: what is told to operators.
 #![forbid(unsafe_code)]
+
+pub mod config;
+mod dial;
+mod http;
+mod keeper;
+mod link;
+mod metrics;
+pub mod node;
+mod service;
+mod session;
+pub mod store;
+pub mod telemetry;
+
+pub use config::Config;
+pub use node::{Node, run};

@@ -1,1 +1,158 @@
+//! The proxy: Redis clients and smart clients on one side, nodes on the other.
+//!
+//! It owns the metadata and decides everything that is to be decided: which nodes
+//! are members, where chunks go, what the value of a key is. It holds no value:
+//! bytes pass through it a stripe at a time. It knows nothing of Kubernetes
+//! beyond a URL to wake each node by.
+//!
+//! The life of a `GET`:
+//!
+//! 1. `server` accepts a connection and `resp` reads a command off it;
+//! 2. `command` finds the command's file, which asks for the key's value;
+//! 3. `cache` finds the object in the `catalog`;
+//! 4. [`infinicache_client::Reader`] asks k of its holders for the first stripe,
+//!    over the links that the `nodes` have dialled;
+//! 5. what is missing, broken or late is made up for from parity;
+//! 6. `resp` writes each stripe to the client while the next is on its way.
+//!
+//! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
+//! chunks, `house` tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
+
+mod admin;
+mod cache;
+mod catalog;
+mod command;
+pub mod config;
+mod control;
+mod desk;
+mod house;
+mod info;
+mod label;
+mod leases;
+mod metrics;
+mod nodes;
+mod relay;
+mod repair;
+mod resident;
+mod resp;
+mod room;
+mod server;
+pub mod telemetry;
+mod turns;
+mod writes;
+
+use std::{future::Future, sync::Arc};
+
+use anyhow::Context;
+use infinicache_client::{Budget, Health};
+use tokio::{net::TcpListener, sync::mpsc};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
+use tracing::info;
+
+use crate::{
+    cache::{Cache, Housekeeper},
+    command::State,
+    desk::{Clerk, ToRelay},
+    metrics::Metrics,
+    nodes::{Nodes, life::Timing},
+    repair::Queue,
+};
+pub use crate::{config::Config, nodes::NodeAddress};
+
+/// Repairs that run at once.
+const PARALLEL_REPAIRS: usize = 2;
+
+/// Runs a proxy until `shutdown` completes.
+///
+/// # Errors
+///
+/// If the configuration makes no sense or a port cannot be bound; nothing has been started then.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    let code = config.code()?;
+    let secret = config.read_secret()?;
+    let bind = async |address| {
+        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+    };
+    let redis = bind(config.listen).await?;
+    let door = bind(config.node_listen).await?;
+    let admin = bind(config.admin_listen).await?;
+    let advertise = match &config.advertise {
+        Some(advertise) => advertise.clone(),
+        None => door.local_addr()?.to_string(),
+    };
+
+    // Later runs have higher epochs, as long as the clock does not go back.
+    let epoch = cache::now_ms();
+    let metrics = Arc::new(Metrics::new());
+    let health = Arc::new(Health::default());
+    let (events, followed) = mpsc::unbounded_channel();
+    let (chores, to_do) = mpsc::unbounded_channel();
+    let settings = nodes::Settings { timing: timing(&config), secret, advertise, epoch };
+    let nodes =
+        Nodes::new(settings, config.nodes.clone(), health.clone(), metrics.clone(), events);
+    let settings = cache::Settings {
+        code,
+        max_object_bytes: config.max_object_bytes.0,
+        epoch,
+        presumed_capacity: config.node_memory.0,
+    };
+    let cache = Cache::new(
+        settings,
+        nodes.clone(),
+        Budget::new(usize::try_from(config.buffer_bytes.0)?),
+        health,
+        metrics,
+        Arc::new(Housekeeper::new(nodes.clone(), chores)),
+    );
+    let repairs = Arc::new(Queue::default());
+
+    let background = |task| AbortOnDropHandle::new(task);
+    let pace = config.repair_bytes_per_second.0 / PARALLEL_REPAIRS as u64;
+    let _doing_chores =
+        background(tokio::spawn(house::do_chores(cache.clone(), repairs.clone(), to_do)));
+    let _following = background(tokio::spawn(house::follow_nodes(cache.clone(), followed)));
+    let _tidying = background(tokio::spawn(house::tidy(cache.clone())));
+    let _living = background(tokio::spawn(nodes.clone().live()));
+    let _admitting = background(tokio::spawn(nodes::door::open(door, nodes)));
+    let _repairing: Vec<_> = (0..PARALLEL_REPAIRS)
+        .map(|_| background(tokio::spawn(repair::run(cache.clone(), repairs.clone(), pace))))
+        .collect();
+
+    let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+    let view = admin::Admin { cache: cache.clone(), repairs };
+    tracker.spawn(admin::serve(admin, view, stop.clone().cancelled_owned()));
+
+    let port = redis.local_addr()?.port();
+    info!(address = %redis.local_addr()?, nodes = config.nodes.len(), %code, "serving");
+    let clerk = Arc::new(Clerk::new(cache.clone(), port, config.max_connections));
+    let state = Arc::new(State::new(cache.clone(), clerk, config.max_object_bytes.0));
+    let limits = server::Config {
+        max_connections: config.max_connections,
+        stall_timeout: config.stall_timeout,
+        ..server::Config::default()
+    };
+    let to_relay = ToRelay { cache, stall_timeout: config.stall_timeout };
+    server::serve(redis, state, to_relay, limits, shutdown).await;
+
+    stop.cancel();
+    tracker.close();
+    tracker.wait().await;
+    info!("stopped");
+    Ok(())
+}
+
+/// How the pool deals with its nodes, from what the platform does with them.
+fn timing(config: &Config) -> Timing {
+    Timing {
+        ping_every: std::time::Duration::from_secs(1),
+        lost_after: config.node_lost_after,
+        wake_deadline: std::time::Duration::from_secs(5),
+        wake_backoff: std::time::Duration::from_millis(500),
+        // Three tries before the platform's window ends.
+        keep_awake_every: config.node_idle_window / 3,
+    }
+}

@@ -45,6 +45,11 @@ impl Decoder {
         Self::default()
     }
 
+    /// A decoder of a stream whose first bytes have been read already.
+    pub fn starting_with(ahead: BytesMut) -> Self {
+        Self { ahead, ..Self::default() }
+    }
+
     /// Where the next bytes of the stream belong. Never without room.
     pub fn buffer(&mut self) -> Limit<&mut BytesMut> {
         if let Some(header) = self.large_header() {

@@ -11,6 +11,7 @@
 //! - [`message`]: the requests and replies that frames carry;
 //! - [`decode`] and [`outbox`]: bytes to frames, frames to bytes, without copying payload;
 //! - [`checksum`]: what each unit is sealed with;
+//! - [`footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
 //! - [`wake`]: the document that wakes a node;
 //! - [`control`]: the documents of the `IC.*` commands;
@@ -20,6 +21,7 @@
 pub mod checksum;
 pub mod control;
 pub mod decode;
+pub mod footprint;
 pub mod frame;
 pub mod handshake;
 pub mod id;
@@ -30,6 +32,7 @@ pub mod wake;
 
 pub use checksum::checksum;
 pub use decode::Decoder;
+pub use footprint::footprint;
 pub use frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD};
 pub use id::{ChunkId, InstanceId, MemberId, Version, WriteId};
 pub use message::{Reply, Request};

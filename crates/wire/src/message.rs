@@ -86,6 +86,18 @@ impl Request {
         }
     }
 
+    /// The kind of frame that carries it.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Self::Ping => Kind::Ping,
+            Self::Put { .. } => Kind::Put,
+            Self::Finish { .. } => Kind::Finish,
+            Self::Get { .. } => Kind::Get,
+            Self::Delete { .. } => Kind::Delete,
+            Self::Free { .. } => Kind::Free,
+        }
+    }
+
     /// The request as a frame, numbered `id`, for `member`.
     pub fn into_frame(self, id: u32, member: MemberId) -> Frame {
         let header = |kind, chunk: ChunkId| Header {

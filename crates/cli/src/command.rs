@@ -1,0 +1,61 @@
+//! The command tree. Each subcommand is one file: its arguments, and `run`.
+
+mod node;
+mod proxy;
+mod up;
+
+use anyhow::Result;
+use clap::{Parser, Subcommand};
+
+/// An in-memory cache for large objects, erasure-coded over nodes that sleep when they hold nothing.
+#[derive(Parser)]
+#[command(version, max_term_width = 100)]
+pub struct Cli {
+    /// What to log to standard error: a level, or levels by module
+    #[arg(
+        long,
+        global = true,
+        env = "INFINICACHE_LOG",
+        default_value = "warn",
+        value_name = "FILTER"
+    )]
+    pub log: String,
+
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run a whole cache on this machine
+    ///
+    /// Starts a proxy that speaks Redis, and the nodes behind it: real
+    /// processes that are started when they are needed and stopped when they
+    /// hold nothing. Ctrl-C stops everything.
+    Up(up::Up),
+
+    /// Run a node; `up` starts its nodes with this
+    #[command(hide = true)]
+    Node(node::Node),
+
+    /// Run a proxy; `up` starts its proxy with this
+    #[command(hide = true)]
+    Proxy(proxy::Proxy),
+}
+
+impl Command {
+    /// Runs the subcommand to its end.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from doing what was asked.
+    pub fn run(self) -> Result<()> {
+        match self {
+            Self::Up(up) => up.run(),
+            Self::Node(node) => node.run(),
+            Self::Proxy(proxy) => proxy.run(),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! `infinicache proxy`: the proxy, as `up` starts it.
+
+use anyhow::Result;
+use clap::Args;
+use tokio::runtime::Builder;
+
+use crate::{leash, signals};
+
+#[derive(Args)]
+pub struct Proxy {
+    #[command(flatten)]
+    config: infinicache_proxy::Config,
+}
+
+impl Proxy {
+    pub fn run(self) -> Result<()> {
+        leash::put_on()?;
+        let runtime = Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(async { infinicache_proxy::run(self.config, signals::stop()?).await })
+    }
+}

@@ -1,0 +1,344 @@
+//! The life of one node name: which processes it has, and what is to be done with them.
+//!
+//! ```text
+//!          request             healthy                idle                 drained
+//! (asleep) -------> Starting ----------> Serving ----------> Drained -----------> Leaving
+//!                      |                                                             |
+//!                      | too late                                         grace over |
+//!                      +------------------------> Killed <---------------------------+
+//! ```
+//!
+//! Every state is left at once when the process exits. At most one process is
+//! Starting or Serving: the *current* one, which has the requests. Any number
+//! may be on their way out beside it.
+//!
+//! Nothing here starts a process or reads a clock: events and the time come
+//! in, actions go out.
+
+use std::time::{Duration, Instant};
+
+/// Which process of its name, counted from 1.
+pub type Serial = u64;
+
+/// How long everything may take.
+#[derive(Clone, Copy, Debug)]
+pub struct Timing {
+    /// From the start of a process to its first healthy answer.
+    pub start: Duration,
+    /// Without any request in flight, until a process is told to go.
+    pub idle_window: Duration,
+    /// From there to its SIGTERM; Knative takes 30 s.
+    pub term_delay: Duration,
+    /// From SIGTERM to SIGKILL.
+    pub grace: Duration,
+    /// From SIGTERM to SIGKILL when the whole front stops.
+    pub farewell: Duration,
+    /// From a request to the head of its answer, once the process is healthy.
+    pub answer: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            start: Duration::from_secs(10),
+            idle_window: Duration::from_secs(60),
+            term_delay: Duration::ZERO,
+            grace: Duration::from_secs(30),
+            farewell: Duration::from_secs(1),
+            answer: Duration::from_secs(300),
+        }
+    }
+}
+
+/// What happens.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A request wants a process.
+    Request,
+    /// A request that was admitted is over.
+    Ended(Serial),
+    /// A process answered that it is healthy.
+    Healthy(Serial),
+    /// A process ended, or could not be started: why.
+    Exited(Serial, String),
+    /// Everything shall end.
+    Stop,
+}
+
+/// What is to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Start a process.
+    Launch(Serial),
+    /// Send all requests that wait to this process.
+    Admit(Serial),
+    /// Answer all requests that wait with this.
+    Refuse(Refusal),
+    /// Send SIGTERM.
+    Terminate(Serial),
+    /// Send SIGKILL.
+    Kill(Serial),
+}
+
+/// Why a request gets no process.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The process ended before it was healthy.
+    #[error("the node process did not start: {0}")]
+    Failed(String),
+    /// The process was not healthy in time, and has been killed.
+    #[error("the node process was not healthy within {0:?}")]
+    Late(Duration),
+    /// Too many requests are in flight.
+    #[error("{0} requests are in flight already")]
+    Busy(usize),
+    /// The front is stopping.
+    #[error("shutting down")]
+    Stopping,
+}
+
+/// Where a process is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Started, not healthy yet.
+    Starting {
+        /// When it is given up.
+        until: Instant,
+    },
+    /// Has the requests.
+    Serving {
+        /// How many are in flight.
+        in_flight: usize,
+        /// Since when none is, if none is.
+        quiet_since: Instant,
+    },
+    /// Gets no request any more, and does not know it yet.
+    Drained {
+        /// When it is told.
+        term_at: Instant,
+    },
+    /// Told to go.
+    Leaving {
+        /// When it is made to.
+        kill_at: Instant,
+    },
+    /// Made to go.
+    Killed,
+}
+
+/// One process of the name.
+#[derive(Clone, Debug)]
+pub struct Process {
+    /// Which one.
+    pub serial: Serial,
+    /// Where it is in its life.
+    pub phase: Phase,
+}
+
+/// All processes of one name, oldest first.
+#[derive(Debug)]
+pub struct Life {
+    timing: Timing,
+    started: Serial,
+    processes: Vec<Process>,
+    waiting: usize,
+    stopping: bool,
+}
+
+impl Life {
+    /// A name without a process.
+    pub fn new(timing: Timing) -> Self {
+        Self {
+            timing,
+            started: 0,
+            processes: Vec::new(),
+            waiting: 0,
+            stopping: false,
+        }
+    }
+
+    /// The processes that have not exited.
+    pub fn processes(&self) -> &[Process] {
+        &self.processes
+    }
+
+    /// How many have ever been started.
+    pub fn started(&self) -> u64 {
+        self.started
+    }
+
+    /// Whether everything has ended, as was asked.
+    pub fn is_over(&self) -> bool {
+        self.stopping && self.processes.is_empty()
+    }
+
+    /// Takes an event.
+    pub fn on(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        match event {
+            Event::Request => self.request(now),
+            Event::Ended(serial) => self.ended(now, serial),
+            Event::Healthy(serial) => self.healthy(now, serial),
+            Event::Exited(serial, why) => self.exited(serial, why),
+            Event::Stop => self.stop(now),
+        }
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub fn deadline(&self) -> Option<Instant> {
+        let due = |process: &Process| match process.phase {
+            Phase::Starting { until } => Some(until),
+            Phase::Serving {
+                in_flight: 0,
+                quiet_since,
+            } => Some(quiet_since + self.timing.idle_window),
+            Phase::Serving { .. } | Phase::Killed => None,
+            Phase::Drained { term_at } => Some(term_at),
+            Phase::Leaving { kill_at } => Some(kill_at),
+        };
+        self.processes.iter().filter_map(due).min()
+    }
+
+    /// Does what is due.
+    pub fn tick(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        while self.deadline().is_some_and(|due| due <= now) {
+            for index in 0..self.processes.len() {
+                self.advance(now, index, &mut actions);
+            }
+        }
+        actions
+    }
+
+    /// Moves one process on, if its time has come.
+    fn advance(&mut self, now: Instant, index: usize, actions: &mut Vec<Action>) {
+        let Timing {
+            start,
+            idle_window,
+            term_delay,
+            grace,
+            ..
+        } = self.timing;
+        let Process { serial, phase } = &mut self.processes[index];
+        match *phase {
+            Phase::Starting { until } if until <= now => {
+                *phase = Phase::Killed;
+                actions.push(Action::Kill(*serial));
+                self.refuse(Refusal::Late(start), actions);
+            }
+            Phase::Serving {
+                in_flight: 0,
+                quiet_since,
+            } if quiet_since + idle_window <= now => {
+                *phase = Phase::Drained {
+                    term_at: now + term_delay,
+                };
+            }
+            Phase::Drained { term_at } if term_at <= now => {
+                *phase = Phase::Leaving {
+                    kill_at: now + grace,
+                };
+                actions.push(Action::Terminate(*serial));
+            }
+            Phase::Leaving { kill_at } if kill_at <= now => {
+                *phase = Phase::Killed;
+                actions.push(Action::Kill(*serial));
+            }
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, now: Instant) -> Vec<Action> {
+        if self.stopping {
+            return vec![Action::Refuse(Refusal::Stopping)];
+        }
+        for Process { serial, phase } in &mut self.processes {
+            match phase {
+                Phase::Serving { in_flight, .. } => {
+                    *in_flight += 1;
+                    return vec![Action::Admit(*serial)];
+                }
+                Phase::Starting { .. } => {
+                    self.waiting += 1;
+                    return Vec::new();
+                }
+                Phase::Drained { .. } | Phase::Leaving { .. } | Phase::Killed => {}
+            }
+        }
+        self.waiting += 1;
+        self.started += 1;
+        self.processes.push(Process {
+            serial: self.started,
+            phase: Phase::Starting {
+                until: now + self.timing.start,
+            },
+        });
+        vec![Action::Launch(self.started)]
+    }
+
+    fn ended(&mut self, now: Instant, ended: Serial) -> Vec<Action> {
+        for Process { serial, phase } in &mut self.processes {
+            if let Phase::Serving {
+                in_flight,
+                quiet_since,
+            } = phase
+                && *serial == ended
+            {
+                *in_flight -= 1;
+                *quiet_since = now;
+            }
+        }
+        Vec::new()
+    }
+
+    fn healthy(&mut self, now: Instant, healthy: Serial) -> Vec<Action> {
+        for Process { serial, phase } in &mut self.processes {
+            if matches!(phase, Phase::Starting { .. }) && *serial == healthy {
+                *phase = Phase::Serving {
+                    in_flight: std::mem::take(&mut self.waiting),
+                    quiet_since: now,
+                };
+                return vec![Action::Admit(healthy)];
+            }
+        }
+        Vec::new()
+    }
+
+    fn exited(&mut self, exited: Serial, why: String) -> Vec<Action> {
+        let mut actions = Vec::new();
+        let Some(index) = self.processes.iter().position(|p| p.serial == exited) else {
+            return actions;
+        };
+        let process = self.processes.remove(index);
+        if matches!(process.phase, Phase::Starting { .. }) {
+            self.refuse(Refusal::Failed(why), &mut actions);
+        }
+        actions
+    }
+
+    fn stop(&mut self, now: Instant) -> Vec<Action> {
+        let mut actions = Vec::new();
+        self.stopping = true;
+        self.refuse(Refusal::Stopping, &mut actions);
+        let end = now + self.timing.farewell;
+        for Process { serial, phase } in &mut self.processes {
+            match phase {
+                Phase::Starting { .. } | Phase::Serving { .. } | Phase::Drained { .. } => {
+                    *phase = Phase::Leaving { kill_at: end };
+                    actions.push(Action::Terminate(*serial));
+                }
+                Phase::Leaving { kill_at } => *kill_at = end.min(*kill_at),
+                Phase::Killed => {}
+            }
+        }
+        actions
+    }
+
+    fn refuse(&mut self, refusal: Refusal, actions: &mut Vec<Action>) {
+        if std::mem::take(&mut self.waiting) > 0 {
+            actions.push(Action::Refuse(refusal));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,288 @@
+//! A life on a clock that only the tests move.
+
+use super::*;
+
+const START: Duration = Duration::from_secs(10);
+const IDLE: Duration = Duration::from_secs(60);
+const TERM_DELAY: Duration = Duration::from_secs(30);
+const GRACE: Duration = Duration::from_secs(20);
+const FAREWELL: Duration = Duration::from_secs(1);
+const MOMENT: Duration = Duration::from_millis(1);
+
+/// A life, and the time.
+struct Scene {
+    life: Life,
+    now: Instant,
+}
+
+impl Scene {
+    fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    fn with(change: impl FnOnce(&mut Timing)) -> Self {
+        let mut timing = Timing {
+            start: START,
+            idle_window: IDLE,
+            term_delay: TERM_DELAY,
+            grace: GRACE,
+            farewell: FAREWELL,
+            ..Timing::default()
+        };
+        change(&mut timing);
+        Self {
+            life: Life::new(timing),
+            now: Instant::now(),
+        }
+    }
+
+    /// With a first process that has one request in flight.
+    fn serving() -> Self {
+        let mut scene = Self::new();
+        assert_eq!(scene.on(Event::Request), [Action::Launch(1)]);
+        assert_eq!(scene.on(Event::Healthy(1)), [Action::Admit(1)]);
+        scene
+    }
+
+    /// With a first process that has been told to go.
+    fn leaving() -> Self {
+        let mut scene = Self::serving();
+        scene.on(Event::Ended(1));
+        assert_eq!(scene.after(IDLE), []);
+        assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(1)]);
+        scene
+    }
+
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        self.life.on(self.now, event)
+    }
+
+    fn exit(&mut self, serial: Serial) -> Vec<Action> {
+        self.on(Event::Exited(serial, "exit status: 3".into()))
+    }
+
+    fn after(&mut self, time: Duration) -> Vec<Action> {
+        self.now += time;
+        self.life.tick(self.now)
+    }
+
+    fn serials(&self) -> Vec<Serial> {
+        self.life.processes().iter().map(|p| p.serial).collect()
+    }
+}
+
+#[test]
+fn a_name_without_requests_has_no_process_and_no_timer() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.after(IDLE * 100), []);
+    assert_eq!(scene.life.deadline(), None);
+    assert_eq!(scene.life.started(), 0);
+}
+
+#[test]
+fn requests_at_once_start_one_process_and_are_admitted_together() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.on(Event::Request), [Action::Launch(1)]);
+    assert_eq!(scene.on(Event::Request), []);
+    assert_eq!(scene.on(Event::Healthy(1)), [Action::Admit(1)]);
+    let Phase::Serving { in_flight, .. } = scene.life.processes()[0].phase else {
+        panic!("{:?}", scene.life);
+    };
+    assert_eq!(in_flight, 2);
+}
+
+#[test]
+fn a_request_for_a_serving_process_is_admitted_at_once() {
+    let mut scene = Scene::serving();
+    assert_eq!(scene.on(Event::Request), [Action::Admit(1)]);
+    assert_eq!(scene.life.started(), 1);
+}
+
+#[test]
+fn a_process_with_a_request_in_flight_is_never_idle() {
+    let mut scene = Scene::serving();
+    assert_eq!(scene.life.deadline(), None);
+    assert_eq!(scene.after(IDLE * 10), []);
+    assert_eq!(scene.on(Event::Request), [Action::Admit(1)]);
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.life.deadline(), None, "the other one is in flight");
+}
+
+#[test]
+fn the_idle_window_begins_when_the_last_request_ends() {
+    let mut scene = Scene::serving();
+    scene.after(IDLE);
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.life.deadline(), Some(scene.now + IDLE));
+}
+
+#[test]
+fn a_request_within_the_idle_window_begins_it_anew() {
+    let mut scene = Scene::serving();
+    scene.on(Event::Ended(1));
+    scene.after(IDLE - MOMENT);
+    assert_eq!(scene.on(Event::Request), [Action::Admit(1)]);
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.after(IDLE - MOMENT), []);
+    assert_eq!(scene.after(MOMENT), []);
+    assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(1)]);
+}
+
+#[test]
+fn a_process_whose_requests_left_before_it_was_healthy_becomes_idle() {
+    let mut scene = Scene::new();
+    scene.on(Event::Request);
+    scene.on(Event::Healthy(1));
+    scene.on(Event::Ended(1));
+    scene.after(IDLE);
+    assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(1)]);
+}
+
+#[test]
+fn an_idle_process_is_told_to_go_after_the_delay_and_made_to_after_its_grace() {
+    let mut scene = Scene::serving();
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.after(IDLE - MOMENT), []);
+    assert_eq!(scene.after(MOMENT), []);
+    assert_eq!(scene.after(TERM_DELAY - MOMENT), []);
+    assert_eq!(scene.after(MOMENT), [Action::Terminate(1)]);
+    assert_eq!(scene.after(GRACE - MOMENT), []);
+    assert_eq!(scene.after(MOMENT), [Action::Kill(1)]);
+    assert_eq!(scene.life.deadline(), None);
+    assert_eq!(scene.serials(), [1], "it is there until it has exited");
+    assert_eq!(scene.exit(1), []);
+    assert!(scene.serials().is_empty());
+}
+
+#[test]
+fn without_a_delay_an_idle_process_is_told_to_go_at_once() {
+    let mut scene = Scene::with(|timing| timing.term_delay = Duration::ZERO);
+    scene.on(Event::Request);
+    scene.on(Event::Healthy(1));
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.after(IDLE), [Action::Terminate(1)]);
+}
+
+#[test]
+fn a_process_that_goes_in_time_is_not_killed() {
+    let mut scene = Scene::leaving();
+    assert_eq!(scene.exit(1), []);
+    assert_eq!(scene.life.deadline(), None);
+    assert_eq!(scene.after(GRACE), []);
+}
+
+#[test]
+fn a_request_during_the_delay_starts_a_new_process_beside_the_old_one() {
+    let mut scene = Scene::serving();
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.after(IDLE), []);
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+    assert_eq!(scene.serials(), [1, 2]);
+    assert_eq!(scene.on(Event::Healthy(2)), [Action::Admit(2)]);
+    assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(1)]);
+}
+
+#[test]
+fn a_request_during_the_grace_starts_a_new_process_and_the_old_one_keeps_its_grace() {
+    let mut scene = Scene::leaving();
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+    assert_eq!(scene.on(Event::Healthy(2)), [Action::Admit(2)]);
+    assert_eq!(scene.on(Event::Request), [Action::Admit(2)]);
+    assert_eq!(scene.after(GRACE), [Action::Kill(1)]);
+    assert_eq!(scene.exit(1), []);
+    assert_eq!(scene.serials(), [2]);
+    assert_eq!(scene.on(Event::Request), [Action::Admit(2)]);
+}
+
+#[test]
+fn the_new_process_can_grow_idle_while_the_old_one_is_still_leaving() {
+    let mut scene = Scene::with(|timing| timing.grace = IDLE * 10);
+    for serial in 1..=3 {
+        assert_eq!(scene.on(Event::Request), [Action::Launch(serial)]);
+        scene.on(Event::Healthy(serial));
+        scene.on(Event::Ended(serial));
+        scene.after(IDLE);
+        assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(serial)]);
+    }
+    assert_eq!(scene.serials(), [1, 2, 3]);
+}
+
+#[test]
+fn a_crashed_process_is_replaced_at_the_next_request() {
+    let mut scene = Scene::serving();
+    assert_eq!(scene.exit(1), []);
+    assert!(scene.serials().is_empty());
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+}
+
+#[test]
+fn a_process_that_fails_to_start_refuses_who_waits_and_the_next_request_starts_another() {
+    let mut scene = Scene::new();
+    scene.on(Event::Request);
+    scene.on(Event::Request);
+    assert_eq!(
+        scene.exit(1),
+        [Action::Refuse(Refusal::Failed("exit status: 3".into()))]
+    );
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+}
+
+#[test]
+fn a_process_that_is_never_healthy_is_killed_and_who_waits_refused() {
+    let mut scene = Scene::new();
+    scene.on(Event::Request);
+    assert_eq!(scene.after(START - MOMENT), []);
+    assert_eq!(
+        scene.after(MOMENT),
+        [Action::Kill(1), Action::Refuse(Refusal::Late(START))]
+    );
+    assert_eq!(scene.on(Event::Healthy(1)), [], "too late");
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+    assert_eq!(scene.exit(1), [], "who waits for the other is not refused");
+    assert_eq!(scene.on(Event::Healthy(2)), [Action::Admit(2)]);
+}
+
+#[test]
+fn stopping_tells_every_process_to_go_and_makes_it_soon() {
+    let mut scene = Scene::leaving();
+    scene.on(Event::Request);
+    assert_eq!(
+        scene.on(Event::Stop),
+        [Action::Refuse(Refusal::Stopping), Action::Terminate(2)]
+    );
+    assert!(!scene.life.is_over());
+    assert_eq!(scene.after(FAREWELL), [Action::Kill(1), Action::Kill(2)]);
+    scene.exit(1);
+    scene.exit(2);
+    assert!(scene.life.is_over());
+}
+
+#[test]
+fn stopping_never_prolongs_a_grace() {
+    let mut scene = Scene::leaving();
+    scene.after(GRACE - MOMENT);
+    scene.on(Event::Stop);
+    assert_eq!(scene.after(MOMENT), [Action::Kill(1)]);
+}
+
+#[test]
+fn a_request_after_the_stop_is_refused() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.on(Event::Stop), []);
+    assert!(scene.life.is_over());
+    assert_eq!(
+        scene.on(Event::Request),
+        [Action::Refuse(Refusal::Stopping)]
+    );
+}
+
+#[test]
+fn news_of_a_process_that_is_gone_changes_nothing() {
+    let mut scene = Scene::serving();
+    scene.exit(1);
+    assert_eq!(scene.exit(1), []);
+    assert_eq!(scene.on(Event::Healthy(1)), []);
+    assert_eq!(scene.on(Event::Ended(1)), []);
+    assert!(scene.serials().is_empty());
+}

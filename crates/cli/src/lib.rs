@@ -1,0 +1,30 @@
+//! The `infinicache` command: a cluster on one machine, and the tools around it.
+//!
+//! `infinicache up` is the whole system without Kubernetes. It becomes the
+//! platform: it plays Knative for the nodes and keeps the proxy running. The
+//! nodes and the proxy are the very programs of a real cluster, started by
+//! re-executing this binary with hidden subcommands and configured by
+//! environment only; neither knows that it runs on a single machine.
+//!
+//! In reading order:
+//!
+//! - [`command`]: the command tree, one subcommand a file;
+//! - [`cluster`]: the order in which `up` starts and stops everything;
+//! - [`front`]: the HTTP front that starts, reaches and stops node processes;
+//! - [`launcher`]: how a child process is started, signalled and waited for;
+//! - [`leash`]: why no child outlives `up`, however it ends;
+//! - [`http`]: one request over one connection;
+//! - [`signals`]: what asks a process to stop;
+//! - [`units`]: sizes such as `256MiB` and durations such as `60s`;
+//! - [`telemetry`]: where the log goes.
+#![forbid(unsafe_code)]
+
+pub mod cluster;
+pub mod command;
+pub mod front;
+pub mod http;
+pub mod launcher;
+pub mod leash;
+pub mod signals;
+pub mod telemetry;
+pub mod units;

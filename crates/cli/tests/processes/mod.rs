@@ -1,0 +1,37 @@
+//! Processes of the system, as a test sees them.
+
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
+
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::time;
+
+/// How long anything may take that is expected to happen.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Sends a signal, unless the process is gone.
+pub(crate) fn kill(pid: u64, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    let _ = kill_process(pid, signal);
+}
+
+/// Waits until a process runs no more.
+pub(crate) async fn until_gone(pid: u64) {
+    let give_up = Instant::now() + DEADLINE;
+    while is_running(pid) {
+        assert!(Instant::now() < give_up, "process {pid} is still there");
+        time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Whether a process runs; one that is dead and not reaped does not.
+pub(crate) fn is_running(pid: u64) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+        return false;
+    };
+    // The state follows the name, which is in parentheses and may contain some.
+    let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+    !matches!(state, Some("Z" | "X"))
+}

@@ -1,0 +1,180 @@
+//! `infinicache up` as a user has it: the program, its processes, a Redis client.
+#![cfg(target_os = "linux")]
+
+mod processes;
+
+use std::{
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::Stdio,
+    time::Duration,
+};
+
+use infinicache::http;
+use processes::{DEADLINE, is_running, kill, until_gone};
+use redis::Commands;
+use rustix::process::Signal;
+use serde_json::Value;
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::{Child, Command},
+    time,
+};
+
+/// A free port: one that the system does not hand out again at once.
+fn port() -> u16 {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    listener.local_addr().unwrap().port()
+}
+
+fn command(port: u16, admin: u16) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_infinicache"));
+    command
+        .args(["up", "--nodes", "4", "--data", "2", "--parity", "1"])
+        .args(["--memory", "16MiB", "--buffer-bytes", "64MiB"])
+        .args(["--port", &port.to_string()])
+        .args(["--admin-port", &admin.to_string()])
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}
+
+/// A cache that is ready.
+struct Up {
+    child: Child,
+    redis: u16,
+    front: SocketAddr,
+}
+
+impl Up {
+    async fn new() -> Self {
+        let redis = port();
+        let mut child = command(redis, port())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let front = async {
+            loop {
+                let line = lines.next_line().await.unwrap().expect("ready");
+                if let Some(url) = line.strip_prefix("nodes") {
+                    let url = url.trim().trim_start_matches("http://");
+                    return url.trim_end_matches('/').parse().unwrap();
+                }
+            }
+        };
+        let front = time::timeout(DEADLINE, front).await.unwrap();
+        Self {
+            child,
+            redis,
+            front,
+        }
+    }
+
+    async fn page(&self, path: &str) -> Value {
+        let (_, body) = http::get(self.front, path, DEADLINE).await.unwrap();
+        serde_json::from_slice(&body).unwrap()
+    }
+
+    /// All processes besides `up` itself: the proxy's comes first.
+    async fn pids(&self) -> Vec<u64> {
+        let proxy = self.page("/proxy").await["pid"].as_u64();
+        let nodes = self.page("/").await["nodes"].take();
+        let nodes = nodes.as_array().unwrap().clone();
+        let nodes = nodes
+            .iter()
+            .flat_map(|node| node["processes"].as_array().unwrap())
+            .filter_map(|process| process["pid"].as_u64());
+        proxy.into_iter().chain(nodes).collect()
+    }
+
+    /// Sets a value, gets it, and compares; tries again while there is no proxy.
+    async fn round_trip(&self) {
+        let url = format!("redis://127.0.0.1:{}", self.redis);
+        let value: Vec<u8> = (0..300_000u32).map(|i| (i % 251) as u8).collect();
+        let once = move || -> redis::RedisResult<bool> {
+            let client = redis::Client::open(url.as_str())?;
+            let mut connection = client.get_connection_with_timeout(DEADLINE)?;
+            let () = connection.set("key", &value)?;
+            Ok(connection.get::<_, Vec<u8>>("key")? == value)
+        };
+        let tried = async {
+            loop {
+                let once = once.clone();
+                match tokio::task::spawn_blocking(once).await.unwrap() {
+                    Ok(same) => return same,
+                    Err(_) => time::sleep(Duration::from_millis(20)).await,
+                }
+            }
+        };
+        assert!(time::timeout(DEADLINE, tried).await.unwrap());
+    }
+}
+
+#[tokio::test]
+async fn ctrl_c_stops_everything_in_good_order() {
+    let mut up = Up::new().await;
+    up.round_trip().await;
+    let pids = up.pids().await;
+    assert!(pids.len() > 3, "a proxy and a stripe of nodes: {pids:?}");
+    kill(up.child.id().unwrap().into(), Signal::INT);
+    let status = time::timeout(DEADLINE, up.child.wait()).await.unwrap();
+    assert_eq!(status.unwrap().code(), Some(0));
+    assert!(pids.iter().all(|pid| !is_running(*pid)));
+}
+
+#[tokio::test]
+async fn no_process_survives_when_up_is_killed() {
+    let mut up = Up::new().await;
+    up.round_trip().await;
+    let pids = up.pids().await;
+    assert!(pids.len() > 3, "a proxy and a stripe of nodes: {pids:?}");
+    kill(*pids.last().unwrap(), Signal::STOP);
+    up.child.kill().await.unwrap();
+    for pid in pids {
+        until_gone(pid).await;
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_dies_is_restarted() {
+    let up = Up::new().await;
+    kill(up.pids().await[0], Signal::KILL);
+    let restarted = async {
+        while up.page("/proxy").await["restarts"] != 1 {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    time::timeout(DEADLINE, restarted).await.unwrap();
+    up.round_trip().await;
+}
+
+#[tokio::test]
+async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = listener.local_addr().unwrap().port();
+    for (mut command, flag) in [
+        (command(taken, port()), "--port"),
+        (command(port(), taken), "--admin-port"),
+    ] {
+        let output = time::timeout(DEADLINE, command.output())
+            .await
+            .unwrap()
+            .unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains(&format!("127.0.0.1:{taken}")), "{said}");
+        assert!(said.contains(&format!("with {flag}:")), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_work_is_refused_before_anything_starts() {
+    let output = Command::new(env!("CARGO_BIN_EXE_infinicache"))
+        .args(["up", "--nodes", "2", "--parity", "2"])
+        .output()
+        .await
+        .unwrap();
+    assert_eq!(output.status.code(), Some(1));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("at least 3 needed"), "{said}");
+}

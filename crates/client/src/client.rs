@@ -1,0 +1,149 @@
+//! The library that applications use.
+//!
+//! A [`Client`] codes and places values itself and exchanges their units with
+//! the nodes; of its proxy it asks only where things are and whether a write
+//! counts. In reading order:
+//!
+//! - `put` and `get`: the operations on values, with `download` and `stat`;
+//! - `proxy`: one proxy as the [`Pool`](crate::Pool) of the algorithms;
+//! - `view`: what is known of the pool, and whom to propose for a value;
+//! - `command`, `control`, `connection`: requests and answers, on Redis's protocol;
+//! - `relay`: the links over which units move;
+//! - `door` and `address`: how a proxy is reached.
+
+mod address;
+mod command;
+mod connection;
+mod control;
+mod door;
+mod download;
+mod get;
+mod options;
+mod proxy;
+mod put;
+mod relay;
+mod stat;
+mod view;
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::future::join_all;
+use infinicache_wire::control::PoolView;
+
+pub use self::{
+    download::Download,
+    options::{Options, PutOptions},
+    stat::{ChunkStat, Stat},
+};
+use self::proxy::Proxy;
+use crate::{Budget, Error, ring::Ring};
+
+/// A client of one proxy or several. Clones are handles to the same one, and any
+/// number of tasks may use them at once.
+///
+/// Of several proxies each owns part of the keys, which the client works out by
+/// itself: all clients must be given the same proxies, by the same names. A proxy
+/// that cannot be reached concerns its own keys only.
+#[derive(Clone, Debug)]
+pub struct Client(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    proxies: Vec<Proxy>,
+    ring: Ring,
+    budget: Budget,
+    deadline: Duration,
+}
+
+impl Client {
+    /// Connects to the proxies at these addresses: `host:port` or `redis://host:port`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if there is no address or one makes no sense, and what
+    /// went wrong with the first if none can be reached.
+    pub async fn connect<A: Into<String>>(
+        addresses: impl IntoIterator<Item = A>,
+    ) -> Result<Self, Error> {
+        Options::default().connect(addresses).await
+    }
+
+    async fn with_options<A: Into<String>>(
+        addresses: impl IntoIterator<Item = A>,
+        options: Options,
+    ) -> Result<Self, Error> {
+        let parse = |address: A| address::parse(&address.into());
+        let mut addresses = addresses.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        addresses.sort_unstable();
+        addresses.dedup();
+        let budget = Budget::new(options.budget);
+        let ring = Ring::new(addresses.iter().map(String::as_str));
+        let proxy = |address| Proxy::new(address, &options, budget.clone());
+        let proxies: Vec<Proxy> = addresses.into_iter().map(proxy).collect();
+
+        let views = join_all(proxies.iter().map(Proxy::fetch_view)).await;
+        if views.iter().all(Result::is_err) {
+            let none = Error::Refused("a client needs the address of a proxy".into());
+            return Err(views.into_iter().find_map(Result::err).unwrap_or(none));
+        }
+        Ok(Self(Arc::new(Inner { proxies, ring, budget, deadline: options.deadline })))
+    }
+
+    /// Deletes the value of `key`; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the proxy from answering: it is not known then whether the value is there.
+    pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.proxy(key.as_ref()).control().delete(key.as_ref()).await
+    }
+
+    /// Whether `key` has a value.
+    ///
+    /// # Errors
+    ///
+    /// Whatever kept the proxy from answering.
+    pub async fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
+        self.proxy(key.as_ref()).control().exists(key.as_ref()).await
+    }
+
+    /// The pool as the first proxy that can be reached sees it.
+    ///
+    /// # Errors
+    ///
+    /// What went wrong with the last, if none can be.
+    pub async fn pool(&self) -> Result<PoolView, Error> {
+        let mut failed = Error::Unreachable("there is no proxy".into());
+        for proxy in &self.0.proxies {
+            match proxy.fetch_view().await {
+                Ok(view) => return Ok((*view).clone()),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    /// The pool of each proxy, beside its address.
+    pub async fn pools(&self) -> Vec<(String, Result<PoolView, Error>)> {
+        let view = async |proxy: &Proxy| {
+            let view = proxy.fetch_view().await;
+            (proxy.address().to_owned(), view.map(|view| (*view).clone()))
+        };
+        join_all(self.0.proxies.iter().map(view)).await
+    }
+
+    /// Bytes that all operations together hold in buffers now.
+    pub fn buffered(&self) -> usize {
+        self.0.budget.used()
+    }
+
+    /// The proxy that owns a key.
+    fn proxy(&self, key: &[u8]) -> &Proxy {
+        let owner = self.0.ring.owner(key).expect("a client has a proxy");
+        &self.0.proxies[owner]
+    }
+
+    fn deadline(&self) -> Duration {
+        self.0.deadline
+    }
+}

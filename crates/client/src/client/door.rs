@@ -1,0 +1,141 @@
+//! The way in to a proxy: connections are dialled, and not too often.
+//!
+//! After a failure the door stays shut for a while, and twice as long after the
+//! next one. Whoever comes meanwhile is turned away at once, so that a proxy that
+//! is gone costs its users no waiting, and one that comes back no stampede.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use tokio::{net::TcpStream, time};
+
+use crate::{Error, clock};
+
+/// How long dialling may take, looking the name up included.
+const DIAL_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long the door is shut after a first failure, and at most.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MOST_PAUSE: Duration = Duration::from_secs(3);
+
+/// Dials one proxy.
+#[derive(Debug)]
+pub(super) struct Door {
+    address: String,
+    pause: Mutex<Pause>,
+}
+
+impl Door {
+    /// The door of the proxy at `address`.
+    pub(super) fn new(address: String) -> Self {
+        Self { address, pause: Mutex::default() }
+    }
+
+    /// Where it leads.
+    pub(super) fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// A new connection.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unreachable`], at once while the door is shut.
+    pub(super) async fn dial(&self) -> Result<TcpStream, Error> {
+        if let Some(rest) = self.pause().rest(clock::now()) {
+            let text = format!("{} could not be reached, next attempt in {rest:?}", self.address);
+            return Err(Error::Unreachable(text));
+        }
+        let why = match time::timeout(DIAL_DEADLINE, TcpStream::connect(&self.address)).await {
+            Ok(Ok(stream)) => {
+                self.pause().end();
+                // Frames are written whole; waiting for more would only delay them.
+                stream.set_nodelay(true)?;
+                return Ok(stream);
+            }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no connection within {DIAL_DEADLINE:?}"),
+        };
+        self.pause().extend(clock::now(), getrandom::u32().unwrap_or(0));
+        Err(Error::Unreachable(format!("{}: {why}", self.address)))
+    }
+
+    fn pause(&self) -> MutexGuard<'_, Pause> {
+        // Plain numbers: whatever a panic left there is usable.
+        self.pause.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Exponential back-off with jitter, as a value.
+#[derive(Debug, Default)]
+struct Pause {
+    failures: u32,
+    until: Option<Instant>,
+}
+
+impl Pause {
+    /// How much longer nobody should try.
+    fn rest(&self, now: Instant) -> Option<Duration> {
+        let rest = self.until?.saturating_duration_since(now);
+        (!rest.is_zero()).then_some(rest)
+    }
+
+    /// An attempt failed. Several that ran side by side count once.
+    fn extend(&mut self, now: Instant, random: u32) {
+        if self.rest(now).is_some() {
+            return;
+        }
+        let whole = MOST_PAUSE.min(FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)));
+        // Between half of it and all, so that clients do not come back in step.
+        let jitter = 0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX);
+        self.failures += 1;
+        self.until = Some(now + whole.mul_f64(jitter));
+    }
+
+    fn end(&mut self) {
+        *self = Self::default();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_bound_and_end_with_success() {
+        let mut pause = Pause::default();
+        let mut now = Instant::now();
+        assert_eq!(pause.rest(now), None);
+        for expected in [50, 100, 200, 400, 800, 1600, 3000, 3000] {
+            pause.extend(now, u32::MAX);
+            assert_eq!(pause.rest(now), Some(Duration::from_millis(expected)));
+            now += Duration::from_millis(expected);
+            assert_eq!(pause.rest(now), None);
+        }
+        pause.end();
+        pause.extend(now, 0);
+        assert_eq!(pause.rest(now), Some(FIRST_PAUSE / 2), "half of a pause is certain");
+    }
+
+    #[test]
+    fn failures_of_one_time_count_once() {
+        let mut pause = Pause::default();
+        let now = Instant::now();
+        for _ in 0..100 {
+            pause.extend(now, u32::MAX);
+        }
+        assert_eq!(pause.rest(now), Some(FIRST_PAUSE));
+    }
+
+    #[tokio::test]
+    async fn while_the_door_is_shut_nobody_dials() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let door = Door::new(listener.local_addr().unwrap().to_string());
+        drop(listener);
+        assert!(matches!(door.dial().await, Err(Error::Unreachable(_))));
+        let Err(Error::Unreachable(why)) = door.dial().await else { panic!("connected") };
+        assert!(why.contains("next attempt in"), "{why}");
+    }
+}

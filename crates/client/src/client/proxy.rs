@@ -1,0 +1,272 @@
+//! One proxy, and its pool as the cache's algorithms see it.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use infinicache_erasure::{Code, Geometry, UNIT_MAX};
+use infinicache_wire::{
+    MemberId, WriteId,
+    control::{Committed, Located, Opened, Placed, PoolView},
+};
+use tokio::{runtime::Handle, sync::{Semaphore, oneshot}};
+use tracing::debug;
+
+use super::{
+    control::Control,
+    door::Door,
+    options::Options,
+    relay::{Relay, Relayed},
+    view::{View, propose},
+};
+use crate::{Budget, Commit, Error, Health, Holders, Incident, Pool, Terms, clock};
+
+/// Messages under way that nobody waits for. Those beyond are not sent: the proxy
+/// notices in its own time.
+const MOST_MESSAGES: usize = 256;
+
+/// Data chunks of the widest code, before the pool has told.
+const PRESUMED_DATA: usize = 10;
+
+/// A proxy. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub(super) struct Proxy(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    address: String,
+    control: Control,
+    relay: Arc<Relay>,
+    view: View,
+    budget: Budget,
+    health: Health,
+    seed: AtomicU64,
+    messages: Arc<Semaphore>,
+    runtime: Handle,
+}
+
+impl Proxy {
+    /// The proxy at `address`; nothing is dialled yet. Must be called within a tokio runtime.
+    pub(super) fn new(address: String, options: &Options, budget: Budget) -> Self {
+        let door = Arc::new(Door::new(address.clone()));
+        Self(Arc::new(Inner {
+            address,
+            control: Control::new(door.clone(), options.connections, options.deadline),
+            relay: Arc::new(Relay::new(door, options.links)),
+            view: View::default(),
+            budget,
+            health: Health::default(),
+            seed: AtomicU64::new(getrandom::u64().unwrap_or(0)),
+            messages: Arc::new(Semaphore::new(MOST_MESSAGES)),
+            runtime: Handle::current(),
+        }))
+    }
+
+    pub(super) fn address(&self) -> &str {
+        &self.0.address
+    }
+
+    pub(super) fn control(&self) -> &Control {
+        &self.0.control
+    }
+
+    /// Asks for the view of the pool, and keeps it.
+    pub(super) async fn fetch_view(&self) -> Result<Arc<PoolView>, Error> {
+        let fetched = self.0.control.nodes().await.map(Arc::new);
+        self.0.view.fetched(fetched.as_ref().ok().cloned(), clock::now());
+        fetched
+    }
+
+    /// The view of the pool, as far as it is known; fetched again beside, if it is old.
+    fn view(&self) -> Option<Arc<PoolView>> {
+        let now = clock::now();
+        if self.0.view.must_fetch(now) {
+            let proxy = self.clone();
+            self.0.runtime.spawn(async move {
+                if let Err(error) = proxy.fetch_view().await {
+                    debug!(proxy = proxy.address(), %error, "no view of the pool");
+                }
+            });
+        }
+        self.0.view.current(now)
+    }
+
+    /// Tells the proxy something without waiting.
+    fn tell(&self, message: impl Future<Output = Result<(), Error>> + Send + 'static) {
+        let Ok(permit) = self.0.messages.clone().try_acquire_owned() else {
+            debug!(proxy = self.address(), "too many messages under way");
+            return;
+        };
+        let proxy = self.clone();
+        self.0.runtime.spawn(async move {
+            if let Err(error) = message.await {
+                debug!(proxy = proxy.address(), %error, "message not received");
+            }
+            drop(permit);
+        });
+    }
+
+    /// Tells the proxy that a read which it granted a lease has ended.
+    fn release(&self, write: WriteId) {
+        let proxy = self.clone();
+        self.tell(async move { proxy.control().release(write).await });
+    }
+
+    async fn propose_and_open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
+        let seed = self.0.seed.fetch_add(1, Relaxed);
+        let is_slow = |member| self.0.health.is_slow(member, clock::now());
+        let view = self.view();
+        let proposal = view.map_or(Vec::new(), |view| propose(&view, size, seed, is_slow));
+        let opened = self.0.control.open(key, size, &proposal).await?;
+        if opened.members != proposal {
+            self.0.view.doubt();
+        }
+        Ok(opened)
+    }
+}
+
+impl Pool for Proxy {
+    type Link = Relayed;
+    type Found = Found;
+
+    fn link(&self, member: MemberId) -> Option<Relayed> {
+        Some(Relayed { relay: self.0.relay.clone(), member })
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    fn note(&self, incident: Incident) {
+        debug!(proxy = self.address(), ?incident, "made up for while reading");
+    }
+
+    fn full_stripe(&self) -> usize {
+        let view = self.view();
+        view.map_or(PRESUMED_DATA, |view| usize::from(view.data).max(1)) * UNIT_MAX
+    }
+
+    /// Runs to its end even if nobody waits for it any more, so that a write is not left open.
+    async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
+        let (sender, receiver) = oneshot::channel();
+        let (proxy, key) = (self.clone(), key.to_vec());
+        self.0.runtime.spawn(async move {
+            let opened = proxy.propose_and_open(&key, size).await;
+            let guarded = opened.map(|opened| Unclaimed { proxy, opened: Some(opened) });
+            // A write that is not claimed is given up when it is dropped.
+            let _ = sender.send(guarded);
+        });
+        let stopped = || Error::Unreachable("the client's runtime stops".into());
+        let mut unclaimed = receiver.await.map_err(|_| stopped())??;
+        unclaimed.opened.take().ok_or_else(stopped)
+    }
+
+    async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
+        self.0.control.reserve(write, bytes).await
+    }
+
+    async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
+        self.0.view.doubt();
+        self.0.control.replace(write, index).await
+    }
+
+    async fn commit(
+        &self,
+        write: WriteId,
+        size: u64,
+        terms: &Terms,
+    ) -> Result<Commit<Found>, Error> {
+        Ok(match self.0.control.commit(write, size, terms).await? {
+            Committed::Stored { version } => Commit::Stored { version, previous: None },
+            Committed::ConditionFailed => Commit::ConditionFailed { current: None },
+            Committed::Incomplete { chunks } => Commit::Incomplete(chunks),
+        })
+    }
+
+    fn abort(&self, write: WriteId) {
+        let proxy = self.clone();
+        self.tell(async move { proxy.control().abort(write).await });
+    }
+}
+
+/// A write that was opened and not yet handed to whoever wanted it.
+struct Unclaimed {
+    proxy: Proxy,
+    opened: Option<Opened>,
+}
+
+impl Drop for Unclaimed {
+    fn drop(&mut self) {
+        if let Some(opened) = &self.opened {
+            self.proxy.abort(opened.write);
+        }
+    }
+}
+
+/// A value that was located. The lease on it, if there is one, ends with the last clone.
+#[derive(Clone, Debug)]
+pub(super) struct Found(Arc<Lease>);
+
+#[derive(Debug)]
+struct Lease {
+    proxy: Proxy,
+    located: Located,
+    geometry: Geometry,
+    /// Chunks that turned out not to be where they should.
+    given_up: Vec<AtomicBool>,
+}
+
+impl Found {
+    /// What `proxy` says of a value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Protocol`] if it makes no sense.
+    pub(super) fn new(proxy: Proxy, located: Located) -> Result<Self, Error> {
+        let code = Code::new(located.data.into(), located.parity.into())
+            .map_err(|error| Error::Protocol(error.to_string()))?;
+        if located.members.len() != code.width() {
+            return Err(Error::Protocol("a value of another width than its code".into()));
+        }
+        let geometry = Geometry::new(located.size, code);
+        let given_up = located.members.iter().map(|_| AtomicBool::new(false)).collect();
+        Ok(Self(Arc::new(Lease { proxy, located, geometry, given_up })))
+    }
+
+    pub(super) fn located(&self) -> &Located {
+        &self.0.located
+    }
+}
+
+impl Holders for Found {
+    fn write(&self) -> WriteId {
+        self.0.located.write
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry
+    }
+
+    fn holder(&self, index: usize) -> Option<MemberId> {
+        let member = *self.0.located.members.get(index)?;
+        member.filter(|_| !self.0.given_up[index].load(Relaxed))
+    }
+
+    fn give_up(&self, index: usize, _member: MemberId) {
+        self.0.given_up[index].store(true, Relaxed);
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        // The proxy leases only what takes more than one stripe.
+        if self.geometry.stripes() > 1 {
+            self.proxy.release(self.located.write);
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! One attempt to reach a proxy and be welcomed by it.
+
+use std::{io, net::SocketAddr, time::Duration};
+
+use infinicache_wire::{
+    Decoder, FrameError, Outbox,
+    handshake::{Hello, Welcome, is_compatible},
+    secret::Secret,
+};
+use rustix::net::sockopt;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpSocket, TcpStream, lookup_host},
+    time::timeout,
+};
+use tracing::debug;
+
+/// How long finding and connecting to a proxy may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long the proxy may take to welcome.
+const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Eight units, so that a burst of them crosses the kernel in few calls.
+const SOCKET_BUFFER: u32 = 1 << 20;
+
+/// Silence after which the kernel asks whether the proxy's host is still there;
+/// without an answer the link is lost 15 s later. Idle links are silent for
+/// long, and a host that was switched off does not say so.
+const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
+const KEEPALIVE_PROBES: u32 = 3;
+
+/// The same for a link with bytes under way, which keep-alive leaves alone.
+#[cfg(target_os = "linux")]
+const UNACKNOWLEDGED_MILLIS: u32 = 30_000;
+
+/// A fresh connection, welcomed.
+#[derive(Debug)]
+pub(crate) struct Dialled {
+    pub(crate) stream: TcpStream,
+    /// Holds what the proxy sent right behind its welcome.
+    pub(crate) decoder: Decoder,
+    pub(crate) welcome: Welcome,
+}
+
+/// Why a proxy was not reached.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DialError {
+    #[error("cannot connect")]
+    Connect(#[source] io::Error),
+    #[error("not connected within {CONNECT_TIMEOUT:?}")]
+    ConnectTimeout,
+    #[error("not welcomed within {WELCOME_TIMEOUT:?}")]
+    WelcomeTimeout,
+    #[error("connection lost before the welcome")]
+    Lost(#[from] io::Error),
+    #[error("not welcomed")]
+    Frame(#[from] FrameError),
+    #[error("welcome without proof of the secret")]
+    Forged,
+    #[error("welcome of protocol {0}, which this node does not speak")]
+    Incompatible(u16),
+}
+
+/// Connects to `proxy` and introduces the node.
+///
+/// # Errors
+///
+/// At the latest after [`CONNECT_TIMEOUT`] and [`WELCOME_TIMEOUT`].
+pub(crate) async fn dial(
+    proxy: &str,
+    hello: &Hello,
+    secret: &Secret,
+) -> Result<Dialled, DialError> {
+    let mut stream = timeout(CONNECT_TIMEOUT, connect(proxy))
+        .await
+        .map_err(|_| DialError::ConnectTimeout)?
+        .map_err(DialError::Connect)?;
+
+    let mut decoder = Decoder::new();
+    let introduced = introduce(&mut stream, &mut decoder, hello);
+    let welcome = timeout(WELCOME_TIMEOUT, introduced)
+        .await
+        .map_err(|_| DialError::WelcomeTimeout)??;
+    if !is_compatible(welcome.protocol) {
+        return Err(DialError::Incompatible(welcome.protocol));
+    }
+    if !welcome.is_genuine(secret, hello) {
+        return Err(DialError::Forged);
+    }
+    Ok(Dialled {
+        stream,
+        decoder,
+        welcome,
+    })
+}
+
+/// Tries each address of the proxy in turn.
+async fn connect(proxy: &str) -> io::Result<TcpStream> {
+    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in lookup_host(proxy).await? {
+        match connect_to(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => {
+                debug!(%address, %error, "cannot connect");
+                failure = error;
+            }
+        }
+    }
+    Err(failure)
+}
+
+async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4()?,
+        SocketAddr::V6(_) => TcpSocket::new_v6()?,
+    };
+    // Before connecting, as the window scale is settled by then.
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+    socket.set_nodelay(true)?;
+    socket.set_keepalive(true)?;
+    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
+    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
+    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
+    #[cfg(target_os = "linux")]
+    sockopt::set_tcp_user_timeout(&socket, UNACKNOWLEDGED_MILLIS)?;
+    socket.connect(address).await
+}
+
+async fn introduce(
+    stream: &mut TcpStream,
+    decoder: &mut Decoder,
+    hello: &Hello,
+) -> Result<Welcome, DialError> {
+    let mut outbox = Outbox::new();
+    outbox.push(hello.to_frame());
+    stream.write_all_buf(&mut outbox).await?;
+    loop {
+        if let Some(frame) = decoder.decode()? {
+            return Ok(Welcome::from_frame(&frame)?);
+        }
+        if stream.read_buf(&mut decoder.buffer()).await? == 0 {
+            return Err(DialError::Lost(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}

@@ -1,0 +1,167 @@
+//! The wake endpoint, health and metrics.
+//!
+//! | request | answer |
+//! | --- | --- |
+//! | `POST /wake` | 200 and which instance this is; or why the wake is refused |
+//! | `GET /healthz` | 200: the process serves |
+//! | `GET /readyz` | 200: it may be woken; 503 once it is about to go |
+//! | `GET /metrics` | metrics for Prometheus |
+//!
+//! Anybody in the network may connect, so connections, headers, bodies and
+//! times are all bounded.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    Json, Router,
+    body::Bytes,
+    extract::{DefaultBodyLimit, Request, State},
+    http::{StatusCode, header::CONTENT_TYPE},
+    middleware::{Next, from_fn},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use infinicache_wire::wake::{MAX_WAKE, Wake, WakeError};
+use serde_json::json;
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::keeper::Keeper;
+
+/// How many connections may be open at once.
+const MAX_CONNECTIONS: usize = 256;
+
+/// How long a connection may be idle. Longer than the 90 s after which the
+/// proxies of Knative close theirs, so that none is closed under a request.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// How long one request may take, from its head to its answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How much of a connection is buffered: heads have to fit.
+const BUFFER: usize = 16 << 10;
+
+/// Serves `listener` until dropped, and its connections with it.
+pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
+    let router = router(keeper);
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= MAX_CONNECTIONS {
+            connections.join_next().await;
+        }
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Out of file descriptors, most likely: trying again at once would spin.
+                warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let router = router.clone();
+        connections.spawn(async move {
+            if let Err(error) = connection(stream, router).await {
+                debug!(%peer, %error, "HTTP connection failed");
+            }
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, router: Router) -> hyper::Result<()> {
+    http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_buf_size(BUFFER)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router))
+        .await
+}
+
+fn router(keeper: Arc<Keeper>) -> Router {
+    Router::new()
+        .route("/wake", post(wake))
+        .route("/healthz", get(StatusCode::OK))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .layer(DefaultBodyLimit::max(MAX_WAKE))
+        .layer(from_fn(in_time))
+        .with_state(keeper)
+}
+
+async fn in_time(request: Request, next: Next) -> Response {
+    match timeout(REQUEST_TIMEOUT, next.run(request)).await {
+        Ok(response) => response,
+        Err(_) => StatusCode::REQUEST_TIMEOUT.into_response(),
+    }
+}
+
+async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
+    let identity = &keeper.identity;
+    let wake = match accept(&keeper, &body) {
+        Ok(wake) => wake,
+        Err((status, reason)) => {
+            keeper.service.counters.refused_wakes.inc();
+            warn!(status = status.as_u16(), %reason, "wake refused");
+            return (status, format!("{reason}\n")).into_response();
+        }
+    };
+    keeper.service.counters.wakes.inc();
+    let session = wake.session.clone();
+    debug!(%session, proxy = %wake.proxy, "woken");
+    let linked = keeper.wake(wake);
+    Json(json!({
+        "instance": identity.instance,
+        "session": session,
+        "linked": linked,
+    }))
+    .into_response()
+}
+
+/// The wake, if it is genuine, for this node, and comes before its end.
+fn accept(keeper: &Keeper, body: &[u8]) -> Result<Wake, (StatusCode, String)> {
+    let ours = &keeper.identity.name;
+    let wake = Wake::parse(body, &keeper.identity.secret).map_err(|error| {
+        let status = match error {
+            WakeError::Malformed(_) | WakeError::Field(_) => StatusCode::BAD_REQUEST,
+            WakeError::Version(_) => StatusCode::CONFLICT,
+            WakeError::Forged => StatusCode::UNAUTHORIZED,
+        };
+        (status, error.to_string())
+    })?;
+    if wake.node != *ours {
+        let reason = format!("wake for {:?}, but this is {ours:?}", wake.node);
+        return Err((StatusCode::CONFLICT, reason));
+    }
+    if keeper.departure.announced.is_cancelled() {
+        let reason = "this instance is about to go".to_owned();
+        return Err((StatusCode::SERVICE_UNAVAILABLE, reason));
+    }
+    Ok(wake)
+}
+
+async fn ready(State(keeper): State<Arc<Keeper>>) -> StatusCode {
+    if keeper.departure.announced.is_cancelled() {
+        StatusCode::SERVICE_UNAVAILABLE
+    } else {
+        StatusCode::OK
+    }
+}
+
+async fn metrics(State(keeper): State<Arc<Keeper>>) -> impl IntoResponse {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let report = keeper.service.report(Instant::now());
+    let text = keeper.service.counters.render(&report);
+    ([(CONTENT_TYPE, OPEN_METRICS)], text)
+}

@@ -1,0 +1,241 @@
+//! The sockets around the decisions of a [`Session`]: dials, serves, redials.
+//!
+//! At any time there is at most one attempt to reach a proxy and at most one
+//! link. Both are futures of this one task, so that dropping one ends it
+//! before anything else happens: no request of an old link is served after a
+//! new one has been welcomed.
+
+use std::{
+    error::Error,
+    future::pending,
+    pin::Pin,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Instant,
+};
+
+use infinicache_wire::{InstanceId, PROTOCOL_VERSION, Secret, handshake::Hello, wake::Wake};
+use tokio::{sync::Notify, time::sleep_until};
+use tracing::{Instrument, info, info_span, warn};
+
+use crate::{
+    dial::{DialError, Dialled, dial},
+    link::{Departure, Link, LinkError},
+    service::Service,
+    session::Session,
+};
+
+/// Who the node is, in every hello.
+#[derive(Debug)]
+pub(crate) struct Identity {
+    pub(crate) name: String,
+    pub(crate) instance: InstanceId,
+    pub(crate) pod: String,
+    pub(crate) host: String,
+    pub(crate) zone: String,
+    pub(crate) secret: Secret,
+}
+
+/// What the wake endpoint and the keeper of the session share.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    pub(crate) identity: Identity,
+    pub(crate) service: Service,
+    pub(crate) departure: Departure,
+    session: Mutex<Session>,
+    woken: Notify,
+}
+
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// An attempt to reach the proxy of a wake.
+struct Attempt {
+    wake: Wake,
+    dial: Task<Result<Dialled, DialError>>,
+}
+
+/// A link, until it is over.
+type Serving = Task<Result<(), LinkError>>;
+
+impl Keeper {
+    pub(crate) fn new(identity: Identity, service: Service) -> Self {
+        Self {
+            identity,
+            service,
+            departure: Departure::default(),
+            session: Mutex::default(),
+            woken: Notify::new(),
+        }
+    }
+
+    /// Takes a wake; `true` if its session is linked already.
+    pub(crate) fn wake(&self, wake: Wake) -> bool {
+        let linked = self.session().woken(wake, Instant::now());
+        if !linked {
+            self.woken.notify_one();
+        }
+        linked
+    }
+
+    /// Keeps the node linked to whom it was woken by, until it goes.
+    pub(crate) async fn keep(self: Arc<Self>) {
+        let mut attempt: Option<Attempt> = None;
+        let mut link: Option<Serving> = None;
+        loop {
+            let next = self.next();
+            // An attempt goes on only while its wake is the one that is pursued.
+            attempt = attempt.filter(|attempt| {
+                let pursued = next.as_ref().map(|(wake, _)| wake);
+                pursued == Some(&attempt.wake)
+            });
+            let due = next.as_ref().map(|&(_, due)| due);
+            tokio::select! {
+                // A busy link never waits, so what comes seldom is looked at first.
+                biased;
+                () = self.departure.now.cancelled(), if link.is_none() => return,
+                () = self.woken.notified() => {}
+                dialled = maybe(attempt.as_mut().map(|attempt| &mut attempt.dial)) => {
+                    let wake = attempt.take().map(|attempt| attempt.wake);
+                    if wake != self.next().map(|(wake, _)| wake) {
+                        continue;
+                    }
+                    match dialled {
+                        Ok(dialled) => self.welcomed(dialled, &mut link),
+                        Err(error) => self.failed(&error),
+                    }
+                }
+                () = until(due), if attempt.is_none() => {
+                    attempt = next.map(|(wake, _)| self.dial(wake));
+                }
+                over = maybe(link.as_mut()) => match over {
+                    Ok(()) => return,
+                    Err(error) => {
+                        link = None;
+                        self.lost(&error);
+                    }
+                },
+            }
+        }
+    }
+
+    fn next(&self) -> Option<(Wake, Instant)> {
+        let session = self.session();
+        session.next().map(|(wake, due)| (wake.clone(), due))
+    }
+
+    fn dial(self: &Arc<Self>, wake: Wake) -> Attempt {
+        let keeper = Arc::clone(self);
+        let hello = self.hello(&wake);
+        let proxy = wake.proxy.clone();
+        let dial = Box::pin(async move { dial(&proxy, &hello, &keeper.identity.secret).await });
+        Attempt { wake, dial }
+    }
+
+    fn hello(&self, wake: &Wake) -> Hello {
+        let Identity {
+            name,
+            instance,
+            pod,
+            host,
+            zone,
+            secret,
+        } = &self.identity;
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            node: name.clone(),
+            instance: *instance,
+            session: wake.session.clone(),
+            pod: pod.clone(),
+            host: host.clone(),
+            zone: zone.clone(),
+            capacity: self.service.capacity(),
+            used: self.service.used(),
+            epoch: self.session().epoch(),
+            proof: String::new(),
+        }
+        .signed(secret)
+    }
+
+    /// Replaces the link, if whoever welcomed the node may be obeyed.
+    fn welcomed(self: &Arc<Self>, dialled: Dialled, link: &mut Option<Serving>) {
+        let Dialled {
+            stream,
+            decoder,
+            welcome,
+        } = dialled;
+        let outcome = self.session().welcomed(welcome.epoch, Instant::now());
+        let wake = match outcome {
+            Ok(wake) => wake,
+            Err(superseded) => return self.failed(&superseded),
+        };
+        let Some(Wake { proxy, session, .. }) = wake else {
+            return;
+        };
+
+        let replaced = link.take().is_some();
+        let dropped_bytes = if welcome.fresh {
+            self.service.used()
+        } else {
+            0
+        };
+        if welcome.fresh {
+            self.service.clear();
+        }
+        self.service.counters.links.inc();
+        let span = info_span!("link", %proxy, %session);
+        info!(
+            parent: &span,
+            member = %welcome.member,
+            epoch = welcome.epoch,
+            replaced,
+            dropped_bytes,
+            "linked"
+        );
+
+        let keeper = Arc::clone(self);
+        let serving = async move {
+            Link::new(stream, decoder)
+                .serve(&keeper.service, &keeper.departure)
+                .await
+        };
+        *link = Some(Box::pin(serving.instrument(span)));
+    }
+
+    fn failed(&self, error: &(dyn Error + 'static)) {
+        if self.session().failed(Instant::now(), random()) {
+            self.service.counters.redials.inc();
+            warn!(error, "proxy not reached, will be dialled again");
+        } else {
+            warn!(error, "proxy not reached, given up until the next wake");
+        }
+    }
+
+    fn lost(&self, error: &(dyn Error + 'static)) {
+        warn!(error, "link lost");
+        self.service.counters.lost_links.inc();
+        self.service.counters.redials.inc();
+        self.session().lost(Instant::now(), random());
+    }
+
+    fn session(&self) -> MutexGuard<'_, Session> {
+        self.session.lock().expect("the session does not panic")
+    }
+}
+
+async fn maybe<T>(task: Option<&mut Task<T>>) -> T {
+    match task {
+        Some(task) => task.await,
+        None => pending().await,
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => sleep_until(due.into()).await,
+        None => pending().await,
+    }
+}
+
+/// A random number; without a source of them, back-offs are merely not spread.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or(0)
+}

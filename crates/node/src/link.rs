@@ -1,0 +1,201 @@
+//! Frames in, frames out, over one connection to the proxy.
+//!
+//! One task reads, answers and writes: answering never waits, so a second task
+//! would only add hops. Replies queue up in an outbox while there is more to
+//! read, and go out together in one vectored write once there is not, or once
+//! enough have gathered. Reading goes on while a write is stuck, until the
+//! outbox is full; then the proxy finds the connection full in its turn.
+
+use std::{
+    future::poll_fn,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use infinicache_wire::{Decoder, Frame, FrameError, Header, Kind, Outbox, Request};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::{sleep, timeout},
+};
+use tokio_util::{
+    io::{poll_read_buf, poll_write_buf},
+    sync::CancellationToken,
+};
+
+use crate::service::Service;
+
+/// Replies that may wait to be written before reading pauses.
+const MAX_FRAMES: usize = 1024;
+
+/// Bytes of replies that may wait, payload included.
+const MAX_BYTES: usize = 16 << 20;
+
+/// Replies worth a write of their own even if there is more to read. Eight
+/// units take about 0.3 ms to arrive, so no reply waits for longer than that.
+const BATCH_FRAMES: usize = 8;
+
+/// Bytes of replies worth a write of their own: a unit, or half of one.
+const BATCH_BYTES: usize = 64 << 10;
+
+/// How long the proxy may take nothing of what waits for it.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// How long the last replies and the goodbye may take to be written.
+const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Why a link is over.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    #[error("the proxy closed it")]
+    Closed,
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("the proxy sent what is no request")]
+    Frame(#[from] FrameError),
+    #[error("the proxy took nothing for {STALL_TIMEOUT:?}")]
+    Stalled,
+}
+
+/// When a link says goodbye, and when it ends.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Departure {
+    /// The node is about to go: say Bye, but go on answering.
+    pub(crate) announced: CancellationToken,
+    /// It goes: write what waits, and end.
+    pub(crate) now: CancellationToken,
+}
+
+#[derive(Debug)]
+pub(crate) struct Link {
+    stream: TcpStream,
+    decoder: Decoder,
+    outbox: Outbox,
+}
+
+/// What a link got done.
+enum Step {
+    Read(usize),
+    Written,
+}
+
+impl Link {
+    /// A link over a connection of which `decoder` has read the welcome, and perhaps more.
+    pub(crate) fn new(stream: TcpStream, decoder: Decoder) -> Self {
+        Self {
+            stream,
+            decoder,
+            outbox: Outbox::new(),
+        }
+    }
+
+    /// Answers requests until the link is lost, or the node goes.
+    ///
+    /// # Errors
+    ///
+    /// When the link is lost. `Ok` only after `departure.now`.
+    pub(crate) async fn serve(
+        mut self,
+        service: &Service,
+        departure: &Departure,
+    ) -> Result<(), LinkError> {
+        let mut said_bye = false;
+        let mut progress = Instant::now();
+        let mut stall = std::pin::pin!(sleep(STALL_TIMEOUT));
+        loop {
+            self.answer(service)?;
+            let waiting = self.outbox.has_remaining();
+            tokio::select! {
+                // A busy link never waits, so what comes seldom is looked at first.
+                biased;
+                () = departure.announced.cancelled(), if !said_bye => {
+                    said_bye = true;
+                    progress = Instant::now();
+                    self.outbox.push(bye());
+                }
+                () = departure.now.cancelled() => break,
+                () = &mut stall => {
+                    let stuck = if waiting { progress.elapsed() } else { Duration::ZERO };
+                    let Some(rest) = STALL_TIMEOUT.checked_sub(stuck) else {
+                        return Err(LinkError::Stalled);
+                    };
+                    stall.set(sleep(rest));
+                }
+                step = poll_fn(|context| self.poll_step(context)) => match step? {
+                    Step::Read(0) => return Err(LinkError::Closed),
+                    // What waits has not moved by that.
+                    Step::Read(_) if waiting => {}
+                    Step::Read(_) | Step::Written => progress = Instant::now(),
+                },
+            }
+        }
+        if !said_bye {
+            self.outbox.push(bye());
+        }
+        // Nothing is lost by giving up: the proxy notices that the link is gone.
+        let _ = timeout(FAREWELL_TIMEOUT, self.end()).await;
+        Ok(())
+    }
+
+    /// Answers what has been read, as far as there is room for replies.
+    fn answer(&mut self, service: &Service) -> Result<(), FrameError> {
+        let now = Instant::now();
+        while self.has_room()
+            && let Some(frame) = self.decoder.decode()?
+        {
+            let id = frame.header.id;
+            let reply = service.answer(now, Request::from_frame(frame)?);
+            self.outbox.push(reply.into_frame(id));
+        }
+        Ok(())
+    }
+
+    /// Reads or writes once, whichever is due.
+    fn poll_step(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let enough = self.outbox.frames() >= BATCH_FRAMES || self.outbox.remaining() >= BATCH_BYTES;
+        if enough && let Poll::Ready(written) = self.poll_write(context) {
+            return Poll::Ready(written);
+        }
+        if self.has_room() {
+            let buffer = &mut self.decoder.buffer();
+            let read = poll_read_buf(Pin::new(&mut self.stream), context, buffer);
+            if let Poll::Ready(read) = read {
+                return Poll::Ready(read.map(Step::Read));
+            }
+        }
+        if !enough && self.outbox.has_remaining() {
+            return self.poll_write(context);
+        }
+        Poll::Pending
+    }
+
+    fn poll_write(&mut self, context: &mut Context<'_>) -> Poll<io::Result<Step>> {
+        let stream = Pin::new(&mut self.stream);
+        ready!(poll_write_buf(stream, context, &mut self.outbox))?;
+        Poll::Ready(Ok(Step::Written))
+    }
+
+    fn has_room(&self) -> bool {
+        self.outbox.frames() < MAX_FRAMES && self.outbox.remaining() < MAX_BYTES
+    }
+
+    /// Writes what waits and closes, so that the proxy reads it to the last byte.
+    async fn end(&mut self) -> io::Result<()> {
+        self.stream.write_all_buf(&mut self.outbox).await?;
+        self.stream.shutdown().await?;
+        // Closing over unread requests would reset the connection, and what
+        // the proxy has not read yet would be lost with it.
+        let mut ignored = Vec::with_capacity(64 << 10);
+        while self.stream.read_buf(&mut ignored).await? > 0 {
+            ignored.clear();
+        }
+        Ok(())
+    }
+}
+
+fn bye() -> Frame {
+    Frame::new(Header::of(Kind::Bye), Bytes::from_static(b"terminated"))
+}

@@ -1,0 +1,144 @@
+//! The life of the process: a bound port, a session kept, a drain.
+
+use std::{
+    io,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context;
+use infinicache_wire::InstanceId;
+use tokio::{
+    net::TcpListener,
+    task::JoinSet,
+    time::{MissedTickBehavior, interval, timeout},
+};
+use tracing::{info, warn};
+
+use crate::{
+    Config, http,
+    keeper::{Identity, Keeper},
+    service::Service,
+};
+
+/// How often chunks that wait too long are looked for.
+const TICK: Duration = Duration::from_secs(1);
+
+/// A node whose port is bound, but which does not serve yet.
+#[derive(Debug)]
+pub struct Node {
+    listener: TcpListener,
+    keeper: Arc<Keeper>,
+    drain: Duration,
+}
+
+/// Runs a node until `shutdown`, and then until it is emptied or its time to drain is over.
+///
+/// # Errors
+///
+/// If the configuration is unusable or the port is taken, or see [`Node::run`].
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    Node::bind(config).await?.run(shutdown).await
+}
+
+impl Node {
+    /// Checks the configuration and binds the port.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration is unusable or the port is taken.
+    pub async fn bind(config: Config) -> anyhow::Result<Self> {
+        let secret = config.load_secret()?;
+        let address = SocketAddr::new(config.listen_address, config.port);
+        let listener = TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))?;
+        let instance = getrandom::u64().context("no source of random numbers")?;
+        let service = Service::new(config.limits());
+        let identity = Identity {
+            name: config.name,
+            instance: InstanceId(instance),
+            pod: config.pod,
+            host: config.host,
+            zone: config.zone,
+            secret,
+        };
+        Ok(Self {
+            listener,
+            keeper: Arc::new(Keeper::new(identity, service)),
+            drain: config.drain,
+        })
+    }
+
+    /// The address of the wake endpoint.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not know it.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Serves until `shutdown`, then drains: says Bye, goes on answering, and
+    /// returns once no chunk is held or the time to drain is over.
+    ///
+    /// # Errors
+    ///
+    /// If part of the node panicked: what is left of it would be woken in vain.
+    ///
+    /// # Cancellation
+    ///
+    /// Dropping the future ends everything at once.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let Self {
+            listener,
+            keeper,
+            drain,
+        } = self;
+        let identity = &keeper.identity;
+        info!(
+            name = %identity.name,
+            instance = %identity.instance,
+            address = ?listener.local_addr().ok(),
+            capacity = keeper.service.capacity(),
+            "node started"
+        );
+
+        // Dropped, and their tasks with them, on return.
+        let mut helpers = JoinSet::new();
+        helpers.spawn(http::serve(listener, Arc::clone(&keeper)));
+        helpers.spawn(tick(Arc::clone(&keeper)));
+        let mut session = JoinSet::new();
+        session.spawn(Arc::clone(&keeper).keep());
+
+        tokio::select! {
+            () = shutdown => {}
+            Some(ended) = helpers.join_next() => return ended.context("part of the node failed"),
+            Some(ended) = session.join_next() => return ended.context("part of the node failed"),
+        }
+
+        info!(used = keeper.service.used(), "node drains");
+        keeper.departure.announced.cancel();
+        match timeout(drain, keeper.service.vacated()).await {
+            Ok(()) => info!("node goes, emptied"),
+            Err(_) => warn!(
+                used = keeper.service.used(),
+                "node goes with what it holds: time to drain is over"
+            ),
+        }
+        keeper.departure.now.cancel();
+        // Ends within the time that a link takes to say farewell.
+        session.join_next().await;
+        Ok(())
+    }
+}
+
+async fn tick(keeper: Arc<Keeper>) {
+    let mut ticks = interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        keeper.service.expire(Instant::now());
+    }
+}

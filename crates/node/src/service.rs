@@ -1,0 +1,265 @@
+//! One request answered: the store and the counters behind a link.
+
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::Instant,
+};
+
+use infinicache_wire::{Reply, Request, message::NodeReport};
+use tokio::sync::Notify;
+use tracing::{debug, warn};
+
+use crate::{
+    metrics::{Counters, Resident},
+    store::{Finish, Limits, Put, Store},
+};
+
+#[derive(Debug)]
+pub(crate) struct Service {
+    store: Mutex<Store>,
+    pub(crate) counters: Counters,
+    resident: Resident,
+    /// Told when the last chunk that counts has gone.
+    vacated: Notify,
+}
+
+impl Service {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            store: Mutex::new(Store::new(limits)),
+            counters: Counters::default(),
+            resident: Resident::default(),
+            vacated: Notify::new(),
+        }
+    }
+
+    /// Answers a request. Never waits.
+    pub(crate) fn answer(&self, now: Instant, request: Request) -> Reply {
+        match request {
+            Request::Ping => {
+                let report = serde_json::to_vec(&self.report(now));
+                let bytes = report.expect("plain data has a JSON form").into();
+                Reply::Done { bytes, checksum: 0 }
+            }
+            Request::Put {
+                chunk,
+                unit,
+                checksum,
+                bytes,
+            } => {
+                self.counters.bytes_in.inc_by(bytes.len() as u64);
+                match self.store().put(now, chunk, unit, bytes, checksum) {
+                    Put::Stored => {
+                        self.counters.puts.inc();
+                        Reply::DONE
+                    }
+                    Put::Full => {
+                        self.counters.full.inc();
+                        debug!(%chunk, unit, "no room for a unit");
+                        Reply::Full
+                    }
+                    Put::Conflict => Reply::Conflict,
+                }
+            }
+            Request::Finish {
+                chunk,
+                units,
+                label,
+            } => match self.store().finish(chunk, units, label) {
+                Finish::Done => Reply::DONE,
+                Finish::Incomplete => Reply::Incomplete,
+                Finish::Full => Reply::Full,
+            },
+            Request::Get { chunk, unit, want } => {
+                let store = self.store();
+                // A relay set aside as much as was asked for, so more is never sent.
+                let held = store
+                    .get(chunk, unit)
+                    .filter(|unit| unit.bytes.len() <= want as usize);
+                let Some(held) = held else {
+                    self.counters.not_found.inc();
+                    return Reply::NotFound;
+                };
+                self.counters.gets.inc();
+                self.counters.bytes_out.inc_by(held.bytes.len() as u64);
+                Reply::Done {
+                    bytes: held.bytes.clone(),
+                    checksum: held.checksum,
+                }
+            }
+            Request::Delete { chunk } => {
+                self.change(|store| store.delete(now, chunk));
+                Reply::DONE
+            }
+            Request::Free { chunk } => {
+                self.change(|store| store.free(chunk));
+                Reply::DONE
+            }
+        }
+    }
+
+    /// What the node tells of itself.
+    pub(crate) fn report(&self, now: Instant) -> NodeReport {
+        let usage = self.store().usage();
+        let counters = &self.counters;
+        NodeReport {
+            capacity_bytes: self.capacity(),
+            used_bytes: usage.used,
+            pending_bytes: usage.pending,
+            dead_bytes: usage.dead,
+            chunks: usage.complete_chunks,
+            puts: counters.puts.get(),
+            gets: counters.gets.get(),
+            not_found: counters.not_found.get(),
+            full: counters.full.get(),
+            abandoned: counters.abandoned.get(),
+            bytes_in: counters.bytes_in.get(),
+            bytes_out: counters.bytes_out.get(),
+            resident_bytes: self.resident.bytes(now),
+        }
+    }
+
+    /// Bytes that may be held.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.store().limits().capacity
+    }
+
+    /// Bytes that are held.
+    pub(crate) fn used(&self) -> u64 {
+        self.store().usage().used
+    }
+
+    /// Lets go of what has been waiting too long.
+    pub(crate) fn expire(&self, now: Instant) {
+        let expired = self.change(|store| store.expire(now));
+        if expired.abandoned > 0 {
+            self.counters.abandoned.inc_by(expired.abandoned);
+            warn!(
+                chunks = expired.abandoned,
+                "dropped chunks that nobody went on writing"
+            );
+        }
+        if expired.dead > 0 {
+            debug!(
+                chunks = expired.dead,
+                "dropped dead chunks that nobody freed"
+            );
+        }
+    }
+
+    /// Lets go of everything.
+    pub(crate) fn clear(&self) {
+        self.change(Store::clear);
+    }
+
+    /// Waits until no chunk is held that anybody could miss.
+    pub(crate) async fn vacated(&self) {
+        while !self.store().is_vacant() {
+            self.vacated.notified().await;
+        }
+    }
+
+    fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
+        let mut store = self.store();
+        let outcome = change(&mut store);
+        if store.is_vacant() {
+            self.vacated.notify_one();
+        }
+        outcome
+    }
+
+    fn store(&self) -> MutexGuard<'_, Store> {
+        // A store that was left half changed must not be served from.
+        self.store.lock().expect("the store does not panic")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use infinicache_wire::{ChunkId, WriteId};
+
+    use super::*;
+
+    const CHUNK: ChunkId = ChunkId {
+        write: WriteId {
+            epoch: 1,
+            sequence: 2,
+        },
+        index: 3,
+    };
+
+    fn service() -> Service {
+        Service::new(Limits {
+            capacity: 2000,
+            pending_timeout: Duration::from_secs(60),
+            dead_timeout: Duration::from_secs(300),
+        })
+    }
+
+    fn put(unit: u32, length: usize) -> Request {
+        Request::Put {
+            chunk: CHUNK,
+            unit,
+            checksum: 9,
+            bytes: vec![1; length].into(),
+        }
+    }
+
+    fn get(unit: u32, want: u32) -> Request {
+        Request::Get {
+            chunk: CHUNK,
+            unit,
+            want,
+        }
+    }
+
+    #[test]
+    fn every_outcome_has_its_reply_and_its_counter() {
+        let (service, now) = (service(), Instant::now());
+        let answer = |request| service.answer(now, request);
+        let finish = |units| Request::Finish {
+            chunk: CHUNK,
+            units,
+            label: Bytes::new(),
+        };
+        assert_eq!(answer(get(0, 100)), Reply::NotFound);
+        assert_eq!(answer(put(0, 100)), Reply::DONE);
+        assert_eq!(answer(put(1, 2000)), Reply::Full);
+        assert_eq!(answer(finish(2)), Reply::Incomplete);
+        assert_eq!(answer(finish(1)), Reply::DONE);
+        assert_eq!(answer(put(0, 100)), Reply::Conflict);
+        let unit = Reply::Done {
+            bytes: vec![1; 100].into(),
+            checksum: 9,
+        };
+        assert_eq!(answer(get(0, 100)), unit);
+        assert_eq!(answer(Request::Delete { chunk: CHUNK }), Reply::DONE);
+        assert_eq!(answer(get(0, 100)), unit);
+
+        let Reply::Done { bytes, .. } = answer(Request::Ping) else {
+            panic!("a ping is answered by a report");
+        };
+        let report: NodeReport = serde_json::from_slice(&bytes).unwrap();
+        assert_eq!(report.puts, 1);
+        assert_eq!(report.gets, 2);
+        assert_eq!(report.not_found, 1);
+        assert_eq!(report.full, 1);
+        assert_eq!(report.bytes_in, 2200);
+        assert_eq!(report.bytes_out, 200);
+        assert_eq!(report.dead_bytes, report.used_bytes);
+        assert!(report.used_bytes > 100);
+
+        assert_eq!(answer(Request::Free { chunk: CHUNK }), Reply::DONE);
+        assert_eq!(service.used(), 0);
+    }
+
+    #[test]
+    fn no_more_is_given_than_was_asked_for() {
+        let (service, now) = (service(), Instant::now());
+        service.answer(now, put(0, 100));
+        assert_eq!(service.answer(now, get(0, 99)), Reply::NotFound);
+    }
+}

@@ -1,0 +1,298 @@
+//! Which proxy to be linked to: the decisions, without sockets or clocks.
+//!
+//! ```text
+//!            woken                welcomed
+//! (idle) -----------> pursuing -------------> linked
+//!    ^                 |  ^  ^                   |
+//!    |  out of         |  |  |       lost        |
+//!    |  patience       |  |  +-------------------+
+//!    +-----------------+  | failed: later, with back-off
+//! ```
+//!
+//! A wake of the session that is linked changes nothing: it keeps the platform
+//! from stopping the node. A wake of another one is pursued while the old link
+//! lives on, until the new one replaces it; of several the last is pursued.
+//!
+//! A wake is only an invitation. Who is in charge is settled by the epochs of
+//! welcomes: one below the highest so far comes from a proxy whose time is over,
+//! and is not obeyed.
+
+use std::time::{Duration, Instant};
+
+use infinicache_wire::wake::Wake;
+
+/// First wait between two attempts.
+const SHORTEST_WAIT: Duration = Duration::from_millis(100);
+
+/// Longest wait between two attempts. A link that lasted longer counts as a
+/// fresh start; one that breaks sooner, again and again, is not redialled faster.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
+/// How long a proxy is dialled in vain before the next wake is waited for.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Debug, Default)]
+pub(crate) struct Session {
+    pursuit: Option<Pursuit>,
+    linked: Option<Linked>,
+    epoch: u64,
+}
+
+/// A proxy that is being dialled.
+#[derive(Debug)]
+struct Pursuit {
+    wake: Wake,
+    /// When the next attempt is due.
+    due: Instant,
+    /// When to give up.
+    until: Instant,
+    /// What to wait after the next failure.
+    wait: Duration,
+}
+
+#[derive(Debug)]
+struct Linked {
+    wake: Wake,
+    since: Instant,
+    wait: Duration,
+}
+
+/// A welcome from a proxy that is in charge no longer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("welcomed for epoch {epoch}, at least {highest} needed")]
+pub(crate) struct Superseded {
+    pub(crate) epoch: u64,
+    pub(crate) highest: u64,
+}
+
+impl Session {
+    /// Takes a wake; `true` if its session is linked, so that nothing is to be done.
+    pub(crate) fn woken(&mut self, wake: Wake, now: Instant) -> bool {
+        if self.is_linked(&wake.session) {
+            return true;
+        }
+        self.pursuit = Some(Pursuit {
+            wake,
+            due: now,
+            until: now + PATIENCE,
+            wait: SHORTEST_WAIT,
+        });
+        false
+    }
+
+    /// Whether there is a living link for that session.
+    pub(crate) fn is_linked(&self, session: &str) -> bool {
+        self.linked
+            .as_ref()
+            .is_some_and(|linked| linked.wake.session == session)
+    }
+
+    /// The proxy to dial next, and when.
+    pub(crate) fn next(&self) -> Option<(&Wake, Instant)> {
+        let pursuit = self.pursuit.as_ref()?;
+        Some((&pursuit.wake, pursuit.due))
+    }
+
+    /// The highest epoch of a welcome so far.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// An attempt to reach the pursued proxy failed. `false` if it is given up with that.
+    ///
+    /// `random` spreads the next attempt, so that a proxy that comes back is
+    /// not dialled by the whole pool at once.
+    pub(crate) fn failed(&mut self, now: Instant, random: u64) -> bool {
+        let Some(pursuit) = &mut self.pursuit else {
+            return false;
+        };
+        if now >= pursuit.until {
+            self.pursuit = None;
+            return false;
+        }
+        pursuit.due = now + spread(pursuit.wait, random);
+        pursuit.wait = longer(pursuit.wait);
+        true
+    }
+
+    /// The pursued proxy welcomed the node: its link replaces any other. Gives the wake back.
+    ///
+    /// # Errors
+    ///
+    /// If it must not be obeyed; then nothing changes.
+    pub(crate) fn welcomed(
+        &mut self,
+        epoch: u64,
+        now: Instant,
+    ) -> Result<Option<Wake>, Superseded> {
+        if epoch < self.epoch {
+            let highest = self.epoch;
+            return Err(Superseded { epoch, highest });
+        }
+        self.epoch = epoch;
+        let Some(Pursuit { wake, wait, .. }) = self.pursuit.take() else {
+            return Ok(None);
+        };
+        self.linked = Some(Linked {
+            wake: wake.clone(),
+            since: now,
+            wait,
+        });
+        Ok(Some(wake))
+    }
+
+    /// The link is gone. Its proxy is dialled again, unless another is pursued already.
+    pub(crate) fn lost(&mut self, now: Instant, random: u64) {
+        let Some(Linked { wake, since, wait }) = self.linked.take() else {
+            return;
+        };
+        if self.pursuit.is_some() {
+            return;
+        }
+        let lasted = now.saturating_duration_since(since) > LONGEST_WAIT;
+        let wait = if lasted { SHORTEST_WAIT } else { wait };
+        self.pursuit = Some(Pursuit {
+            wake,
+            due: now + spread(wait, random),
+            until: now + PATIENCE,
+            wait: longer(wait),
+        });
+    }
+}
+
+fn longer(wait: Duration) -> Duration {
+    (wait * 2).min(LONGEST_WAIT)
+}
+
+/// Somewhere in the second half of `wait`.
+fn spread(wait: Duration, random: u64) -> Duration {
+    let share = (random >> 32) as f64 / (1u64 << 32) as f64;
+    wait / 2 + (wait / 2).mul_f64(share)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn wake(session: &str) -> Wake {
+        Wake {
+            version: 1,
+            node: "n".into(),
+            proxy: "127.0.0.1:1".into(),
+            session: session.into(),
+            epoch: 1,
+            proof: String::new(),
+        }
+    }
+
+    fn pursued(session: &Session) -> Option<&str> {
+        session.next().map(|(wake, _)| wake.session.as_str())
+    }
+
+    fn linked(name: &str, now: Instant) -> Session {
+        let mut session = Session::default();
+        session.woken(wake(name), now);
+        session.welcomed(1, now).unwrap();
+        session
+    }
+
+    #[test]
+    fn a_wake_is_dialled_at_once() {
+        let (mut session, now) = (Session::default(), Instant::now());
+        assert!(session.next().is_none());
+        assert!(!session.woken(wake("s"), now));
+        assert_eq!(session.next(), Some((&wake("s"), now)));
+    }
+
+    #[test]
+    fn a_wake_of_the_linked_session_changes_nothing() {
+        let now = Instant::now();
+        let mut session = linked("s", now);
+        assert!(session.woken(wake("s"), now));
+        assert!(session.next().is_none());
+    }
+
+    #[test]
+    fn another_session_is_pursued_while_the_old_link_lives() {
+        let now = Instant::now();
+        let mut session = linked("old", now);
+        assert!(!session.woken(wake("new"), now));
+        assert!(session.is_linked("old"));
+        assert_eq!(pursued(&session), Some("new"));
+        session.lost(now, 0);
+        assert_eq!(
+            pursued(&session),
+            Some("new"),
+            "the old one is not redialled"
+        );
+
+        session.welcomed(1, now).unwrap();
+        assert!(session.is_linked("new"));
+        assert!(!session.is_linked("old"));
+    }
+
+    #[test]
+    fn attempts_come_ever_later_up_to_a_limit_until_patience_ends() {
+        let (mut session, start) = (Session::default(), Instant::now());
+        session.woken(wake("s"), start);
+        let mut now = start;
+        let mut waits = Vec::new();
+        while session.failed(now, u64::MAX) {
+            let due = session.next().unwrap().1;
+            waits.push((due - now).as_millis());
+            now = due;
+        }
+        assert_eq!(waits[..7], [99, 199, 399, 799, 1599, 3199, 4999]);
+        assert!(waits[7..].iter().all(|&wait| wait == 4999));
+        assert!(now >= start + PATIENCE);
+        assert!(session.next().is_none());
+
+        session.woken(wake("s"), now);
+        assert_eq!(
+            session.next(),
+            Some((&wake("s"), now)),
+            "a wake starts anew"
+        );
+    }
+
+    #[test]
+    fn waits_are_spread_over_their_second_half() {
+        let wait = Duration::from_millis(100);
+        assert_eq!(spread(wait, 0), wait / 2);
+        assert!(spread(wait, u64::MAX) < wait);
+        assert!(spread(wait, u64::MAX) > wait * 99 / 100);
+    }
+
+    #[test]
+    fn a_lost_link_is_redialled_and_faster_if_it_had_lasted() {
+        let start = Instant::now();
+        let mut session = linked("s", start);
+        let mut waits = Vec::new();
+        let mut now = start;
+        for lasted in [0, 0, 0, 60, 0] {
+            now += Duration::from_secs(lasted);
+            session.lost(now, 0);
+            let due = session.next().unwrap().1;
+            waits.push((due - now).as_millis());
+            session.welcomed(1, now).unwrap();
+        }
+        assert_eq!(waits, [50, 100, 200, 50, 100]);
+    }
+
+    #[test]
+    fn a_proxy_of_an_earlier_epoch_is_not_obeyed() {
+        let now = Instant::now();
+        let mut session = linked("s", now);
+        session.welcomed(7, now).unwrap();
+        session.woken(wake("late"), now);
+        let refused = Superseded {
+            epoch: 6,
+            highest: 7,
+        };
+        assert_eq!(session.welcomed(6, now), Err(refused));
+        assert!(session.is_linked("s"));
+        assert_eq!(pursued(&session), Some("late"));
+        assert_eq!(session.welcomed(7, now), Ok(Some(wake("late"))));
+        assert!(session.is_linked("late"));
+    }
+}

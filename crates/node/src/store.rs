@@ -1,0 +1,598 @@
+//! The chunks that a node holds, in bounded memory.
+//!
+//! ```text
+//!            Put                 Finish                Delete
+//! (nothing) -----> Pending -------------> Complete -------------> Dead
+//!                     |                       |                     |
+//!                     | Delete, Free,         | Free                | Free, dead timeout,
+//!                     | pending timeout       |                     | want of room
+//!                     +-----------------------+---------------------+----> (nothing)
+//! ```
+//!
+//! Each chunk weighs the bytes of its units and label plus overheads that are
+//! no less than what the allocator takes ([`CHUNK_OVERHEAD`],
+//! [`UNIT_OVERHEAD`]); the sum never exceeds the capacity. When room is wanted
+//! dead chunks go first, oldest first; nothing else is ever thrown out to make
+//! room, since the pool decides what is evicted.
+//!
+//! Every chunk can be read in every state, because the pool decides who may:
+//! pending ones are read to rebuild what another node lost, dead ones by reads
+//! that had begun. The store does no I/O and reads no clock.
+
+mod chunk;
+mod deadlines;
+mod units;
+
+#[cfg(test)]
+mod model;
+
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use infinicache_wire::ChunkId;
+
+pub use self::{
+    chunk::{CHUNK_OVERHEAD, UNIT_OVERHEAD},
+    units::Unit,
+};
+use self::{
+    chunk::{Chunk, State, unit_weight},
+    deadlines::Deadlines,
+    units::{Units, settled},
+};
+
+/// Units are numbered below this: 128 GiB of one chunk.
+pub const MAX_UNITS: u32 = 1 << 20;
+
+/// How much a store may hold, and for how long.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Bytes of all chunks together, overheads included.
+    pub capacity: u64,
+    /// How long a pending chunk waits for its next unit.
+    pub pending_timeout: Duration,
+    /// How long a dead chunk waits to be freed.
+    pub dead_timeout: Duration,
+}
+
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Bytes of all chunks.
+    pub used: u64,
+    /// Bytes of those being written.
+    pub pending: u64,
+    /// Bytes of those that are dead.
+    pub dead: u64,
+    /// How many are complete.
+    pub complete_chunks: u64,
+    /// How many are being written.
+    pub pending_chunks: u64,
+    /// How many are dead.
+    pub dead_chunks: u64,
+}
+
+/// What became of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Put {
+    /// It is held.
+    Stored,
+    /// There is no room for it.
+    Full,
+    /// The chunk is complete or dead.
+    Conflict,
+}
+
+/// What became of a chunk that was to be completed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// It is complete.
+    Done,
+    /// Not exactly the named units are held, or the chunk is dead.
+    Incomplete,
+    /// There is no room for its label.
+    Full,
+}
+
+/// What time took away.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Expired {
+    /// Pending chunks that nobody went on writing.
+    pub abandoned: u64,
+    /// Dead chunks that nobody freed.
+    pub dead: u64,
+}
+
+/// The chunks of a node.
+#[derive(Debug)]
+pub struct Store {
+    limits: Limits,
+    chunks: HashMap<ChunkId, Chunk>,
+    usage: Usage,
+    pending: Deadlines,
+    dead: Deadlines,
+}
+
+impl Store {
+    /// An empty store.
+    pub fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            chunks: HashMap::new(),
+            usage: Usage::default(),
+            pending: Deadlines::default(),
+            dead: Deadlines::default(),
+        }
+    }
+
+    /// How much it holds.
+    pub fn usage(&self) -> Usage {
+        self.usage
+    }
+
+    /// How much it may hold.
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Whether nothing is held that anybody could still miss: no complete chunk and no pending one.
+    pub fn is_vacant(&self) -> bool {
+        self.usage.complete_chunks == 0 && self.usage.pending_chunks == 0
+    }
+
+    /// Keeps one unit of a chunk that is being written, in place of the one with the same number.
+    pub fn put(
+        &mut self,
+        now: Instant,
+        id: ChunkId,
+        number: u32,
+        bytes: Bytes,
+        checksum: u64,
+    ) -> Put {
+        if number >= MAX_UNITS {
+            return Put::Full;
+        }
+        let (more, less) = match self.chunks.get(&id) {
+            None => (CHUNK_OVERHEAD + unit_weight(&bytes), 0),
+            Some(chunk) if !matches!(chunk.state, State::Pending { .. }) => return Put::Conflict,
+            Some(chunk) => {
+                let replaced = chunk.units.get(number);
+                let less = replaced.map_or(0, |unit| unit_weight(&unit.bytes));
+                (unit_weight(&bytes), less)
+            }
+        };
+        if !self.make_room(more, less) {
+            return Put::Full;
+        }
+
+        let chunk = match self.chunks.entry(id) {
+            Entry::Occupied(held) => held.into_mut(),
+            Entry::Vacant(vacant) => {
+                let due = now + self.limits.pending_timeout;
+                self.pending.insert(due, id);
+                self.usage.pending_chunks += 1;
+                vacant.insert(Chunk {
+                    units: Units::new(),
+                    state: State::Pending { touched: now, due },
+                    weight: 0,
+                })
+            }
+        };
+        if let State::Pending { touched, .. } = &mut chunk.state {
+            *touched = now;
+        }
+        chunk.units.put(number, Unit::new(bytes, checksum));
+        chunk.weight = chunk.weight + more - less;
+        self.usage.used = self.usage.used + more - less;
+        self.usage.pending = self.usage.pending + more - less;
+        Put::Stored
+    }
+
+    /// One unit of a chunk, whatever state the chunk is in.
+    pub fn get(&self, id: ChunkId, number: u32) -> Option<&Unit> {
+        self.chunks.get(&id)?.units.get(number)
+    }
+
+    /// What a complete chunk was labelled with.
+    pub fn label(&self, id: ChunkId) -> Option<&Bytes> {
+        match &self.chunks.get(&id)?.state {
+            State::Complete { label } => Some(label),
+            _ => None,
+        }
+    }
+
+    /// Completes a chunk if exactly the units `0..count` of it are held.
+    ///
+    /// A chunk that was completed with the same count keeps its label. With a
+    /// count of 0 a chunk that is not known becomes an empty complete one.
+    pub fn finish(&mut self, id: ChunkId, count: u32, label: Bytes) -> Finish {
+        let known = match self.chunks.get(&id) {
+            None if count > 0 => return Finish::Incomplete,
+            None => false,
+            Some(chunk) => match &chunk.state {
+                State::Complete { .. } if chunk.units.is_exactly(count) => return Finish::Done,
+                State::Pending { .. } if chunk.units.is_exactly(count) => true,
+                _ => return Finish::Incomplete,
+            },
+        };
+        let overhead = if known { 0 } else { CHUNK_OVERHEAD };
+        let more = overhead + label.len() as u64;
+        if !self.make_room(more, 0) {
+            return Finish::Full;
+        }
+
+        let label = settled(label);
+        let chunk = self.chunks.entry(id).or_insert_with(|| Chunk {
+            units: Units::new(),
+            state: State::Complete {
+                label: Bytes::new(),
+            },
+            weight: 0,
+        });
+        if let State::Pending { due, .. } = chunk.state {
+            self.pending.remove(due, id);
+            self.usage.pending -= chunk.weight;
+            self.usage.pending_chunks -= 1;
+        }
+        chunk.units.pack();
+        chunk.state = State::Complete { label };
+        chunk.weight += more;
+        self.usage.used += more;
+        self.usage.complete_chunks += 1;
+        Finish::Done
+    }
+
+    /// Holds a complete chunk for dead, and frees a pending one.
+    pub fn delete(&mut self, now: Instant, id: ChunkId) {
+        let Some(chunk) = self.chunks.get_mut(&id) else {
+            return;
+        };
+        match chunk.state {
+            State::Pending { .. } => self.free(id),
+            State::Dead { .. } => {}
+            State::Complete { .. } => {
+                let due = now + self.limits.dead_timeout;
+                chunk.state = State::Dead { due };
+                self.dead.insert(due, id);
+                self.usage.complete_chunks -= 1;
+                self.usage.dead_chunks += 1;
+                self.usage.dead += chunk.weight;
+            }
+        }
+    }
+
+    /// Lets go of a chunk, whatever state it is in.
+    pub fn free(&mut self, id: ChunkId) {
+        let Some(chunk) = self.chunks.remove(&id) else {
+            return;
+        };
+        self.usage.used -= chunk.weight;
+        match chunk.state {
+            State::Pending { due, .. } => {
+                self.pending.remove(due, id);
+                self.usage.pending -= chunk.weight;
+                self.usage.pending_chunks -= 1;
+            }
+            State::Complete { .. } => self.usage.complete_chunks -= 1,
+            State::Dead { due } => {
+                self.dead.remove(due, id);
+                self.usage.dead -= chunk.weight;
+                self.usage.dead_chunks -= 1;
+            }
+        }
+    }
+
+    /// Lets go of everything.
+    pub fn clear(&mut self) {
+        self.chunks = HashMap::new();
+        self.pending.clear();
+        self.dead.clear();
+        self.usage = Usage::default();
+    }
+
+    /// Lets go of what has been waiting too long. Costs what it lets go.
+    pub fn expire(&mut self, now: Instant) -> Expired {
+        let mut expired = Expired::default();
+        while let Some(id) = self.pending.due(now) {
+            if !self.postpone(now, id) {
+                self.free(id);
+                expired.abandoned += 1;
+            }
+        }
+        while let Some(id) = self.dead.due(now) {
+            self.free(id);
+            expired.dead += 1;
+        }
+        self.shrink_table();
+        expired
+    }
+
+    /// Moves the deadline of a pending chunk to where its last unit has put it, if that is to come.
+    ///
+    /// Units do not move it themselves: this happens once a timeout, units come many times a second.
+    fn postpone(&mut self, now: Instant, id: ChunkId) -> bool {
+        let timeout = self.limits.pending_timeout;
+        let Some(chunk) = self.chunks.get_mut(&id) else {
+            return false;
+        };
+        let State::Pending { touched, due } = &mut chunk.state else {
+            return false;
+        };
+        let later = *touched + timeout;
+        if later <= now {
+            return false;
+        }
+        self.pending.remove(*due, id);
+        self.pending.insert(later, id);
+        *due = later;
+        true
+    }
+
+    /// Whether `more` bytes fit once `less` are gone; dead chunks go for it, oldest first.
+    fn make_room(&mut self, more: u64, less: u64) -> bool {
+        let fits = |usage: &Usage, reclaimed: u64| {
+            usage.used - less - reclaimed + more <= self.limits.capacity
+        };
+        // Reads that go on from dead chunks are not cut short for nothing.
+        if !fits(&self.usage, self.usage.dead) {
+            return false;
+        }
+        while self.usage.used - less + more > self.limits.capacity {
+            let Some(oldest) = self.dead.first() else {
+                return false;
+            };
+            self.free(oldest);
+        }
+        true
+    }
+
+    /// Gives the table's memory back when most of it is empty, since only chunks that are held are accounted for.
+    fn shrink_table(&mut self) {
+        const SMALL: usize = 4096;
+        let held = self.chunks.len();
+        if self.chunks.capacity() > SMALL && self.chunks.capacity() / 4 > held {
+            self.chunks.shrink_to(held * 2);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_wire::WriteId;
+
+    use super::*;
+
+    const UNIT: usize = 1000;
+    const UNIT_WEIGHT: u64 = UNIT as u64 + UNIT_OVERHEAD;
+
+    fn chunk(sequence: u64) -> ChunkId {
+        ChunkId {
+            write: WriteId { epoch: 1, sequence },
+            index: 0,
+        }
+    }
+
+    fn bytes(fill: u8) -> Bytes {
+        vec![fill; UNIT].into()
+    }
+
+    fn store(capacity: u64) -> Store {
+        Store::new(Limits {
+            capacity,
+            pending_timeout: Duration::from_secs(60),
+            dead_timeout: Duration::from_secs(300),
+        })
+    }
+
+    /// Room for so many chunks of one unit.
+    fn room_for(chunks: u64) -> Store {
+        store(chunks * (CHUNK_OVERHEAD + UNIT_WEIGHT))
+    }
+
+    fn put_one(store: &mut Store, now: Instant, id: ChunkId) -> Put {
+        store.put(now, id, 0, bytes(1), 1)
+    }
+
+    fn complete_one(store: &mut Store, now: Instant, id: ChunkId) {
+        assert_eq!(put_one(store, now, id), Put::Stored);
+        assert_eq!(store.finish(id, 1, Bytes::new()), Finish::Done);
+    }
+
+    #[test]
+    fn units_are_read_while_the_chunk_is_pending_complete_and_dead() {
+        let (mut store, now) = (room_for(3), Instant::now());
+        put_one(&mut store, now, chunk(1));
+        let held = Unit::new(bytes(1), 1);
+        assert_eq!(store.get(chunk(1), 0), Some(&held));
+        store.finish(chunk(1), 1, Bytes::new());
+        assert_eq!(store.get(chunk(1), 0), Some(&held));
+        store.delete(now, chunk(1));
+        assert_eq!(store.get(chunk(1), 0), Some(&held));
+        store.free(chunk(1));
+        assert_eq!(store.get(chunk(1), 0), None);
+        assert_eq!(store.usage(), Usage::default());
+    }
+
+    #[test]
+    fn a_chunk_is_finished_only_when_exactly_its_units_are_held() {
+        let (mut store, now) = (room_for(4), Instant::now());
+        let finish = |store: &mut Store, count| store.finish(chunk(1), count, "l".into());
+        assert_eq!(finish(&mut store, 1), Finish::Incomplete);
+        store.put(now, chunk(1), 1, bytes(1), 0);
+        assert_eq!(finish(&mut store, 2), Finish::Incomplete);
+        assert_eq!(finish(&mut store, 1), Finish::Incomplete);
+        store.put(now, chunk(1), 0, bytes(0), 0);
+        assert_eq!(finish(&mut store, 1), Finish::Incomplete);
+        assert_eq!(finish(&mut store, 3), Finish::Incomplete);
+        assert_eq!(finish(&mut store, 2), Finish::Done);
+        assert_eq!(finish(&mut store, 2), Finish::Done, "repeated");
+        assert_eq!(finish(&mut store, 3), Finish::Incomplete);
+        assert_eq!(store.label(chunk(1)), Some(&Bytes::from_static(b"l")));
+        store.delete(now, chunk(1));
+        assert_eq!(finish(&mut store, 2), Finish::Incomplete);
+    }
+
+    #[test]
+    fn a_chunk_without_units_can_be_complete() {
+        let mut store = room_for(1);
+        assert_eq!(store.finish(chunk(1), 0, Bytes::new()), Finish::Done);
+        assert_eq!(store.usage().complete_chunks, 1);
+        assert_eq!(store.usage().used, CHUNK_OVERHEAD);
+        assert!(!store.is_vacant());
+    }
+
+    #[test]
+    fn a_repeated_unit_replaces_the_one_before() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        for _ in 0..3 {
+            assert_eq!(put_one(&mut store, now, chunk(1)), Put::Stored);
+        }
+        assert_eq!(store.usage().used, CHUNK_OVERHEAD + UNIT_WEIGHT);
+        store.put(now, chunk(1), 0, "short".into(), 2);
+        assert_eq!(store.usage().used, CHUNK_OVERHEAD + UNIT_OVERHEAD + 5);
+        assert_eq!(store.get(chunk(1), 0).unwrap().bytes, "short");
+    }
+
+    #[test]
+    fn complete_and_dead_chunks_take_no_unit() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        complete_one(&mut store, now, chunk(1));
+        assert_eq!(put_one(&mut store, now, chunk(1)), Put::Conflict);
+        store.delete(now, chunk(1));
+        assert_eq!(put_one(&mut store, now, chunk(1)), Put::Conflict);
+    }
+
+    #[test]
+    fn a_full_store_refuses_and_holds_on_to_what_it_has() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        complete_one(&mut store, now, chunk(1));
+        put_one(&mut store, now, chunk(2));
+        assert_eq!(put_one(&mut store, now, chunk(3)), Put::Full);
+        assert_eq!(store.put(now, chunk(2), 1, bytes(2), 0), Put::Full);
+        assert_eq!(store.finish(chunk(2), 1, "l".into()), Finish::Full);
+        assert_eq!(
+            put_one(&mut store, now, chunk(2)),
+            Put::Stored,
+            "takes no more"
+        );
+        assert_eq!(store.usage().used, store.limits().capacity);
+        assert!(store.get(chunk(1), 0).is_some());
+    }
+
+    #[test]
+    fn dead_chunks_make_room_oldest_first_and_only_as_many_as_needed() {
+        let (mut store, now) = (room_for(3), Instant::now());
+        for sequence in 1..=3 {
+            complete_one(&mut store, now, chunk(sequence));
+        }
+        store.delete(now, chunk(2));
+        store.delete(now + Duration::from_secs(1), chunk(1));
+        assert_eq!(put_one(&mut store, now, chunk(4)), Put::Stored);
+        assert!(store.get(chunk(2), 0).is_none());
+        assert!(store.get(chunk(1), 0).is_some());
+    }
+
+    #[test]
+    fn dead_chunks_stay_when_they_would_not_make_enough_room() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        complete_one(&mut store, now, chunk(1));
+        complete_one(&mut store, now, chunk(2));
+        store.delete(now, chunk(1));
+        let large = Bytes::from(vec![0; 2 * UNIT]);
+        assert_eq!(store.put(now, chunk(3), 0, large, 0), Put::Full);
+        assert!(store.get(chunk(1), 0).is_some());
+    }
+
+    #[test]
+    fn deleting_and_freeing_the_unknown_changes_nothing() {
+        let mut store = room_for(1);
+        store.delete(Instant::now(), chunk(1));
+        store.free(chunk(1));
+        assert_eq!(store.usage(), Usage::default());
+    }
+
+    #[test]
+    fn a_pending_chunk_that_is_deleted_is_gone() {
+        let (mut store, now) = (room_for(1), Instant::now());
+        put_one(&mut store, now, chunk(1));
+        store.delete(now, chunk(1));
+        assert_eq!(store.usage(), Usage::default());
+        assert_eq!(put_one(&mut store, now, chunk(1)), Put::Stored);
+    }
+
+    #[test]
+    fn a_pending_chunk_is_abandoned_a_timeout_after_its_last_unit() {
+        let (mut store, start) = (room_for(4), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        put_one(&mut store, at(0), chunk(1));
+        put_one(&mut store, at(0), chunk(2));
+        store.put(at(30), chunk(1), 1, bytes(1), 0);
+        let gone = |abandoned| Expired { abandoned, dead: 0 };
+        assert_eq!(store.expire(at(59)), gone(0));
+        assert_eq!(store.expire(at(60)), gone(1));
+        assert!(store.get(chunk(1), 0).is_some());
+        assert!(store.get(chunk(2), 0).is_none());
+        assert_eq!(store.expire(at(89)), gone(0));
+        assert_eq!(store.expire(at(90)), gone(1));
+        assert_eq!(store.usage(), Usage::default());
+    }
+
+    #[test]
+    fn a_dead_chunk_is_freed_a_timeout_after_its_death_and_a_complete_one_never() {
+        let (mut store, start) = (room_for(2), Instant::now());
+        complete_one(&mut store, start, chunk(1));
+        complete_one(&mut store, start, chunk(2));
+        store.delete(start, chunk(1));
+        assert_eq!(
+            store.expire(start + Duration::from_secs(299)),
+            Expired::default()
+        );
+        let day = start + Duration::from_secs(86_400);
+        assert_eq!(
+            store.expire(day),
+            Expired {
+                abandoned: 0,
+                dead: 1
+            }
+        );
+        assert!(store.get(chunk(2), 0).is_some());
+        assert_eq!(store.usage().dead, 0);
+    }
+
+    #[test]
+    fn units_beyond_the_greatest_number_are_refused() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        let mut put = |number| store.put(now, chunk(1), number, bytes(1), 0);
+        assert_eq!(put(MAX_UNITS), Put::Full);
+        assert_eq!(put(u32::MAX), Put::Full);
+        assert_eq!(put(MAX_UNITS - 1), Put::Stored);
+    }
+
+    #[test]
+    fn a_store_is_vacant_when_only_dead_chunks_are_left() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        assert!(store.is_vacant());
+        put_one(&mut store, now, chunk(1));
+        assert!(!store.is_vacant());
+        store.finish(chunk(1), 1, Bytes::new());
+        assert!(!store.is_vacant());
+        store.delete(now, chunk(1));
+        assert!(store.is_vacant());
+    }
+
+    #[test]
+    fn the_table_gives_its_memory_back() {
+        let (mut store, now) = (store(1 << 30), Instant::now());
+        for sequence in 0..20_000 {
+            store.finish(chunk(sequence), 0, Bytes::new());
+        }
+        for sequence in 0..20_000 {
+            store.free(chunk(sequence));
+        }
+        store.expire(now);
+        assert!(store.chunks.capacity() < 4096);
+    }
+}

@@ -1,0 +1,119 @@
+//! The wake endpoint over real HTTP.
+
+mod support;
+
+use infinicache_wire::{Secret, wake::MAX_WAKE, wake::Wake};
+use support::{Proxy, TestNode, http};
+
+#[tokio::test]
+async fn a_genuine_wake_is_answered_at_once_and_dialled() {
+    let node = TestNode::start(&["--host=h", "--zone=z", "--pod=p"]).await;
+    let proxy = Proxy::bind().await;
+    let (status, body) = node.wake(&proxy.wake("s1")).await;
+    assert_eq!(status, 200);
+    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
+    assert_eq!(answer["session"], "s1");
+    assert_eq!(answer["linked"], false);
+
+    let hello = proxy.greeted().await.hello;
+    assert_eq!(answer["instance"], hello.instance.to_string());
+    assert_eq!(hello.session, "s1");
+    assert_eq!((hello.node.as_str(), hello.pod.as_str()), ("n", "p"));
+    assert_eq!((hello.host.as_str(), hello.zone.as_str()), ("h", "z"));
+    assert_eq!((hello.capacity, hello.used, hello.epoch), (64 << 20, 0, 0));
+}
+
+#[tokio::test]
+async fn a_wake_of_the_linked_session_only_answers() {
+    let node = TestNode::start(&[]).await;
+    let (proxy, mut link) = node.linked().await;
+    link.report().await;
+    let (status, body) = node.wake(&proxy.wake("s1")).await;
+    assert_eq!(status, 200);
+    assert!(body.contains("\"linked\":true"), "{body}");
+    link.report().await;
+}
+
+#[tokio::test]
+async fn what_is_no_wake_for_this_node_is_refused_with_its_reason() {
+    let node = TestNode::start(&[]).await;
+    let wake = Proxy::bind().await.wake("s1");
+
+    let other_secret = Secret::new(b"some other secret").unwrap();
+    let (status, body) = node.wake(&wake.clone().signed(&other_secret)).await;
+    assert_eq!(status, 401);
+    assert_eq!(body, "wake document without proof of the secret\n");
+
+    let redirected = Wake {
+        proxy: "10.6.6.6:6".into(),
+        ..wake.clone()
+    };
+    assert_eq!(node.wake(&redirected).await.0, 401);
+
+    let unnamed = Wake {
+        session: String::new(),
+        ..wake.clone()
+    };
+    assert_eq!(node.wake(&unnamed).await.0, 400);
+
+    let newer = Wake {
+        version: 99,
+        ..wake.clone()
+    };
+    let (status, body) = node.wake(&newer).await;
+    assert_eq!(status, 409);
+    assert_eq!(body, "wake document of version 99, 1 expected\n");
+
+    let elsewhere = Wake {
+        node: "m".into(),
+        ..wake
+    }
+    .signed(&support::secret());
+    let (status, body) = node.wake(&elsewhere).await;
+    assert_eq!(status, 409);
+    assert_eq!(body, "wake for \"m\", but this is \"n\"\n");
+}
+
+#[tokio::test]
+async fn garbage_and_endless_bodies_are_refused() {
+    let node = TestNode::start(&[]).await;
+    let post = async |body: &[u8]| http(node.address, "POST", "/wake", body).await.0;
+    assert_eq!(post(b"").await, 400);
+    assert_eq!(post(b"{\"version\":").await, 400);
+    assert_eq!(post(&[0xff; 100]).await, 400);
+    assert_eq!(post(&[b' '; MAX_WAKE + 1]).await, 413);
+    assert_eq!(post(&vec![b' '; 4 << 20]).await, 413);
+    assert_eq!(http(node.address, "GET", "/wake", b"").await.0, 405);
+}
+
+#[tokio::test]
+async fn health_and_metrics_are_told() {
+    let node = TestNode::start(&[]).await;
+    let (proxy, mut link) = node.linked().await;
+    link.ask(support::put(1, 0, 100)).await;
+    node.wake(&proxy.wake("s1")).await;
+    http(node.address, "POST", "/wake", b"garbage").await;
+
+    let get = async |path: &str| http(node.address, "GET", path, b"").await;
+    assert_eq!(get("/healthz").await.0, 200);
+    assert_eq!(get("/readyz").await.0, 200);
+    assert_eq!(get("/other").await.0, 404);
+    let (status, metrics) = get("/metrics").await;
+    assert_eq!(status, 200);
+    for line in [
+        "infinicache_node_capacity_bytes 67108864",
+        "infinicache_node_stored_units_total 1",
+        "infinicache_node_received_bytes_total 100",
+        "infinicache_node_accepted_wakes_total 2",
+        "infinicache_node_refused_wakes_total 1",
+        "infinicache_node_established_links_total 1",
+    ] {
+        assert!(
+            metrics.lines().any(|told| told == line),
+            "{line}: {metrics}"
+        );
+    }
+    for line in metrics.lines().filter(|line| !line.starts_with('#')) {
+        assert!(line.starts_with("infinicache_node_"), "{line}");
+    }
+}

@@ -1,0 +1,148 @@
+//! What operators see: probes and metrics over HTTP.
+
+use std::{fmt::Write, future::Future, sync::Arc};
+
+use axum::{
+    Router,
+    extract::State,
+    http::{StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use infinicache_client::Pool;
+use infinicache_wire::control::NodeState;
+use tokio::net::TcpListener;
+
+use crate::{cache::Cache, repair::Queue, resident};
+
+/// What the handlers look at.
+#[derive(Clone)]
+pub(crate) struct Admin {
+    pub(crate) cache: Cache,
+    pub(crate) repairs: Arc<Queue>,
+}
+
+/// Serves until `shutdown` completes.
+///
+/// # Errors
+///
+/// If the listener fails for good.
+pub(crate) async fn serve(
+    listener: TcpListener,
+    admin: Admin,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> std::io::Result<()> {
+    let routes = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(admin);
+    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+}
+
+/// Ready to serve clients: nodes need not be awake for that, only not all failing.
+async fn ready(State(admin): State<Admin>) -> Response {
+    match admin.cache.nodes().usable().is_empty() {
+        false => "ready\n".into_response(),
+        true => (StatusCode::SERVICE_UNAVAILABLE, "no node can be used\n").into_response(),
+    }
+}
+
+async fn metrics(State(admin): State<Admin>) -> Response {
+    admin.refresh();
+    let text = admin.cache.metrics().render(|text| admin.nodes(text));
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    ([(header::CONTENT_TYPE, kind)], text).into_response()
+}
+
+impl Admin {
+    /// Reads the gauges off what they measure.
+    fn refresh(&self) {
+        let (cache, budget) = (&self.cache, self.cache.budget());
+        let figures = cache.metrics().figures();
+        figures.objects.set(cache.catalog().len() as i64);
+        figures.object_bytes.set(cache.catalog().bytes());
+        figures.degraded.set(self.repairs.len() as i64);
+        figures.open_writes.set(cache.writes().len() as i64);
+        figures.buffer_used.set(budget.used() as i64);
+        figures.buffer_capacity.set(budget.capacity() as i64);
+        figures.resident.set(resident::bytes() as i64);
+    }
+
+    /// The nodes' own figures, as they last told them.
+    fn nodes(&self, text: &mut String) {
+        const STATES: [NodeState; 5] = [
+            NodeState::Asleep,
+            NodeState::Waking,
+            NodeState::Active,
+            NodeState::Draining,
+            NodeState::Lost,
+        ];
+        let states = self.cache.nodes().states();
+        let name = "infinicache_proxy_nodes";
+        describe(text, name, "gauge", "Nodes of the pool by state");
+        for state in STATES {
+            let count = states.iter().filter(|of_node| **of_node == state).count();
+            line(text, format_args!("{name}{{state=\"{}\"}} {count}", state.as_str()));
+        }
+
+        let nodes = self.cache.nodes();
+        let members: Vec<_> = nodes
+            .members()
+            .into_iter()
+            .map(|member| (nodes.name(member.node).to_owned(), member))
+            .collect();
+        let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(usize) -> u64| {
+            let family = name.strip_suffix("_total").unwrap_or(name);
+            describe(text, family, kind, help);
+            for (index, (node, member)) in members.iter().enumerate() {
+                let labels = format!("node=\"{node}\",instance=\"{}\"", member.instance);
+                line(text, format_args!("{name}{{{labels}}} {}", value(index)));
+            }
+        };
+        let report = |index: usize| members[index].1.report();
+        family("infinicache_node_placed_bytes", "gauge", "Bytes that the proxy placed", &|index| {
+            members[index].1.used()
+        });
+        family("infinicache_node_capacity_bytes", "gauge", "Bytes it may hold", &|index| {
+            report(index).capacity_bytes
+        });
+        family("infinicache_node_used_bytes", "gauge", "Bytes it holds", &|index| {
+            report(index).used_bytes
+        });
+        family("infinicache_node_pending_bytes", "gauge", "Bytes being written", &|index| {
+            report(index).pending_bytes
+        });
+        family("infinicache_node_dead_bytes", "gauge", "Bytes deleted, not freed", &|index| {
+            report(index).dead_bytes
+        });
+        family("infinicache_node_chunks", "gauge", "Complete chunks", &|index| report(index).chunks);
+        family("infinicache_node_resident_bytes", "gauge", "Resident memory", &|index| {
+            report(index).resident_bytes
+        });
+        family("infinicache_node_puts_total", "counter", "Units stored", &|index| report(index).puts);
+        family("infinicache_node_gets_total", "counter", "Units given back", &|index| {
+            report(index).gets
+        });
+        family("infinicache_node_not_found_total", "counter", "Units not held", &|index| {
+            report(index).not_found
+        });
+        family("infinicache_node_full_total", "counter", "Units refused for room", &|index| {
+            report(index).full
+        });
+        family("infinicache_node_in_bytes_total", "counter", "Bytes received", &|index| {
+            report(index).bytes_in
+        });
+        family("infinicache_node_out_bytes_total", "counter", "Bytes given back", &|index| {
+            report(index).bytes_out
+        });
+    }
+}
+
+fn describe(text: &mut String, name: &str, kind: &str, help: &str) {
+    line(text, format_args!("# HELP {name} {help}.\n# TYPE {name} {kind}"));
+}
+
+fn line(text: &mut String, line: std::fmt::Arguments<'_>) {
+    writeln!(text, "{line}").expect("a string takes everything");
+}

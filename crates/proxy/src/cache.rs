@@ -1,0 +1,439 @@
+//! The cache: what commands, relayed links and repair are built on.
+//!
+//! It owns the metadata, plans the nodes' memory and decides commits. The bytes
+//! of values it leaves to the algorithms of the client crate, for which it is
+//! the [`Pool`].
+//!
+//! - `open`, `reserve`, `replace`: a write gets members, and room on them;
+//! - `commit`: members complete their chunks, then the metadata changes;
+//! - `retire`: what was replaced or removed dies on the nodes.
+
+pub(crate) mod commit;
+mod open;
+
+use std::{
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
+use infinicache_client::{
+    Budget, Commit, Error, Health, Holders, Incident, MuxLink, NodeLink, Pool, Reader, Source, Terms, Upload,
+    upload,
+};
+use infinicache_erasure::Code;
+use infinicache_wire::{
+    ChunkId, MemberId, Reply, Request, WriteId,
+    control::{Opened, Placed},
+};
+use tokio::{sync::mpsc, time};
+use tracing::{debug, warn};
+
+use crate::{
+    catalog::{Catalog, Found, Keeper, Object, object::footprint},
+    leases::Leases,
+    metrics::Metrics,
+    nodes::{Nodes, member::Member},
+    room::Room,
+    turns::Turns,
+    writes::Writes,
+};
+
+/// How long members may take to acknowledge that a chunk is dead.
+const DELETE_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Objects that are removed in one go when there are many.
+const BATCH: usize = 1_000;
+
+/// How the cache is set up.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    pub(crate) code: Code,
+    pub(crate) max_object_bytes: u64,
+    pub(crate) epoch: u64,
+    /// What a node is thought to hold before one has told.
+    pub(crate) presumed_capacity: u64,
+}
+
+/// The cache. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Cache(Arc<Inner>);
+
+struct Inner {
+    settings: Settings,
+    nodes: Nodes,
+    catalog: Catalog,
+    writes: Writes,
+    room: Room,
+    turns: Turns,
+    commits: AtomicU64,
+    placements: AtomicU64,
+    budget: Budget,
+    health: Arc<Health>,
+    metrics: Arc<Metrics>,
+    keeper: Arc<Housekeeper>,
+    leases: Leases,
+}
+
+/// Work that can wait a moment.
+#[derive(Debug)]
+pub(crate) enum Chore {
+    /// Tell a member to let go of a chunk.
+    Free(ChunkId, MemberId),
+    /// Rebuild what an object lacks.
+    Repair(Arc<Object>),
+}
+
+/// Keeps the books at once, and leaves the rest as chores.
+///
+/// Chores are at most one for each chunk there was, so their queue is bounded by the metadata.
+pub(crate) struct Housekeeper {
+    nodes: Nodes,
+    chores: mpsc::UnboundedSender<Chore>,
+}
+
+impl Housekeeper {
+    pub(crate) fn new(nodes: Nodes, chores: mpsc::UnboundedSender<Chore>) -> Self {
+        Self { nodes, chores }
+    }
+
+    fn leave(&self, chore: Chore) {
+        // Nobody does chores any more once the proxy stops.
+        let _ = self.chores.send(chore);
+    }
+}
+
+impl Keeper for Housekeeper {
+    fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
+        if let Some(member) = self.nodes.member(member) {
+            member.give_back(bytes);
+            member.count_chunk(false);
+        }
+        self.leave(Chore::Free(chunk, member));
+    }
+
+    fn repair(&self, object: Arc<Object>) {
+        self.leave(Chore::Repair(object));
+    }
+}
+
+impl Cache {
+    pub(crate) fn new(
+        settings: Settings,
+        nodes: Nodes,
+        budget: Budget,
+        health: Arc<Health>,
+        metrics: Arc<Metrics>,
+        keeper: Arc<Housekeeper>,
+    ) -> Self {
+        Self(Arc::new(Inner {
+            writes: Writes::new(settings.epoch),
+            settings,
+            nodes,
+            catalog: Catalog::default(),
+            room: Room::default(),
+            turns: Turns::default(),
+            commits: AtomicU64::new(0),
+            placements: AtomicU64::new(0),
+            budget,
+            health,
+            metrics,
+            keeper,
+            leases: Leases::default(),
+        }))
+    }
+
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
+    }
+
+    pub(crate) fn nodes(&self) -> &Nodes {
+        &self.0.nodes
+    }
+
+    pub(crate) fn catalog(&self) -> &Catalog {
+        &self.0.catalog
+    }
+
+    pub(crate) fn writes(&self) -> &Writes {
+        &self.0.writes
+    }
+
+    pub(crate) fn leases(&self) -> &Leases {
+        &self.0.leases
+    }
+
+    pub(crate) fn metrics(&self) -> &Arc<Metrics> {
+        &self.0.metrics
+    }
+
+    /// The value of a key: it can be read for as long as the answer is held.
+    pub(crate) fn find(&self, key: &[u8]) -> Option<Found> {
+        self.0.catalog.get(key, now_ms()).map(Found)
+    }
+
+    /// The same, counted as a hit or a miss.
+    pub(crate) fn find_counted(&self, key: &[u8]) -> Option<Found> {
+        let found = self.find(key);
+        self.0.metrics.read(if found.is_some() { "hit" } else { "miss" });
+        found
+    }
+
+    /// Begins to read a range of a value; the first stripe is there when this returns.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps the first stripe from coming, but not a loss: that is `None`, as a miss is.
+    pub(crate) async fn read(
+        &self,
+        found: &Found,
+        range: Range<u64>,
+    ) -> Result<Option<Reading>, Error> {
+        let mut reader = Reader::new(self.clone(), found.clone(), range);
+        let length = reader.remaining();
+        match reader.next().await {
+            Ok(first) => Ok(Some(Reading { reader, length, first, metrics: self.0.metrics.clone() })),
+            Err(Error::Lost { have, need }) => {
+                warn!(?found, have, need, "read of a lost value");
+                self.0.metrics.read("lost");
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Sends a value to the nodes; it becomes the one of its key at [`Upload::commit`].
+    pub(crate) async fn upload(
+        &self,
+        key: &[u8],
+        size: u64,
+        source: impl Source,
+    ) -> Result<Upload<Self>, Error> {
+        let uploaded = upload(self, key, Some(size), source).await?;
+        self.0.metrics.taken_in(size);
+        Ok(uploaded)
+    }
+
+    /// Removes the value of a key; whether there was one.
+    pub(crate) async fn delete(&self, key: &[u8]) -> bool {
+        let _turn = self.0.turns.take(key).await;
+        let Some(Found(object)) = self.find(key) else { return false };
+        if !self.0.catalog.remove(&object) {
+            return false;
+        }
+        self.retire(&object, "deleted").await;
+        true
+    }
+
+    /// Sets when the value of a key expires, in milliseconds since 1970, or that it never does.
+    ///
+    /// A time that has passed deletes it. Whether there was a value.
+    pub(crate) async fn set_expiry(&self, key: &[u8], at_ms: Option<u64>) -> bool {
+        if at_ms.is_some_and(|at| at <= now_ms()) {
+            return self.delete(key).await;
+        }
+        let _turn = self.0.turns.take(key).await;
+        let Some(Found(object)) = self.find(key) else { return false };
+        self.0.catalog.set_expiry(&object, at_ms);
+        true
+    }
+
+    /// Removes every value.
+    pub(crate) async fn clear(&self) {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            for object in objects {
+                let _turn = self.0.turns.take(object.key()).await;
+                if self.0.catalog.remove(&object) {
+                    object.retire();
+                    self.0.metrics.removed("flushed");
+                }
+            }
+            from = next;
+        }
+    }
+
+    /// Removes what has expired; whether there may be more.
+    pub(crate) fn expire(&self) -> bool {
+        let expired = self.0.catalog.expire(now_ms(), BATCH);
+        for object in &expired {
+            object.retire();
+            self.0.metrics.removed("expired");
+        }
+        expired.len() == BATCH
+    }
+
+    /// An object that was taken out of the catalog dies on its members. Returns when fewer
+    /// than k chunks are left that could be taken for a value.
+    async fn retire(&self, object: &Arc<Object>, reason: &'static str) {
+        object.retire();
+        self.0.metrics.removed(reason);
+        let mut deleting = FuturesUnordered::new();
+        for (index, member) in object.members().into_iter().enumerate() {
+            let Some(link) = member.and_then(|member| self.0.nodes.link(member)) else { continue };
+            let chunk = object.chunk(index);
+            deleting.push(async move { link.call(Request::Delete { chunk }).await });
+        }
+        let enough = object.chunks_left().saturating_sub(object.data() - 1);
+        let acknowledged = async {
+            let mut count = 0;
+            while count < enough {
+                match deleting.next().await {
+                    Some(Reply::Done { .. }) => count += 1,
+                    Some(_) => {}
+                    None => break,
+                }
+            }
+        };
+        if time::timeout(DELETE_DEADLINE, acknowledged).await.is_err() {
+            debug!(?object, "members do not acknowledge a delete");
+        }
+    }
+
+    /// Enters a rebuilt chunk, if the object is still the value of its key.
+    pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
+        let _turn = self.0.turns.take(object.key()).await;
+        if object.is_dead() || self.0.nodes.member(member.id).is_none() {
+            return false;
+        }
+        if let Some(previous) = object.move_to(index, member.id) {
+            let bytes = footprint(&Found(object.clone()).geometry(), index);
+            self.0.keeper.free(object.chunk(index), previous, bytes);
+        }
+        true
+    }
+
+    pub(crate) fn keeper(&self) -> &Arc<Housekeeper> {
+        &self.0.keeper
+    }
+
+    /// Moves what a member that is about to go holds.
+    pub(crate) fn vacate(&self, member: MemberId) {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            let held = objects.into_iter().filter(|object| object.is_held_by(member));
+            held.for_each(|object| self.0.keeper.repair(object));
+            from = next;
+        }
+    }
+
+    /// Loses what a member held; objects that lack too many chunks are lost altogether.
+    pub(crate) fn lose_member(&self, member: MemberId) {
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            for object in objects.into_iter().filter(|object| object.lose(member)) {
+                if object.chunks_left() >= object.data() {
+                    self.0.keeper.repair(object);
+                } else if self.0.catalog.remove(&object) {
+                    warn!(write = ?object.chunk(0).write, size = object.size(), "object lost");
+                    object.retire();
+                    self.0.metrics.removed("lost");
+                }
+            }
+            from = next;
+        }
+    }
+}
+
+impl Pool for Cache {
+    type Link = MuxLink;
+    type Found = Found;
+
+    fn link(&self, member: MemberId) -> Option<MuxLink> {
+        self.0.nodes.link(member)
+    }
+
+    fn budget(&self) -> &Budget {
+        &self.0.budget
+    }
+
+    fn health(&self) -> &Health {
+        &self.0.health
+    }
+
+    fn note(&self, incident: Incident) {
+        match incident {
+            Incident::Missing(chunk) => warn!(%chunk, "unit missing"),
+            Incident::Corrupt(chunk) => warn!(%chunk, "unit corrupt"),
+            Incident::Degraded | Incident::Hedged => {}
+        }
+        self.0.metrics.incident(incident);
+    }
+
+    fn full_stripe(&self) -> usize {
+        self.0.settings.code.data() * infinicache_erasure::UNIT_MAX
+    }
+
+    async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
+        self.open_on(Bytes::copy_from_slice(key), size, &[]).await
+    }
+
+    async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
+        self.make_room(write, bytes)
+    }
+
+    async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
+        self.substitute(write, index).await
+    }
+
+    async fn commit(
+        &self,
+        write: WriteId,
+        size: u64,
+        terms: &Terms,
+    ) -> Result<Commit<Found>, Error> {
+        self.decide(write, size, terms).await
+    }
+
+    fn abort(&self, write: WriteId) {
+        self.give_up(write);
+    }
+}
+
+/// A value on its way out.
+pub(crate) struct Reading {
+    reader: Reader<Cache>,
+    length: u64,
+    first: Option<Vec<Bytes>>,
+    metrics: Arc<Metrics>,
+}
+
+impl Reading {
+    /// Bytes that it gives in all.
+    pub(crate) fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// The next bytes, in one or more pieces; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        let pieces = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.reader.next().await?,
+        };
+        if let Some(pieces) = &pieces {
+            self.metrics.given_out(pieces.iter().map(|piece| piece.len() as u64).sum());
+        }
+        Ok(pieces)
+    }
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now_ms() -> u64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+impl Inner {
+    /// The number of the next commit.
+    fn next_commit(&self) -> u64 {
+        self.commits.fetch_add(1, Relaxed) + 1
+    }
+}

@@ -1,0 +1,232 @@
+//! A write gets members, and room on them.
+
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use infinicache_client::{
+    Error,
+    place::{Candidate, place},
+};
+use infinicache_erasure::Code;
+use infinicache_wire::{
+    MemberId, WriteId,
+    control::{Opened, Placed},
+};
+use tracing::debug;
+
+use super::Cache;
+use crate::{nodes::member::Member, writes::OpenWrite};
+
+/// How long placing a write may take, wakes and all.
+const PLACE_DEADLINE: Duration = Duration::from_secs(8);
+
+/// Room is made in steps of this many bytes of value.
+const STEP: u64 = 16 << 20;
+
+/// Nodes that sleep are woken for new chunks only once those awake are this full.
+const WATERMARK_PERCENT: u64 = 80;
+
+impl Cache {
+    /// Opens a write; `proposal` is taken if it can be.
+    pub(crate) async fn open_on(
+        &self,
+        key: Bytes,
+        size: Option<u64>,
+        proposal: &[MemberId],
+    ) -> Result<Opened, Error> {
+        let most = self.0.settings.max_object_bytes;
+        if size.is_some_and(|size| size > most) {
+            let text = "string exceeds maximum allowed size (max-object-bytes)";
+            return Err(Error::Refused(text.into()));
+        }
+        let usable = self.0.nodes.usable().len();
+        let code = self.0.settings.code.for_object(size, usable);
+        let code = code.ok_or_else(|| Error::Unreachable("no node can be used".into()))?;
+        let members = match self.accept(proposal, code) {
+            Some(members) => members,
+            None => self.place(code.width(), code.parity(), &[]).await?,
+        };
+
+        let id = self.0.writes.next_id();
+        let ids = members.iter().map(|member| member.id).collect();
+        self.0.writes.insert(Arc::new(OpenWrite::new(id, key, code, size, members)));
+        let reserved = match self.make_room(id, size.map_or(STEP, |size| size.min(STEP))) {
+            Ok(reserved) => reserved,
+            Err(error) => {
+                self.give_up(id);
+                return Err(error);
+            }
+        };
+        Ok(Opened {
+            write: id,
+            data: code.data() as u8,
+            parity: code.parity() as u8,
+            members: ids,
+            reserved,
+        })
+    }
+
+    /// A placement that a client proposed, if each of its members can take chunks.
+    fn accept(&self, proposal: &[MemberId], code: Code) -> Option<Vec<Arc<Member>>> {
+        let mut distinct = proposal.to_vec();
+        distinct.sort_unstable();
+        distinct.dedup();
+        if proposal.len() != code.width() || distinct.len() != proposal.len() {
+            return None;
+        }
+        let usable = |id: &MemberId| {
+            let member = self.0.nodes.member(*id)?;
+            (!member.is_draining() && member.link().is_some()).then_some(member)
+        };
+        proposal.iter().map(usable).collect()
+    }
+
+    /// Finds `width` members on nodes other than `excluded`, waking nodes if need be.
+    pub(crate) async fn place(
+        &self,
+        width: usize,
+        parity: usize,
+        excluded: &[usize],
+    ) -> Result<Vec<Arc<Member>>, Error> {
+        let deadline = Instant::now() + PLACE_DEADLINE;
+        let mut excluded = excluded.to_vec();
+        loop {
+            let mut usable = self.0.nodes.usable();
+            usable.retain(|(node, ..)| !excluded.contains(node));
+            let candidates: Vec<_> = usable
+                .iter()
+                .map(|(_, member, capacity)| self.candidate(member.as_deref(), *capacity))
+                .collect();
+            let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch;
+            let Some(placed) = place(&candidates, width, parity, seed) else {
+                let text = format!("{} nodes can be used, {width} needed", candidates.len());
+                return Err(Error::Unreachable(text));
+            };
+            let waking = placed.iter().map(|&index| self.0.nodes.ensure(usable[index].0, deadline));
+            let woken = join_all(waking).await;
+            if woken.iter().all(Option::is_some) {
+                return Ok(woken.into_iter().flatten().collect());
+            }
+            if Instant::now() >= deadline {
+                return Err(Error::TimedOut("too few nodes woke up"));
+            }
+            let failed = placed.iter().zip(&woken).filter(|(_, member)| member.is_none());
+            excluded.extend(failed.map(|(&index, _)| usable[index].0));
+            debug!(?excluded, "placing anew without nodes that do not wake");
+        }
+    }
+
+    fn candidate(&self, member: Option<&Member>, capacity: u64) -> Candidate {
+        let Some(member) = member else {
+            let free = if capacity > 0 { capacity } else { self.0.settings.presumed_capacity };
+            return Candidate { host: String::new(), zone: String::new(), free, rank: 1 };
+        };
+        let is_slow = self.0.health.is_slow(member.id, Instant::now());
+        let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
+        Candidate {
+            host: member.host.clone(),
+            zone: member.zone.clone(),
+            free: member.free(),
+            rank: match (is_slow, is_full) {
+                (false, false) => 0,
+                (false, true) => 2,
+                (true, _) => 3,
+            },
+        }
+    }
+
+    /// Makes room for the first `bytes` of a write's value, and some more.
+    pub(crate) fn make_room(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
+        let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
+        let most = self.0.settings.max_object_bytes;
+        if bytes > most.saturating_add(self.stripe_bytes(write.code)) {
+            let text = "string exceeds maximum allowed size (max-object-bytes)";
+            return Err(Error::Refused(text.into()));
+        }
+        let ahead = bytes.div_ceil(STEP).saturating_mul(STEP);
+        let ahead = write.size.map_or(ahead, |size| ahead.min(size)).max(bytes);
+        let mut state = write.state();
+        let share = write.share(ahead);
+        if share > state.taken {
+            let more = share - state.taken;
+            self.take_room(&state.members, more, &write.key)?;
+            state.taken = share;
+        }
+        drop(state);
+        write.touch();
+        Ok(ahead)
+    }
+
+    fn stripe_bytes(&self, code: Code) -> u64 {
+        (code.data() * infinicache_erasure::UNIT_MAX) as u64
+    }
+
+    /// Takes `bytes` on each of `members`, evicting what must go.
+    pub(crate) fn take_room(
+        &self,
+        members: &[Arc<Member>],
+        bytes: u64,
+        key: &[u8],
+    ) -> Result<(), Error> {
+        let retire = |victim: Arc<crate::catalog::Object>| {
+            victim.retire();
+            self.0.metrics.removed("evicted");
+        };
+        let taken = self.0.room.take(&self.0.catalog, members, bytes, key, retire);
+        taken.map_err(|no_room| Error::OutOfMemory(no_room.to_string()))
+    }
+
+    /// Finds another member for a chunk whose member failed.
+    pub(super) async fn substitute(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
+        let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
+        let excluded: Vec<usize> = {
+            let state = write.state();
+            let replaced = state.replaced.iter().map(|(_, member)| member.node);
+            state.members.iter().map(|member| member.node).chain(replaced).collect()
+        };
+        // The node itself may have a new instance, which is as good as any other.
+        let substitute = match self.place(1, 0, &excluded).await {
+            Ok(members) => members,
+            Err(_) => {
+                let kept = write.state().members.iter().map(|member| member.node).collect::<Vec<_>>();
+                let own = kept.get(usize::from(index)).copied();
+                let others: Vec<_> = kept.into_iter().filter(|node| Some(*node) != own).collect();
+                self.place(1, 0, &others).await?
+            }
+        };
+        let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;
+        let mut state = write.state();
+        let taken = state.taken;
+        let Some(member) = state.members.get(usize::from(index)).cloned() else {
+            return Err(Error::Refused(format!("the write has no chunk {index}")));
+        };
+        if member.id == substitute.id {
+            return Err(Error::Unreachable("no other node can be used".into()));
+        }
+        self.take_room(std::slice::from_ref(&substitute), taken, &write.key)?;
+        member.give_back(taken);
+        let placed = Placed { member: substitute.id };
+        state.members[usize::from(index)] = substitute;
+        state.replaced.push((index, member));
+        Ok(placed)
+    }
+
+    /// Gives a write up and frees what was sent.
+    pub(super) fn give_up(&self, write: WriteId) {
+        let Some(write) = self.0.writes.close(write) else { return };
+        self.0.metrics.write_abandoned();
+        self.release(&write);
+    }
+
+    /// Gives up writes that nobody goes on with.
+    pub(crate) fn give_up_idle(&self) {
+        for write in self.0.writes.idle(Instant::now()) {
+            debug!(%write, "idle write given up");
+            self.give_up(write);
+        }
+    }
+}

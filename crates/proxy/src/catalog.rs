@@ -1,0 +1,100 @@
+//! Which objects there are: the metadata that makes chunks into values.
+//!
+//! The [`Catalog`] answers three questions: what is the value of a key, which
+//! object is to be evicted next, and which have expired. It moves no bytes and
+//! waits for nothing; whoever takes an object out of it retires its chunks.
+//!
+//! - [`object`]: one object, and how it outlives its key while it is read;
+//! - `ring`: all objects in CLOCK order, and by expiry.
+
+pub(crate) mod object;
+mod ring;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dashmap::DashSet;
+
+use self::{object::ByKey, ring::Ring};
+pub(crate) use self::object::{Found, Keeper, Object};
+
+/// All objects of the pool.
+#[derive(Debug, Default)]
+pub(crate) struct Catalog {
+    objects: DashSet<ByKey>,
+    ring: Mutex<Ring>,
+}
+
+impl Catalog {
+    /// The object of a key, which counts as used; an expired one is no object.
+    pub(crate) fn get(&self, key: &[u8], now_ms: u64) -> Option<Arc<Object>> {
+        let object = self.objects.get(key)?.0.clone();
+        object.touch();
+        (!object.is_expired(now_ms)).then_some(object)
+    }
+
+    /// Makes `object` the one of its key; returns the one that was.
+    pub(crate) fn insert(&self, object: Arc<Object>) -> Option<Arc<Object>> {
+        let previous = self.objects.remove(object.key()).map(|ByKey(previous)| previous);
+        if let Some(previous) = &previous {
+            self.ring().remove(previous);
+        }
+        self.ring().insert(&object);
+        self.objects.insert(ByKey(object));
+        previous
+    }
+
+    /// Takes `object` out, if it still is the one of its key.
+    pub(crate) fn remove(&self, object: &Arc<Object>) -> bool {
+        let is_it = |candidate: &ByKey| Arc::ptr_eq(&candidate.0, object);
+        let removed = self.objects.remove_if(object.key(), is_it).is_some();
+        if removed {
+            self.ring().remove(object);
+        }
+        removed
+    }
+
+    /// Sets when `object` expires: never, if `None`.
+    pub(crate) fn set_expiry(&self, object: &Arc<Object>, at_ms: Option<u64>) {
+        self.ring().set_expiry(object, at_ms);
+    }
+
+    /// Takes out the next victim of CLOCK among those that `may_go` accepts.
+    pub(crate) fn evict(&self, may_go: impl Fn(&Object) -> bool) -> Option<Arc<Object>> {
+        loop {
+            let victim = self.ring().victim(&may_go)?;
+            if self.remove(&victim) {
+                return Some(victim);
+            }
+        }
+    }
+
+    /// Takes out up to `limit` objects that have expired.
+    pub(crate) fn expire(&self, now_ms: u64, limit: usize) -> Vec<Arc<Object>> {
+        let expired = self.ring().expired(now_ms, limit);
+        expired.into_iter().filter(|object| self.remove(object)).collect()
+    }
+
+    /// How many objects there are.
+    pub(crate) fn len(&self) -> usize {
+        self.ring().len()
+    }
+
+    /// Bytes of value that they hold.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.ring().bytes()
+    }
+
+    /// How many objects expire.
+    pub(crate) fn expiring(&self) -> usize {
+        self.ring().expiring()
+    }
+
+    /// Some objects, beginning at slot `from`; and the slot to go on from, unless that was all.
+    pub(crate) fn walk(&self, from: usize, count: usize) -> (Vec<Arc<Object>>, Option<usize>) {
+        self.ring().walk(from, count)
+    }
+
+    fn ring(&self) -> MutexGuard<'_, Ring> {
+        self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,248 @@
+//! One object: what is known of a committed value.
+//!
+//! An object is taken out of the catalog when it is replaced, deleted, expired,
+//! evicted or lost. Whoever still reads it keeps it alive by holding it; the
+//! chunks are freed on the nodes when the last holder lets go.
+
+use std::{
+    borrow::Borrow,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use infinicache_client::Holders;
+use infinicache_erasure::Geometry;
+use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+
+/// Stands for nobody in a list of holders, which is kept small.
+const NOBODY: MemberId = MemberId(u32::MAX);
+
+/// Who looks after what objects leave behind.
+pub(crate) trait Keeper: Send + Sync {
+    /// Nobody needs `chunk` of `member` any more; it took `bytes` there.
+    fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64);
+
+    /// The object lacks a chunk.
+    fn repair(&self, object: Arc<Object>);
+}
+
+/// A committed value.
+pub(crate) struct Object {
+    key: Box<[u8]>,
+    write: WriteId,
+    version: Version,
+    geometry: Geometry,
+    holders: Mutex<Box<[MemberId]>>,
+    /// Milliseconds since 1970; 0 is never.
+    expires_at: AtomicU64,
+    visited: AtomicBool,
+    dead: AtomicBool,
+    /// Where it is in the ring.
+    pub(super) slot: AtomicU32,
+    keeper: Arc<dyn Keeper>,
+}
+
+impl Object {
+    pub(crate) fn new(
+        key: Box<[u8]>,
+        write: WriteId,
+        version: Version,
+        geometry: Geometry,
+        holders: Box<[MemberId]>,
+        expires_at: Option<u64>,
+        keeper: Arc<dyn Keeper>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            key,
+            write,
+            version,
+            geometry,
+            holders: Mutex::new(holders),
+            expires_at: AtomicU64::new(expires_at.unwrap_or(0)),
+            visited: AtomicBool::new(true),
+            dead: AtomicBool::new(false),
+            slot: AtomicU32::new(u32::MAX),
+            keeper,
+        })
+    }
+
+    pub(crate) fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    pub(crate) fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) fn size(&self) -> u64 {
+        self.geometry.size()
+    }
+
+    /// How many of its chunks are enough.
+    pub(crate) fn data(&self) -> usize {
+        self.geometry.code().data()
+    }
+
+    pub(crate) fn chunk(&self, index: usize) -> ChunkId {
+        ChunkId { write: self.write, index: index as u8 }
+    }
+
+    /// When it expires, in milliseconds since 1970.
+    pub(crate) fn expires_at(&self) -> Option<u64> {
+        Some(self.expires_at.load(Relaxed)).filter(|&at| at > 0)
+    }
+
+    /// Only the ring calls this: it keeps objects by expiry.
+    pub(super) fn set_expires_at(&self, at_ms: Option<u64>) {
+        self.expires_at.store(at_ms.unwrap_or(0), Relaxed);
+    }
+
+    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
+        self.expires_at().is_some_and(|at| at <= now_ms)
+    }
+
+    /// Marks it as used since the hand of the clock passed.
+    pub(crate) fn touch(&self) {
+        self.visited.store(true, Relaxed);
+    }
+
+    /// Takes the mark away; whether there was one.
+    pub(super) fn take_mark(&self) -> bool {
+        self.visited.swap(false, Relaxed)
+    }
+
+    /// From now on it is nobody's value; its chunks are freed when it is read no more.
+    pub(crate) fn retire(&self) {
+        self.dead.store(true, Relaxed);
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Relaxed)
+    }
+
+    /// Who holds its chunks, by index.
+    pub(crate) fn members(&self) -> Vec<Option<MemberId>> {
+        self.holders().iter().map(|&member| Some(member).filter(|&m| m != NOBODY)).collect()
+    }
+
+    /// Whether one of its chunks is on `member`.
+    pub(crate) fn is_held_by(&self, member: MemberId) -> bool {
+        self.holders().contains(&member)
+    }
+
+    /// How many chunks it has; fewer than `data` of its code are a loss.
+    pub(crate) fn chunks_left(&self) -> usize {
+        self.holders().iter().filter(|&&member| member != NOBODY).count()
+    }
+
+    /// `member` is gone, and all that it held; whether the object lost a chunk by it.
+    pub(crate) fn lose(&self, member: MemberId) -> bool {
+        let mut holders = self.holders();
+        let mut lost = false;
+        for holder in holders.iter_mut().filter(|holder| **holder == member) {
+            *holder = NOBODY;
+            lost = true;
+        }
+        lost
+    }
+
+    /// Enters a chunk's new holder; returns the one that it had.
+    pub(crate) fn move_to(&self, index: usize, member: MemberId) -> Option<MemberId> {
+        let previous = std::mem::replace(&mut self.holders()[index], member);
+        Some(previous).filter(|&member| member != NOBODY)
+    }
+
+    fn holders(&self) -> MutexGuard<'_, Box<[MemberId]>> {
+        self.holders.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A read refers to an object and follows its chunks as they move.
+#[derive(Clone, Debug)]
+pub(crate) struct Found(pub(crate) Arc<Object>);
+
+impl Holders for Found {
+    fn write(&self) -> WriteId {
+        self.0.write
+    }
+
+    fn geometry(&self) -> Geometry {
+        self.0.geometry
+    }
+
+    fn holder(&self, index: usize) -> Option<MemberId> {
+        Some(self.0.holders()[index]).filter(|&member| member != NOBODY)
+    }
+
+    fn give_up(&self, index: usize, member: MemberId) {
+        let object = &self.0;
+        if object.is_dead() {
+            return;
+        }
+        {
+            let mut holders = object.holders();
+            if holders[index] != member {
+                return;
+            }
+            holders[index] = NOBODY;
+        }
+        let bytes = footprint(&object.geometry, index);
+        object.keeper.free(object.chunk(index), member, bytes);
+        object.keeper.repair(object.clone());
+    }
+}
+
+impl Drop for Object {
+    fn drop(&mut self) {
+        if !self.is_dead() {
+            return;
+        }
+        for (index, member) in self.members().into_iter().enumerate() {
+            let Some(member) = member else { continue };
+            let bytes = footprint(&self.geometry, index);
+            self.keeper.free(self.chunk(index), member, bytes);
+        }
+    }
+}
+
+/// Bytes of a node's memory that a chunk takes.
+pub(crate) fn footprint(geometry: &Geometry, index: usize) -> u64 {
+    infinicache_wire::footprint(geometry.chunk_len(index), geometry.chunk_units(index))
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Object")
+            .field("write", &self.write)
+            .field("size", &self.size())
+            .finish_non_exhaustive()
+    }
+}
+
+/// An object that is found by its key.
+#[derive(Debug)]
+pub(super) struct ByKey(pub(super) Arc<Object>);
+
+impl Borrow<[u8]> for ByKey {
+    fn borrow(&self) -> &[u8] {
+        self.0.key()
+    }
+}
+
+impl Hash for ByKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.key().hash(state);
+    }
+}
+
+impl PartialEq for ByKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.key() == other.0.key()
+    }
+}
+
+impl Eq for ByKey {}

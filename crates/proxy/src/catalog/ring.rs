@@ -1,0 +1,200 @@
+//! All objects in CLOCK order (Corbató 1968), and by expiry.
+//!
+//! Objects sit in slots; a hand goes round them. An object that was used since
+//! the hand last passed is spared once; the first that was not is the victim.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering::Relaxed},
+};
+
+use super::Object;
+
+#[derive(Debug, Default)]
+pub(super) struct Ring {
+    slots: Vec<Option<Arc<Object>>>,
+    free: Vec<u32>,
+    hand: usize,
+    bytes: u64,
+    /// By time, then by slot.
+    expiring: BTreeSet<(u64, u32)>,
+}
+
+impl Ring {
+    pub(super) fn insert(&mut self, object: &Arc<Object>) {
+        let slot = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(None);
+            u32::try_from(self.slots.len() - 1).expect("fewer than 2^32 objects")
+        });
+        self.slots[slot as usize] = Some(object.clone());
+        object.slot.store(slot, Relaxed);
+        self.bytes += object.size();
+        if let Some(at) = object.expires_at() {
+            self.expiring.insert((at, slot));
+        }
+    }
+
+    pub(super) fn remove(&mut self, object: &Arc<Object>) {
+        let Some(slot) = self.slot_of(object) else { return };
+        self.slots[slot as usize] = None;
+        self.free.push(slot);
+        self.bytes -= object.size();
+        if let Some(at) = object.expires_at() {
+            self.expiring.remove(&(at, slot));
+        }
+    }
+
+    pub(super) fn set_expiry(&mut self, object: &Arc<Object>, at_ms: Option<u64>) {
+        let Some(slot) = self.slot_of(object) else { return };
+        if let Some(at) = object.expires_at() {
+            self.expiring.remove(&(at, slot));
+        }
+        object.set_expires_at(at_ms);
+        if let Some(at) = at_ms {
+            self.expiring.insert((at, slot));
+        }
+    }
+
+    /// The next victim among those that may go: two rounds of the hand find it, if there is one.
+    ///
+    /// An object that somebody reads frees no memory, and is passed over in the first round and a half.
+    pub(super) fn victim(&mut self, may_go: &impl Fn(&Object) -> bool) -> Option<Arc<Object>> {
+        let rounds = self.slots.len() * 3;
+        for step in 0..rounds {
+            self.hand = (self.hand + 1) % self.slots.len();
+            let Some(object) = &self.slots[self.hand] else { continue };
+            if !may_go(object) || object.take_mark() {
+                continue;
+            }
+            // The catalog and the ring hold it once each.
+            let is_read = Arc::strong_count(object) > 2;
+            if !is_read || step >= self.slots.len() * 2 {
+                return Some(object.clone());
+            }
+        }
+        None
+    }
+
+    pub(super) fn expired(&self, now_ms: u64, limit: usize) -> Vec<Arc<Object>> {
+        let due = self.expiring.range(..=(now_ms, u32::MAX)).take(limit);
+        due.filter_map(|(_, slot)| self.slots[*slot as usize].clone()).collect()
+    }
+
+    pub(super) fn walk(&self, from: usize, count: usize) -> (Vec<Arc<Object>>, Option<usize>) {
+        let to = (from + count).min(self.slots.len());
+        let objects = self.slots[from.min(to)..to].iter().flatten().cloned().collect();
+        (objects, (to < self.slots.len()).then_some(to))
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.slots.len() - self.free.len()
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn expiring(&self) -> usize {
+        self.expiring.len()
+    }
+
+    fn slot_of(&self, object: &Arc<Object>) -> Option<u32> {
+        let slot = object.slot.load(Relaxed);
+        let held = self.slots.get(slot as usize)?.as_ref()?;
+        Arc::ptr_eq(held, object).then_some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_erasure::{Code, Geometry};
+    use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+
+    use super::*;
+    use crate::catalog::object::Keeper;
+
+    struct Nobody;
+
+    impl Keeper for Nobody {
+        fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
+        fn repair(&self, _: Arc<Object>) {}
+    }
+
+    fn object(name: &str, expires_at: Option<u64>) -> Arc<Object> {
+        let code = Code::new(1, 2).unwrap();
+        Object::new(
+            name.as_bytes().into(),
+            WriteId { epoch: 1, sequence: 1 },
+            Version { epoch: 1, counter: 1 },
+            Geometry::new(10, code),
+            vec![MemberId(0); 3].into(),
+            expires_at,
+            Arc::new(Nobody),
+        )
+    }
+
+    fn ring(names: &[&str]) -> (Ring, Vec<Arc<Object>>) {
+        let mut ring = Ring::default();
+        let objects: Vec<_> = names.iter().map(|name| object(name, None)).collect();
+        objects.iter().for_each(|object| ring.insert(object));
+        (ring, objects)
+    }
+
+    fn evict(ring: &mut Ring) -> String {
+        let victim = ring.victim(&|_| true).unwrap();
+        ring.remove(&victim);
+        String::from_utf8(victim.key().to_vec()).unwrap()
+    }
+
+    #[test]
+    fn what_was_used_since_the_hand_passed_is_spared_once() {
+        let (mut ring, objects) = ring(&["a", "b", "c"]);
+        objects.iter().for_each(|object| {
+            object.take_mark();
+        });
+        objects[1].touch();
+        let spared = evict(&mut ring);
+        assert_ne!(spared, "b");
+        let other = evict(&mut ring);
+        assert_ne!(other, "b");
+        assert_eq!(evict(&mut ring), "b");
+        assert!(ring.victim(&|_| true).is_none());
+        assert_eq!((ring.len(), ring.bytes()), (0, 0));
+    }
+
+    #[test]
+    fn only_what_may_go_goes() {
+        let (mut ring, _objects) = ring(&["a", "b", "c"]);
+        let victim = ring.victim(&|object| object.key() == b"b").unwrap();
+        assert_eq!(victim.key(), b"b");
+        assert!(ring.victim(&|_| false).is_none());
+    }
+
+    #[test]
+    fn objects_expire_in_order_and_an_expiry_can_be_changed_and_taken_back() {
+        let mut ring = Ring::default();
+        let (early, late) = (object("early", Some(10)), object("late", Some(20)));
+        ring.insert(&late);
+        ring.insert(&early);
+        assert!(ring.expired(9, 10).is_empty());
+        assert_eq!(ring.expired(10, 10)[0].key(), b"early");
+        ring.set_expiry(&early, Some(30));
+        assert_eq!(ring.expired(25, 10)[0].key(), b"late");
+        ring.set_expiry(&late, None);
+        assert!(ring.expired(25, 10).is_empty());
+        ring.remove(&early);
+        assert_eq!(ring.expiring(), 0);
+        assert_eq!(late.expires_at(), None);
+    }
+
+    #[test]
+    fn a_walk_meets_every_object_once() {
+        let (mut ring, objects) = ring(&["a", "b", "c", "d", "e"]);
+        ring.remove(&objects[1]);
+        let (first, next) = ring.walk(0, 3);
+        let (second, end) = ring.walk(next.unwrap(), 3);
+        assert_eq!(end, None);
+        let met: Vec<_> = first.iter().chain(&second).map(|object| object.key()[0]).collect();
+        assert_eq!(met, b"acde");
+    }
+}

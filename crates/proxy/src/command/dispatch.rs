@@ -1,0 +1,167 @@
+//! From a command's name to its file.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+use tracing::{Instrument, debug_span};
+
+use super::{
+    Outcome, Refused, Session, Spec, Store,
+    arguments::excerpt,
+    auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get, getrange, hello,
+    info, kind, persist, ping, quit, select, set, smart, strlen,
+    table::{self, Verb, admits},
+    ttl,
+};
+use crate::resp::{Command, Error, Input, Output};
+
+/// What becomes of a connection after a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flow {
+    /// It takes the next command.
+    Continue,
+    /// It is closed once all replies are sent.
+    Close,
+    /// It is not RESP any more: the socket goes to the server's take-over once
+    /// all replies are sent.
+    Takeover,
+}
+
+/// Runs one command and queues its reply.
+///
+/// # Errors
+///
+/// When the connection cannot go on.
+pub(crate) async fn run<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    command: Command,
+) -> Result<Flow, Error> {
+    let begun = Instant::now();
+    session.outcome = Outcome::Ok;
+    session.moved = 0;
+
+    let spec = command.args.first().and_then(|name| table::find(name));
+    let name = spec.map_or("unknown", |spec| spec.name);
+    let flow = match spec {
+        Some(spec) => {
+            let span = debug_span!("request", command = name);
+            checked(session, spec, command).instrument(span).await
+        }
+        None => unknown(session, command).await,
+    };
+
+    let outcome = flow.as_ref().map_or(Outcome::Error, |_| session.outcome);
+    let observer = &session.state.observer;
+    observer.command(name, outcome, session.moved, begun.elapsed());
+    flow
+}
+
+async fn checked<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    spec: &Spec,
+    command: Command,
+) -> Result<Flow, Error> {
+    if !admits(spec.arity, command.count) {
+        return reject(session, &command, Refused::arity(spec.name)).await;
+    }
+    if spec.verb == Verb::Set {
+        set::run(session, command).await?;
+        return Ok(Flow::Continue);
+    }
+    match session.connection.whole(command).await? {
+        Some(args) => whole(session, spec, &args).await,
+        None => {
+            session.refuse(Refused::ARGUMENTS_TOO_LONG);
+            Ok(Flow::Continue)
+        }
+    }
+}
+
+/// Runs a command of which all arguments have been read.
+async fn whole<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    spec: &Spec,
+    args: &[Bytes],
+) -> Result<Flow, Error> {
+    let state = &session.state;
+    let store = &state.store;
+    let answer = match spec.verb {
+        Verb::Auth => auth::run(args),
+        Verb::Client => client::run(&mut session.client, args),
+        Verb::Commands => commands::run(args),
+        Verb::Config => config::run(state, args),
+        Verb::Dbsize => dbsize::run(store),
+        Verb::Del => del::run(store, args).await,
+        Verb::Echo => echo::run(args),
+        Verb::Exists => exists::run(store, args),
+        Verb::Expire(unit, since) => expire::run(store, spec.name, unit, since, args).await,
+        Verb::Flush => flush::run(store, args).await,
+        Verb::Hello => hello::run(&mut session.client, args),
+        Verb::Info => info::run(state, args),
+        Verb::Kind => kind::run(store, args),
+        Verb::Persist => persist::run(store, args).await,
+        Verb::Ping => ping::run(args),
+        Verb::Smart(control) => smart::run(store, control, args).await,
+        Verb::Link => {
+            session.reply(&BytesFrame::SimpleString("OK".into()));
+            return Ok(Flow::Takeover);
+        }
+        Verb::Select => select::run(args),
+        Verb::Strlen => strlen::run(store, args),
+        Verb::Ttl(unit) => ttl::run(store, unit, args),
+        Verb::Quit => {
+            session.answer(quit::run());
+            return Ok(Flow::Close);
+        }
+        Verb::Get => {
+            get::run(session, args).await?;
+            return Ok(Flow::Continue);
+        }
+        Verb::Getrange => {
+            getrange::run(session, args).await?;
+            return Ok(Flow::Continue);
+        }
+        Verb::Set => unreachable!("SET takes its value from the connection"),
+    };
+    session.answer(answer);
+    Ok(Flow::Continue)
+}
+
+async fn unknown<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    command: Command,
+) -> Result<Flow, Error> {
+    let Some((name, args)) = command.args.split_first() else {
+        return reject(session, &command, Refused::ARGUMENTS_TOO_LONG).await;
+    };
+    // A browser that was made to send HTTP here: as Redis does, hang up before
+    // what it sends next is taken for commands.
+    if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
+        session.outcome = Outcome::Error;
+        return Ok(Flow::Close);
+    }
+    let mut quoted = String::new();
+    for arg in args {
+        let Some(room) = 128usize.checked_sub(quoted.len()).filter(|&room| room > 0) else {
+            break;
+        };
+        quoted += &format!("'{}' ", excerpt(arg, room));
+    }
+    let name = excerpt(name, 128);
+    let text = format!("ERR unknown command '{name}', with args beginning with: {quoted}");
+    reject(session, &command, Refused::quoting(text)).await
+}
+
+/// Refuses a command of which a part may not have been read.
+async fn reject<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    command: &Command,
+    refused: Refused,
+) -> Result<Flow, Error> {
+    if command.large.is_some() {
+        session.connection.discard_rest().await?;
+    }
+    session.refuse(refused);
+    Ok(Flow::Continue)
+}

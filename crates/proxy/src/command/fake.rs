@@ -1,0 +1,258 @@
+//! A store in memory, and an observer that remembers, for tests.
+
+use std::{
+    collections::HashMap,
+    io,
+    ops::Range,
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use bytes::Bytes;
+use infinicache_client::{Condition, Error, Expiry, Source, Terms};
+
+use super::{
+    Answer, Observe, Refused, observe,
+    store::{Found, Outcome, Reading, Stat, Store, Upload},
+};
+use crate::{control::Control, info::Figures};
+
+/// How a value is cut into pieces.
+const PIECE: usize = 100_000;
+
+#[derive(Clone, Debug, Default)]
+pub(crate) struct FakeStore(Arc<Mutex<Fakes>>);
+
+#[derive(Debug, Default)]
+struct Fakes {
+    values: HashMap<Bytes, Value>,
+    faults: Faults,
+}
+
+/// What shall go wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Faults {
+    /// Uploads fail when this many bytes were read.
+    pub(crate) upload_after: Option<usize>,
+    /// Reads fail when this many bytes were given.
+    pub(crate) read_after: Option<usize>,
+    /// Values are lost.
+    pub(crate) lost: bool,
+}
+
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    bytes: Bytes,
+    expires_at: Option<u64>,
+}
+
+impl FakeStore {
+    pub(crate) fn inject(&self, faults: Faults) {
+        self.0.lock().unwrap().faults = faults;
+    }
+
+    fn faults(&self) -> Faults {
+        self.0.lock().unwrap().faults
+    }
+
+    fn live(&self, key: &[u8]) -> Option<Value> {
+        let now = self.now();
+        let mut fakes = self.0.lock().unwrap();
+        let live = |value: &Value| value.expires_at.is_none_or(|at| at > now);
+        fakes.values.retain(|_, value| live(value));
+        fakes.values.get(key).cloned()
+    }
+}
+
+impl Store for FakeStore {
+    type Found = Value;
+    type Reading = Pieces;
+    type Upload = Received;
+
+    fn now(&self) -> u64 {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.unwrap().as_millis() as u64
+    }
+
+    fn stat(&self, key: &[u8]) -> Option<Stat> {
+        let value = self.live(key)?;
+        Some(Stat {
+            size: value.bytes.len() as u64,
+            expires_at: value.expires_at,
+        })
+    }
+
+    fn len(&self) -> u64 {
+        self.0.lock().unwrap().values.len() as u64
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Value> {
+        self.live(key)
+    }
+
+    async fn delete(&self, key: &[u8]) -> bool {
+        self.live(key).is_some() && self.0.lock().unwrap().values.remove(key).is_some()
+    }
+
+    async fn set_expiry(&self, key: &[u8], at: Option<u64>) -> bool {
+        let mut fakes = self.0.lock().unwrap();
+        let value = fakes.values.get_mut(key);
+        value.map(|value| value.expires_at = at).is_some()
+    }
+
+    async fn clear(&self) {
+        self.0.lock().unwrap().values.clear();
+    }
+
+    async fn control(&self, _: Control, _: &[Bytes], _: Terms) -> Answer {
+        Err(Refused::text("ERR no pool here"))
+    }
+
+    async fn read(&self, found: &Value, range: Range<u64>) -> Result<Option<Pieces>, Error> {
+        let faults = self.faults();
+        let bytes = found.bytes.slice(range.start as usize..range.end as usize);
+        let length = bytes.len() as u64;
+        Ok((!faults.lost).then_some(Pieces {
+            bytes,
+            length,
+            fail_after: faults.read_after,
+        }))
+    }
+
+    async fn upload(
+        &self,
+        key: Bytes,
+        size: u64,
+        mut source: impl Source,
+    ) -> Result<Received, Error> {
+        let mut value = Vec::new();
+        while value.len() < size as usize {
+            if self
+                .faults()
+                .upload_after
+                .is_some_and(|limit| value.len() >= limit)
+            {
+                return Err(Error::OutOfMemory("injected".into()));
+            }
+            let piece = source.read(PIECE).await?;
+            assert!(
+                !piece.is_empty(),
+                "a source gives as many bytes as were announced"
+            );
+            value.extend_from_slice(&piece);
+        }
+        assert_eq!(value.len() as u64, size);
+        Ok(Received {
+            store: self.clone(),
+            key,
+            bytes: value.into(),
+        })
+    }
+}
+
+impl Found for Value {
+    fn size(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+}
+
+pub(crate) struct Pieces {
+    bytes: Bytes,
+    length: u64,
+    fail_after: Option<usize>,
+}
+
+impl Reading for Pieces {
+    fn len(&self) -> u64 {
+        self.length
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        let given = self.length as usize - self.bytes.len();
+        if self.fail_after.is_some_and(|limit| given >= limit) {
+            return Err(io::Error::other("injected").into());
+        }
+        let mut stripe = self.bytes.split_to(self.bytes.len().min(PIECE));
+        let head = stripe.split_to(stripe.len() / 2);
+        Ok(Some(vec![head, stripe]).filter(|parts| !parts[1].is_empty()))
+    }
+}
+
+pub(crate) struct Received {
+    store: FakeStore,
+    key: Bytes,
+    bytes: Bytes,
+}
+
+impl Upload for Received {
+    type Found = Value;
+
+    async fn commit(self, terms: Terms) -> Result<Outcome<Value>, Error> {
+        let previous = self.store.live(&self.key);
+        let present = previous.is_some();
+        if terms
+            .condition
+            .is_some_and(|condition| present != (condition == Condition::Present))
+        {
+            return Ok(Outcome::ConditionFailed { current: previous });
+        }
+        let expires_at = match terms.expiry {
+            Expiry::Never => None,
+            Expiry::Keep => previous.as_ref().and_then(|previous| previous.expires_at),
+            Expiry::At(at) => Some(at),
+        };
+        let value = Value {
+            bytes: self.bytes,
+            expires_at,
+        };
+        self.store.0.lock().unwrap().values.insert(self.key, value);
+        Ok(Outcome::Stored { previous })
+    }
+}
+
+/// Remembers what it is told, in words.
+#[derive(Debug, Default)]
+pub(crate) struct FakeObserver(Mutex<Vec<String>>);
+
+impl FakeObserver {
+    pub(crate) fn told(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    fn tell(&self, what: impl Into<String>) {
+        self.0.lock().unwrap().push(what.into());
+    }
+}
+
+impl Observe for FakeObserver {
+    fn connection_opened(&self) {
+        self.tell("opened");
+    }
+
+    fn connection_closed(&self) {
+        self.tell("closed");
+    }
+
+    fn connection_refused(&self) {
+        self.tell("refused");
+    }
+
+    fn command(&self, name: &'static str, outcome: observe::Outcome, bytes: u64, _: Duration) {
+        self.tell(format!("{name} {outcome:?} {bytes}"));
+    }
+
+    fn aborted_reply(&self) {
+        self.tell("aborted");
+    }
+
+    fn stalled(&self) {
+        self.tell("stalled");
+    }
+
+    fn figures(&self) -> Figures {
+        Figures {
+            max_clients: 10_000,
+            ..Figures::default()
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! ```text
+//! GET key
+//! ```
+//!
+//! The value, or null. A value that was lost is a miss.
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{Session, Spec, Store, arguments::key, send, store::Found, table::Verb};
+use crate::resp::{Error, Input, Output};
+
+pub(super) const SPEC: Spec = Spec {
+    name: "get",
+    arity: 2,
+    flags: &["readonly", "fast"],
+    keys: (1, 1, 1),
+    categories: &["read", "string", "fast"],
+    group: "string",
+    summary: "Get the value of a key",
+    verb: Verb::Get,
+};
+
+pub(super) async fn run<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    args: &[Bytes],
+) -> Result<(), Error> {
+    let key = match key(&args[1]) {
+        Ok(key) => key,
+        Err(refused) => {
+            session.refuse(refused);
+            return Ok(());
+        }
+    };
+    match session.state.store.find_counted(key) {
+        Some(found) => send::value(session, &found, 0..found.size(), &BytesFrame::Null).await,
+        None => {
+            session.reply(&BytesFrame::Null);
+            Ok(())
+        }
+    }
+}

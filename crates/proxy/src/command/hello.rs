@@ -1,0 +1,107 @@
+//! ```text
+//! HELLO [2 [AUTH username password] [SETNAME name]]
+//! ```
+//!
+//! What the server is, as an array of names and values. Version 3 of the
+//! protocol is refused in the way that makes clients fall back to 2.
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{
+    Answer, Client, Refused, Spec,
+    arguments::{excerpt, word},
+    auth, client,
+    table::Verb,
+};
+use crate::{info::REDIS_VERSION, resp};
+
+pub(super) const SPEC: Spec = Spec {
+    name: "hello",
+    arity: -1,
+    flags: &[
+        "noscript",
+        "loading",
+        "stale",
+        "fast",
+        "no_auth",
+        "allow_busy",
+    ],
+    keys: (0, 0, 0),
+    categories: &["fast", "connection"],
+    group: "connection",
+    summary: "Agree on the protocol",
+    verb: Verb::Hello,
+};
+
+#[derive(Debug, Default)]
+struct Hello<'a> {
+    user: Option<&'a Bytes>,
+    name: Option<&'a Bytes>,
+}
+
+pub(super) fn run(client: &mut Client, args: &[Bytes]) -> Answer {
+    let hello = parse(&args[1..])?;
+    if let Some(user) = hello.user {
+        auth::check(user)?;
+    }
+    if let Some(name) = hello.name {
+        client::check_name(name)?;
+        client.name = client::kept(name);
+    }
+    Ok(introduction(client))
+}
+
+fn parse(args: &[Bytes]) -> Result<Hello<'_>, Refused> {
+    let mut hello = Hello::default();
+    let Some((version, mut options)) = args.split_first() else {
+        return Ok(hello);
+    };
+    match resp::integer(version) {
+        Some(2) => {}
+        Some(_) => return Err(Refused::text("NOPROTO unsupported protocol version")),
+        None => {
+            return Err(Refused::text(
+                "ERR Protocol version is not an integer or out of range",
+            ));
+        }
+    }
+    while let [option, values @ ..] = options {
+        options = match (word(option).as_str(), values) {
+            ("AUTH", [user, _, rest @ ..]) => {
+                hello.user = Some(user);
+                rest
+            }
+            ("SETNAME", [name, rest @ ..]) => {
+                hello.name = Some(name);
+                rest
+            }
+            _ => {
+                let option = excerpt(option, 128);
+                let text = format!("ERR Syntax error in HELLO option '{option}'");
+                return Err(Refused::quoting(text));
+            }
+        };
+    }
+    Ok(hello)
+}
+
+fn introduction(client: &Client) -> BytesFrame {
+    let text = |text: &'static str| BytesFrame::BulkString(text.into());
+    BytesFrame::Array(vec![
+        text("server"),
+        text("redis"),
+        text("version"),
+        text(REDIS_VERSION),
+        text("proto"),
+        BytesFrame::Integer(2),
+        text("id"),
+        BytesFrame::Integer(client.id as i64),
+        text("mode"),
+        text("standalone"),
+        text("role"),
+        text("master"),
+        text("modules"),
+        BytesFrame::Array(Vec::new()),
+    ])
+}

@@ -1,0 +1,28 @@
+//! ```text
+//! INFO [section ...]
+//! ```
+//!
+//! Lines of `name:value` in sections; see [`info::render`].
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{Answer, Spec, State, arguments::word, table::Verb};
+use crate::info;
+
+pub(super) const SPEC: Spec = Spec {
+    name: "info",
+    arity: -1,
+    flags: &["loading", "stale"],
+    keys: (0, 0, 0),
+    categories: &["slow", "dangerous"],
+    group: "server",
+    summary: "Get figures about the server",
+    verb: Verb::Info,
+};
+
+pub(super) fn run<S>(state: &State<S>, args: &[Bytes]) -> Answer {
+    let sections: Vec<String> = args[1..].iter().map(|arg| word(arg)).collect();
+    let text = info::render(&sections, &state.observer.figures());
+    Ok(BytesFrame::BulkString(text.into()))
+}

@@ -1,0 +1,36 @@
+//! What the server tells whoever counts.
+
+use std::time::Duration;
+
+use crate::info::Figures;
+
+/// Counts what happens on the Redis port.
+pub(crate) trait Observe: Send + Sync + 'static {
+    /// A connection was accepted.
+    fn connection_opened(&self);
+
+    /// An accepted connection ended.
+    fn connection_closed(&self);
+
+    /// A connection was turned away because there are too many.
+    fn connection_refused(&self);
+
+    /// A command was answered. `bytes` of values went in and out with it.
+    fn command(&self, name: &'static str, outcome: Outcome, bytes: u64, elapsed: Duration);
+
+    /// A reply ended midway: its bytes could not be had, after its length was sent.
+    fn aborted_reply(&self);
+
+    /// A connection was closed because its peer made no progress in the middle of something.
+    fn stalled(&self);
+
+    /// What `INFO` and `CONFIG GET` tell.
+    fn figures(&self) -> Figures;
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Error,
+}

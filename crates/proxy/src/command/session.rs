@@ -1,0 +1,106 @@
+//! One client's connection, and what all of them share.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{Answer, Observe, Outcome, Refused};
+use crate::resp::{Connection, Input, Output};
+
+/// What all connections share.
+pub(crate) struct State<S> {
+    pub(crate) store: S,
+    pub(crate) observer: Arc<dyn Observe>,
+    /// Longest value, in bytes.
+    pub(crate) max_object_bytes: u64,
+    /// The id of the last connection.
+    last_client: AtomicU64,
+}
+
+impl<S> State<S> {
+    pub(crate) fn new(store: S, observer: Arc<dyn Observe>, max_object_bytes: u64) -> Self {
+        Self {
+            store,
+            observer,
+            max_object_bytes,
+            last_client: AtomicU64::new(0),
+        }
+    }
+}
+
+/// What a client told about itself, and what `CLIENT` tells about it.
+#[derive(Clone, Debug)]
+pub(crate) struct Client {
+    pub(crate) id: u64,
+    /// The address it connected from.
+    pub(crate) peer: String,
+    /// The address it connected to.
+    pub(crate) local: String,
+    pub(crate) since: Instant,
+    pub(crate) name: Bytes,
+    pub(crate) library: Bytes,
+    pub(crate) library_version: Bytes,
+}
+
+/// One client's connection.
+pub(crate) struct Session<S, R, W> {
+    pub(crate) state: Arc<State<S>>,
+    pub(crate) connection: Connection<R, W>,
+    pub(crate) client: Client,
+    /// How the command that is being run was answered.
+    pub(super) outcome: Outcome,
+    /// Bytes of values that went in and out with it.
+    pub(super) moved: u64,
+}
+
+impl<S, R: Input, W: Output> Session<S, R, W> {
+    pub(crate) fn new(
+        state: Arc<State<S>>,
+        connection: Connection<R, W>,
+        peer: String,
+        local: String,
+    ) -> Self {
+        let client = Client {
+            id: state.last_client.fetch_add(1, Ordering::Relaxed) + 1,
+            peer,
+            local,
+            since: Instant::now(),
+            name: Bytes::new(),
+            library: Bytes::new(),
+            library_version: Bytes::new(),
+        };
+        Self {
+            state,
+            connection,
+            client,
+            outcome: Outcome::Ok,
+            moved: 0,
+        }
+    }
+
+    /// Queues the answer to the command that is being run.
+    pub(crate) fn answer(&mut self, answer: Answer) {
+        match answer {
+            Ok(frame) => self.reply(&frame),
+            Err(refused) => self.refuse(refused),
+        }
+    }
+
+    /// Queues a reply.
+    pub(crate) fn reply(&mut self, frame: &BytesFrame) {
+        self.connection.reply(frame);
+    }
+
+    /// Queues an error reply.
+    pub(crate) fn refuse(&mut self, refused: impl Into<Refused>) {
+        self.outcome = Outcome::Error;
+        self.connection.reply(&refused.into().into_frame());
+    }
+}

@@ -1,0 +1,276 @@
+//! ```text
+//! SET key value [NX | XX] [GET]
+//!     [EX seconds | PX milliseconds | EXAT unix-seconds | PXAT unix-milliseconds | KEEPTTL]
+//! ```
+//!
+//! `OK` if the value was stored, null if NX (there is no such key) or XX (there
+//! is one) did not hold; with GET, the value before, or null, either way.
+//!
+//! A large value is streamed into the store as it arrives. Its options follow
+//! it, so it is known only then whether it may be stored: until it is committed
+//! it can be given up.
+
+use bytes::Bytes;
+use infinicache_client::{Condition, Expiry, Source, Terms};
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{
+    Refused, Session, Spec, Store,
+    arguments::{Unit, integer, key, word},
+    expire::Since,
+    send,
+    store::{Found, Outcome, Upload},
+    table::Verb,
+};
+use crate::resp::{Command, Error, Input, Output};
+
+pub(super) const SPEC: Spec = Spec {
+    name: "set",
+    arity: -3,
+    flags: &["write", "denyoom"],
+    keys: (1, 1, 1),
+    categories: &["write", "string", "slow"],
+    group: "string",
+    summary: "Set the value of a key",
+    verb: Verb::Set,
+};
+
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Options {
+    pub(super) terms: Terms,
+    /// Whether the value before is the reply.
+    pub(super) get: bool,
+}
+
+pub(super) async fn run<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    command: Command,
+) -> Result<(), Error> {
+    match (command.large, &command.args[..]) {
+        (None, [_, key, value, options @ ..]) => small(session, key, value, options).await,
+        (Some(size), [_, key]) => large(session, key, size).await,
+        (_, args) => {
+            let refused = match args.len() {
+                1 => Refused::KEY_TOO_LONG,
+                _ => Refused::SYNTAX,
+            };
+            session.connection.discard_rest().await?;
+            session.refuse(refused);
+            Ok(())
+        }
+    }
+}
+
+/// Stores a value that came with its command.
+async fn small<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    name: &Bytes,
+    value: &Bytes,
+    options: &[Bytes],
+) -> Result<(), Error> {
+    let size = value.len() as u64;
+    let store = session.state.store.clone();
+    let parsed = key(name).and_then(|_| parse(options, store.now()));
+    let options = match parsed {
+        Ok(options) if size <= session.state.max_object_bytes => options,
+        Ok(_) => return refuse(session, Refused::VALUE_TOO_LONG),
+        Err(refused) => return refuse(session, refused),
+    };
+    // A condition that does not hold now spares the nodes the value.
+    if let Some(condition) = options.terms.condition {
+        let current = store.find(name);
+        if current.is_some() != (condition == Condition::Present) {
+            let failed = Outcome::ConditionFailed { current };
+            return answer(session, options.get, failed).await;
+        }
+    }
+    match upload(session, name, size, value.clone()).await {
+        Ok(upload) => commit(session, upload, options).await,
+        Err(error) => refuse(session, error),
+    }
+}
+
+/// Stores a value that is still in the socket.
+async fn large<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    name: &Bytes,
+    size: u64,
+) -> Result<(), Error> {
+    let acceptable = match size > session.state.max_object_bytes {
+        true => Err(Refused::VALUE_TOO_LONG),
+        false => key(name).map(drop),
+    };
+    if let Err(refused) = acceptable {
+        session.connection.discard_rest().await?;
+        return refuse(session, refused);
+    }
+
+    let store = session.state.store.clone();
+    let source = session.connection.value();
+    let upload = match store
+        .upload(Bytes::copy_from_slice(name), size, source)
+        .await
+    {
+        Ok(upload) => upload,
+        Err(error) => {
+            // If it was the connection that failed, this says so.
+            session.connection.discard_rest().await?;
+            return refuse(session, error);
+        }
+    };
+    session.moved += size;
+
+    let rest = session.connection.rest().await?;
+    if rest.large.is_some() {
+        session.connection.discard_rest().await?;
+        return refuse(session, Refused::SYNTAX);
+    }
+    match parse(&rest.args, store.now()) {
+        Ok(options) => commit(session, upload, options).await,
+        Err(refused) => refuse(session, refused),
+    }
+}
+
+async fn upload<S: Store, R, W>(
+    session: &mut Session<S, R, W>,
+    name: &[u8],
+    size: u64,
+    source: impl Source,
+) -> Result<S::Upload, infinicache_client::Error> {
+    session.moved += size;
+    // The name is copied, or a long-lived key would keep its whole read buffer.
+    let name = Bytes::copy_from_slice(name);
+    session.state.store.upload(name, size, source).await
+}
+
+async fn commit<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    upload: S::Upload,
+    options: Options,
+) -> Result<(), Error> {
+    match upload.commit(options.terms).await {
+        Ok(outcome) => answer(session, options.get, outcome).await,
+        Err(error) => refuse(session, error),
+    }
+}
+
+async fn answer<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    get: bool,
+    outcome: Outcome<S::Found>,
+) -> Result<(), Error> {
+    let (before, frame) = match outcome {
+        Outcome::Stored { previous } => (previous, BytesFrame::SimpleString("OK".into())),
+        Outcome::ConditionFailed { current } => (current, BytesFrame::Null),
+    };
+    match before {
+        _ if !get => session.reply(&frame),
+        None => session.reply(&BytesFrame::Null),
+        Some(found) => {
+            let all = 0..found.size();
+            return send::value(session, &found, all, &BytesFrame::Null).await;
+        }
+    }
+    Ok(())
+}
+
+fn refuse<S, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    refused: impl Into<Refused>,
+) -> Result<(), Error> {
+    session.refuse(refused);
+    Ok(())
+}
+
+/// Parses what follows the value. As in Redis, a number is looked at only if
+/// the syntax is right.
+pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Options, Refused> {
+    let mut options = Options::default();
+    let mut keep = false;
+    let mut time: Option<(String, &Bytes)> = None;
+    let mut rest = args;
+    while let [option, following @ ..] = rest {
+        rest = following;
+        let condition = &mut options.terms.condition;
+        let option = word(option);
+        match option.as_str() {
+            "NX" if *condition != Some(Condition::Present) => *condition = Some(Condition::Absent),
+            "XX" if *condition != Some(Condition::Absent) => *condition = Some(Condition::Present),
+            "GET" => options.get = true,
+            "KEEPTTL" if time.is_none() => keep = true,
+            // The same option twice is no error, and the last one counts.
+            "EX" | "PX" | "EXAT" | "PXAT"
+                if !keep && time.as_ref().is_none_or(|(before, _)| *before == option) =>
+            {
+                let [number, following @ ..] = rest else {
+                    return Err(Refused::SYNTAX);
+                };
+                rest = following;
+                time = Some((option, number));
+            }
+            _ => return Err(Refused::SYNTAX),
+        }
+    }
+    if keep {
+        options.terms.expiry = Expiry::Keep;
+    }
+    if let Some((option, number)) = time {
+        let (unit, since) = match option.as_str() {
+            "EX" => (Unit::Seconds, Since::Now),
+            "PX" => (Unit::Milliseconds, Since::Now),
+            "EXAT" => (Unit::Seconds, Since::Epoch),
+            _ => (Unit::Milliseconds, Since::Epoch),
+        };
+        options.terms.expiry = expiry(integer(number)?, unit, since, now)?;
+    }
+    Ok(options)
+}
+
+fn expiry(number: i64, unit: Unit, since: Since, now: u64) -> Result<Expiry, Refused> {
+    let invalid = || Refused::expire_time(SPEC.name);
+    let base = match since {
+        Since::Now => i64::try_from(now).map_err(|_| invalid())?,
+        Since::Epoch => 0,
+    };
+    let at = Some(number)
+        .filter(|&number| number > 0)
+        .and_then(|number| unit.milliseconds(number)?.checked_add(base))
+        .ok_or_else(invalid)?;
+    Ok(Expiry::At(at as u64))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Options, Refused> {
+        let args: Vec<Bytes> = line
+            .split(' ')
+            .map(|arg| Bytes::copy_from_slice(arg.as_bytes()))
+            .collect();
+        parse(&args, 1_000_000)
+    }
+
+    #[test]
+    fn times_are_absolute() {
+        for (line, at) in [
+            ("EX 10", 1_010_000),
+            ("px 10", 1_000_010),
+            ("EXAT 10", 10_000),
+            ("PXAT 10", 10),
+        ] {
+            assert_eq!(parsed(line).unwrap().terms.expiry, Expiry::At(at), "{line}");
+        }
+    }
+
+    #[test]
+    fn options_come_in_any_order() {
+        let options = parsed("KEEPTTL get xx").unwrap();
+        let terms = Terms {
+            condition: Some(Condition::Present),
+            expiry: Expiry::Keep,
+        };
+        assert_eq!(options, Options { terms, get: true });
+        assert_eq!(parsed("XX KEEPTTL GET").unwrap(), options);
+    }
+}

@@ -1,0 +1,111 @@
+//! What commands act on.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use infinicache_client::{Error, Source, Terms};
+
+use super::Answer;
+use crate::control::Control;
+
+/// A map of keys to values. Expired keys are not in it.
+pub(crate) trait Store: Clone + Send + Sync + 'static {
+    /// A value that was current when it was found, and can be read until this is dropped.
+    type Found: Found;
+    /// A value on its way out.
+    type Reading: Reading;
+    /// A value that was received and is not current yet.
+    type Upload: Upload<Found = Self::Found>;
+
+    /// Milliseconds since 1970.
+    fn now(&self) -> u64;
+
+    /// What is known of a value without reading it.
+    fn stat(&self, key: &[u8]) -> Option<Stat>;
+
+    /// How many keys there are.
+    fn len(&self) -> u64;
+
+    /// The current value of a key.
+    fn find(&self, key: &[u8]) -> Option<Self::Found>;
+
+    /// The same for a read, which counts as a hit or a miss.
+    fn find_counted(&self, key: &[u8]) -> Option<Self::Found> {
+        self.find(key)
+    }
+
+    /// Removes a key; `false` if there was none.
+    fn delete(&self, key: &[u8]) -> impl Future<Output = bool> + Send;
+
+    /// Sets or clears the time when a key expires; `false` if there is no such key.
+    fn set_expiry(&self, key: &[u8], at: Option<u64>) -> impl Future<Output = bool> + Send;
+
+    /// Removes every key.
+    fn clear(&self) -> impl Future<Output = ()> + Send;
+
+    /// Begins to read a part of a value; `None` if the value is lost.
+    fn read(
+        &self,
+        found: &Self::Found,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Option<Self::Reading>, Error>> + Send;
+
+    /// Takes all of a value in. After an error a part of the source may be unread.
+    fn upload(
+        &self,
+        key: Bytes,
+        size: u64,
+        source: impl Source,
+    ) -> impl Future<Output = Result<Self::Upload, Error>> + Send;
+
+    /// Answers a command of smart clients; `terms` are those of a commit.
+    fn control(
+        &self,
+        control: Control,
+        args: &[Bytes],
+        terms: Terms,
+    ) -> impl Future<Output = Answer> + Send;
+}
+
+/// A value that can be read.
+pub(crate) trait Found: Send + Sync {
+    /// Its length.
+    fn size(&self) -> u64;
+}
+
+/// A value on its way out.
+pub(crate) trait Reading: Send {
+    /// How many bytes it gives in total.
+    fn len(&self) -> u64;
+
+    /// The next bytes.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<Bytes>>, Error>> + Send;
+}
+
+/// A value that was received; dropping it gives it up.
+pub(crate) trait Upload: Send {
+    /// As of the store.
+    type Found;
+
+    /// Makes it the current value of its key, if the condition holds.
+    fn commit(
+        self,
+        terms: Terms,
+    ) -> impl Future<Output = Result<Outcome<Self::Found>, Error>> + Send;
+}
+
+/// What is known of a value without reading it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stat {
+    /// Its length.
+    pub(crate) size: u64,
+    /// When it expires, in milliseconds since 1970.
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// What became of a commit.
+#[derive(Debug)]
+pub(crate) enum Outcome<F> {
+    Stored { previous: Option<F> },
+    ConditionFailed { current: Option<F> },
+}

@@ -1,0 +1,91 @@
+//! Replies for which there is no Redis 7.0 to compare with.
+
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::harness::{Running, bulk, error, simple};
+
+#[tokio::test]
+async fn what_clients_send_when_they_connect_is_answered() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    for line in [
+        "CLIENT SETNAME worker",
+        "CLIENT SETINFO LIB-NAME redis-py",
+        "CLIENT SETINFO LIB-VER 8.1",
+        "CLIENT NO-EVICT on",
+        "CLIENT NO-TOUCH on",
+        "SELECT 0",
+    ] {
+        assert_eq!(peer.ask(line).await, simple("OK"), "{line}");
+    }
+    assert_eq!(
+        peer.ask("SELECT 1").await,
+        error("ERR DB index is out of range")
+    );
+    assert_eq!(
+        peer.ask("HELLO 3").await,
+        error("NOPROTO unsupported protocol version")
+    );
+
+    let BytesFrame::Array(hello) = peer.ask("HELLO 2 AUTH default x SETNAME other").await else {
+        panic!("HELLO is answered with an array");
+    };
+    assert_eq!(hello.len(), 14);
+    assert_eq!(peer.ask("CLIENT GETNAME").await, bulk("other"));
+
+    let BytesFrame::BulkString(info) = peer.ask("CLIENT INFO").await else {
+        panic!("CLIENT INFO is answered with a line");
+    };
+    let info = String::from_utf8(info.to_vec()).unwrap();
+    assert!(
+        info.contains(" name=other ") && info.contains(" lib-name=redis-py lib-ver=8.1"),
+        "{info}"
+    );
+}
+
+#[tokio::test]
+async fn benchmarks_learn_that_nothing_is_saved() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    let expected = BytesFrame::Array(vec![bulk("save"), bulk("")]);
+    assert_eq!(peer.ask("CONFIG GET save").await, expected);
+}
+
+#[tokio::test]
+async fn the_table_is_told_in_full() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    let BytesFrame::Integer(count) = peer.ask("COMMAND COUNT").await else {
+        panic!("COMMAND COUNT is answered with a number");
+    };
+    for (line, each) in [
+        ("COMMAND", 1),
+        ("COMMAND INFO", 1),
+        ("COMMAND LIST", 1),
+        ("COMMAND DOCS", 2),
+    ] {
+        let BytesFrame::Array(entries) = peer.ask(line).await else {
+            panic!("{line} is answered with an array");
+        };
+        assert_eq!(entries.len() as i64, count * each, "{line}");
+    }
+}
+
+#[tokio::test]
+async fn every_command_is_reported_to_the_observer() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    for line in ["SET k value", "GET k", "GET", "nosuch", "QUIT"] {
+        peer.ask(line).await;
+    }
+    peer.until_closed().await;
+    let expected = [
+        "opened",
+        "set Ok 5",
+        "get Ok 5",
+        "get Error 0",
+        "unknown Error 0",
+        "quit Ok 0",
+    ];
+    assert_eq!(server.observer.told()[..6], expected);
+}

@@ -1,0 +1,203 @@
+//! How a proxy is configured: each flag is an environment variable too.
+
+use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::Args;
+use hyper::Uri;
+use infinicache_erasure::Code;
+use infinicache_wire::Secret;
+
+use crate::nodes::NodeAddress;
+
+/// The configuration of a proxy.
+#[derive(Args, Clone, Debug)]
+pub struct Config {
+    /// Where Redis clients connect
+    #[arg(long, env = "INFINICACHE_LISTEN", default_value = "127.0.0.1:6378")]
+    pub listen: SocketAddr,
+
+    /// Where nodes dial in
+    #[arg(long, env = "INFINICACHE_NODE_LISTEN", default_value = "127.0.0.1:6379")]
+    pub node_listen: SocketAddr,
+
+    /// HOST:PORT that nodes are told to dial; the address of --node-listen, if not given
+    #[arg(long, env = "INFINICACHE_ADVERTISE")]
+    pub advertise: Option<String>,
+
+    /// Where metrics and probes are served over HTTP
+    #[arg(long, env = "INFINICACHE_ADMIN_LISTEN", default_value = "127.0.0.1:6380")]
+    pub admin_listen: SocketAddr,
+
+    /// The nodes: NAME=URL,NAME=URL,...
+    #[arg(long, env = "INFINICACHE_NODES", value_delimiter = ',', required = true)]
+    pub nodes: Vec<NodeAddress>,
+
+    /// Data chunks of a large object
+    #[arg(long, env = "INFINICACHE_DATA", default_value_t = 10)]
+    pub data: usize,
+
+    /// Parity chunks of an object: how many of its nodes may be lost at once
+    #[arg(long, env = "INFINICACHE_PARITY", default_value_t = 2)]
+    pub parity: usize,
+
+    /// Largest value
+    #[arg(long, env = "INFINICACHE_MAX_OBJECT_BYTES", default_value = "16GiB")]
+    pub max_object_bytes: ByteSize,
+
+    /// Memory for values that pass through
+    #[arg(long, env = "INFINICACHE_BUFFER_BYTES", default_value = "512MiB")]
+    pub buffer_bytes: ByteSize,
+
+    /// Memory that a node is taken to have until it has told
+    #[arg(long, env = "INFINICACHE_NODE_MEMORY", default_value = "256MiB")]
+    pub node_memory: ByteSize,
+
+    /// After how long without requests the platform stops a node; nodes with data are kept awake within it
+    #[arg(long, env = "INFINICACHE_NODE_IDLE_WINDOW", default_value = "60s", value_parser = parse_duration)]
+    pub node_idle_window: Duration,
+
+    /// A node that was not heard of for this long is lost
+    #[arg(long, env = "INFINICACHE_NODE_LOST_AFTER", default_value = "10s", value_parser = parse_duration)]
+    pub node_lost_after: Duration,
+
+    /// A client that neither sends nor takes anything of a value for this long is dropped
+    #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
+    pub stall_timeout: Duration,
+
+    /// Most client connections
+    #[arg(long, env = "INFINICACHE_MAX_CONNECTIONS", default_value_t = 10_000)]
+    pub max_connections: usize,
+
+    /// Fastest pace of repair, in bytes of values a second
+    #[arg(long, env = "INFINICACHE_REPAIR_BYTES_PER_SECOND", default_value = "256MiB")]
+    pub repair_bytes_per_second: ByteSize,
+
+    /// File with the secret that proxy and nodes share
+    #[arg(long, env = "INFINICACHE_SECRET_FILE")]
+    pub secret_file: Option<PathBuf>,
+
+    /// The secret that proxy and nodes share, if not from a file
+    #[arg(long, env = "INFINICACHE_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
+    pub secret: Option<SecretText>,
+}
+
+/// A secret on its way from the environment: never printed.
+#[derive(Clone)]
+pub struct SecretText(String);
+
+impl std::fmt::Debug for SecretText {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SecretText(..)")
+    }
+}
+
+impl FromStr for SecretText {
+    type Err = std::convert::Infallible;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Ok(Self(text.to_owned()))
+    }
+}
+
+impl Config {
+    /// The code of the pool.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such code, or too few nodes for any.
+    pub(crate) fn code(&self) -> anyhow::Result<Code> {
+        let code = Code::new(self.data, self.parity)?;
+        let nodes = self.nodes.len();
+        anyhow::ensure!(nodes > code.parity(), "{nodes} nodes cannot bear {} losses", code.parity());
+        Ok(code)
+    }
+
+    /// The secret.
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or it is too short.
+    pub(crate) fn read_secret(&self) -> anyhow::Result<Secret> {
+        use anyhow::Context;
+        let bytes = match (&self.secret_file, &self.secret) {
+            (Some(file), _) => std::fs::read(file)
+                .with_context(|| format!("cannot read the secret from {}", file.display()))?,
+            (None, Some(secret)) => secret.0.clone().into_bytes(),
+            (None, None) => anyhow::bail!("a secret is needed: --secret-file or INFINICACHE_SECRET"),
+        };
+        Ok(Secret::new(&bytes)?)
+    }
+}
+
+impl FromStr for NodeAddress {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (name, url) = text.split_once('=').ok_or("not of the form NAME=URL")?;
+        let url: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
+        match (name.is_empty(), url.scheme_str(), url.host()) {
+            (false, Some("http"), Some(_)) => Ok(Self { name: name.to_owned(), url }),
+            _ => Err(format!("{text}: a name and an http:// URL are needed")),
+        }
+    }
+}
+
+/// A number of bytes: `1048576`, `512KiB`, `256MiB`, `2GiB`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+        let scale: u64 = match text[digits.len()..].trim() {
+            "" | "B" => 1,
+            "KiB" | "K" | "k" => 1 << 10,
+            "MiB" | "M" => 1 << 20,
+            "GiB" | "G" => 1 << 30,
+            "TiB" | "T" => 1 << 40,
+            unit => return Err(format!("unknown unit {unit:?}: use KiB, MiB, GiB or TiB")),
+        };
+        let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no number of bytes"))?;
+        number.checked_mul(scale).map(Self).ok_or_else(|| format!("{text:?} is too large"))
+    }
+}
+
+/// Reads `500ms`, `30s`, `10m`, `1h`, or a plain number of seconds.
+pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
+    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no duration"))?;
+    match &text[digits.len()..] {
+        "ms" => Ok(Duration::from_millis(number)),
+        "" | "s" => Ok(Duration::from_secs(number)),
+        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
+        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
+        unit => Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_read_as_people_write_them() {
+        assert_eq!("256MiB".parse(), Ok(ByteSize(256 << 20)));
+        assert_eq!("17".parse(), Ok(ByteSize(17)));
+        assert!("12XB".parse::<ByteSize>().is_err());
+        assert!("99999999TiB".parse::<ByteSize>().is_err());
+        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
+        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
+        assert!(parse_duration("soon").is_err());
+    }
+
+    #[test]
+    fn a_node_is_a_name_and_a_url() {
+        let node: NodeAddress = "node-0=http://127.0.0.1:8080/node-0".parse().unwrap();
+        assert_eq!(node.name, "node-0");
+        for wrong in ["node-0", "=http://h", "n=ftp://h", "n=/path", "n=http://"] {
+            assert!(wrong.parse::<NodeAddress>().is_err(), "{wrong}");
+        }
+    }
+}

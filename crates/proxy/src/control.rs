@@ -1,0 +1,138 @@
+//! The `IC.*` commands: what a smart client and the proxy agree on.
+//!
+//! Their grammar and documents are those of [`infinicache_wire::control`]. Each
+//! function answers one command from its arguments, the name included.
+
+use std::time::Instant;
+
+use bytes::Bytes;
+use infinicache_client::{Commit, Holders, Pool, Terms};
+use infinicache_wire::{
+    MemberId, WriteId,
+    control::{Committed, Located, PoolView},
+};
+use redis_protocol::resp2::types::BytesFrame;
+use serde::Serialize;
+
+use crate::{
+    cache::Cache,
+    catalog::Found,
+    command::{Answer, Refused},
+};
+
+/// Which of the commands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    Nodes,
+    Open,
+    Reserve,
+    Replace,
+    Commit,
+    Abort,
+    Locate,
+    Release,
+}
+
+/// Answers one of the commands. `terms` are those of a commit.
+pub(crate) async fn run(cache: &Cache, control: Control, args: &[Bytes], terms: Terms) -> Answer {
+    match control {
+        Control::Nodes => nodes(cache),
+        Control::Open => open(cache, args).await,
+        Control::Reserve => reserve(cache, args),
+        Control::Replace => replace(cache, args).await,
+        Control::Commit => commit(cache, args, terms).await,
+        Control::Abort => {
+            cache.abort(write_id(&args[1])?);
+            ok()
+        }
+        Control::Locate => locate(cache, args),
+        Control::Release => {
+            cache.leases().release(write_id(&args[1])?);
+            ok()
+        }
+    }
+}
+
+fn nodes(cache: &Cache) -> Answer {
+    let settings = cache.settings();
+    document(&PoolView {
+        epoch: settings.epoch,
+        data: settings.code.data() as u8,
+        parity: settings.code.parity() as u8,
+        max_object_bytes: settings.max_object_bytes,
+        nodes: cache.nodes().view(),
+    })
+}
+
+async fn open(cache: &Cache, args: &[Bytes]) -> Answer {
+    let size = match &args[2][..] {
+        b"?" => None,
+        size => Some(number(size)?),
+    };
+    let proposal: Vec<MemberId> = match args.get(3) {
+        Some(members) => members
+            .split(|byte| *byte == b',')
+            .map(|member| Ok(MemberId(number(member)? as u32)))
+            .collect::<Result<_, Refused>>()?,
+        None => Vec::new(),
+    };
+    let key = Bytes::copy_from_slice(&args[1]);
+    document(&cache.open_on(key, size, &proposal).await?)
+}
+
+fn reserve(cache: &Cache, args: &[Bytes]) -> Answer {
+    let reserved = cache.make_room(write_id(&args[1])?, number(&args[2])?)?;
+    Ok(BytesFrame::Integer(i64::try_from(reserved).unwrap_or(i64::MAX)))
+}
+
+async fn replace(cache: &Cache, args: &[Bytes]) -> Answer {
+    let index = u8::try_from(number(&args[2])?).map_err(|_| Refused::NOT_AN_INTEGER)?;
+    document(&cache.replace(write_id(&args[1])?, index).await?)
+}
+
+async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
+    let committed = cache.commit(write_id(&args[1])?, number(&args[2])?, &terms).await?;
+    document(&match committed {
+        Commit::Stored { version, .. } => Committed::Stored { version },
+        Commit::ConditionFailed { .. } => Committed::ConditionFailed,
+        Commit::Incomplete(chunks) => Committed::Incomplete { chunks },
+    })
+}
+
+fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
+    let Some(found) = cache.find_counted(&args[1]) else { return Ok(BytesFrame::Null) };
+    let Found(object) = &found;
+    let code = found.geometry().code();
+    // What fits one stripe is read anew if it is replaced meanwhile.
+    if found.geometry().stripes() > 1 {
+        cache.leases().grant(&found, Instant::now());
+    }
+    document(&Located {
+        write: found.write(),
+        version: object.version(),
+        size: object.size(),
+        data: code.data() as u8,
+        parity: code.parity() as u8,
+        expires_at: object.expires_at(),
+        members: object.members(),
+    })
+}
+
+fn ok() -> Answer {
+    Ok(BytesFrame::SimpleString("OK".into()))
+}
+
+fn document(document: &impl Serialize) -> Answer {
+    let json = serde_json::to_vec(document).expect("plain data has a JSON form");
+    Ok(BytesFrame::BulkString(json.into()))
+}
+
+fn write_id(arg: &[u8]) -> Result<WriteId, Refused> {
+    let text = str::from_utf8(arg).ok().and_then(|text| text.parse().ok());
+    text.ok_or(Refused::text("ERR not the id of a write"))
+}
+
+fn number(arg: &[u8]) -> Result<u64, Refused> {
+    let text = str::from_utf8(arg).ok().and_then(|text| text.parse().ok());
+    text.ok_or(Refused::NOT_AN_INTEGER)
+}

@@ -1,0 +1,245 @@
+//! The desk where Redis clients are served: joins the Redis commands to the
+//! cache, the counters and the relay, none of which know each other.
+
+use std::{
+    io,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use infinicache_client::{Commit, Error, Source, Terms, Upload};
+use infinicache_wire::control::NodeState;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, warn};
+
+use crate::{
+    cache::{Cache, Reading, now_ms},
+    catalog::Found,
+    command::{Answer, Observe, Outcome, store},
+    control::{self, Control},
+    info::Figures,
+    metrics::Metrics,
+    relay,
+    resp::Parts,
+    server::TakeOver,
+};
+
+impl store::Store for Cache {
+    type Found = Found;
+    type Reading = Reading;
+    type Upload = Upload<Self>;
+
+    fn now(&self) -> u64 {
+        now_ms()
+    }
+
+    fn stat(&self, key: &[u8]) -> Option<store::Stat> {
+        let found = self.find(key)?;
+        Some(store::Stat { size: found.0.size(), expires_at: found.0.expires_at() })
+    }
+
+    fn len(&self) -> u64 {
+        self.catalog().len() as u64
+    }
+
+    fn find(&self, key: &[u8]) -> Option<Found> {
+        Self::find(self, key)
+    }
+
+    fn find_counted(&self, key: &[u8]) -> Option<Found> {
+        Self::find_counted(self, key)
+    }
+
+    async fn delete(&self, key: &[u8]) -> bool {
+        Self::delete(self, key).await
+    }
+
+    async fn set_expiry(&self, key: &[u8], at: Option<u64>) -> bool {
+        Self::set_expiry(self, key, at).await
+    }
+
+    async fn clear(&self) {
+        Self::clear(self).await;
+    }
+
+    async fn read(&self, found: &Found, range: Range<u64>) -> Result<Option<Reading>, Error> {
+        Self::read(self, found, range).await
+    }
+
+    async fn upload(
+        &self,
+        key: Bytes,
+        size: u64,
+        source: impl Source,
+    ) -> Result<Upload<Self>, Error> {
+        Self::upload(self, &key, size, source).await
+    }
+
+    async fn control(&self, control: Control, args: &[Bytes], terms: Terms) -> Answer {
+        control::run(self, control, args, terms).await
+    }
+}
+
+impl store::Found for Found {
+    fn size(&self) -> u64 {
+        self.0.size()
+    }
+}
+
+impl store::Reading for Reading {
+    fn len(&self) -> u64 {
+        Self::len(self)
+    }
+
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        Self::next(self).await
+    }
+}
+
+impl store::Upload for Upload<Cache> {
+    type Found = Found;
+
+    async fn commit(self, terms: Terms) -> Result<store::Outcome<Found>, Error> {
+        match Self::commit(self, &terms).await? {
+            Commit::Stored { previous, .. } => Ok(store::Outcome::Stored { previous }),
+            Commit::ConditionFailed { current } => Ok(store::Outcome::ConditionFailed { current }),
+            Commit::Incomplete(_) => Err(Error::Unreachable("a chunk stayed incomplete".into())),
+        }
+    }
+}
+
+/// Counts what happens at the desk.
+pub(crate) struct Clerk {
+    cache: Cache,
+    since: Instant,
+    port: u16,
+    max_clients: u64,
+    connections: AtomicU64,
+    refused: AtomicU64,
+    commands: AtomicU64,
+    errors: AtomicU64,
+}
+
+impl Clerk {
+    pub(crate) fn new(cache: Cache, port: u16, max_clients: usize) -> Self {
+        Self {
+            cache,
+            since: Instant::now(),
+            port,
+            max_clients: max_clients as u64,
+            connections: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            commands: AtomicU64::new(0),
+            errors: AtomicU64::new(0),
+        }
+    }
+
+    fn metrics(&self) -> &Metrics {
+        self.cache.metrics()
+    }
+}
+
+impl Observe for Clerk {
+    fn connection_opened(&self) {
+        self.connections.fetch_add(1, Relaxed);
+        self.metrics().connections.inc();
+    }
+
+    fn connection_closed(&self) {
+        self.metrics().connections.dec();
+    }
+
+    fn connection_refused(&self) {
+        self.refused.fetch_add(1, Relaxed);
+        self.metrics().closed("too_many");
+    }
+
+    fn command(&self, name: &'static str, outcome: Outcome, bytes: u64, elapsed: Duration) {
+        self.commands.fetch_add(1, Relaxed);
+        let ok = outcome == Outcome::Ok;
+        if !ok {
+            self.errors.fetch_add(1, Relaxed);
+        }
+        self.metrics().command(name, ok, bytes, elapsed);
+    }
+
+    fn aborted_reply(&self) {
+        warn!("connection closed in the middle of a reply: its value could not be read on");
+        self.metrics().closed("aborted_reply");
+    }
+
+    fn stalled(&self) {
+        debug!("connection closed: its client made no progress");
+        self.metrics().closed("stalled");
+    }
+
+    fn figures(&self) -> Figures {
+        let (metrics, catalog, nodes) = (self.metrics(), self.cache.catalog(), self.cache.nodes());
+        let states = nodes.states();
+        let count = |state: NodeState| states.iter().filter(|of_node| **of_node == state).count();
+        let capacity = |(_, member, capacity): (_, Option<Arc<_>>, u64)| {
+            let member: Option<Arc<crate::nodes::member::Member>> = member;
+            member.map_or(capacity, |member| member.capacity())
+        };
+        let (input, output) = metrics.value_bytes();
+        Figures {
+            uptime: self.since.elapsed(),
+            port: self.port,
+            clients: u64::try_from(metrics.connections.get()).unwrap_or(0),
+            max_clients: self.max_clients,
+            connections_total: self.connections.load(Relaxed),
+            connections_refused_total: self.refused.load(Relaxed),
+            commands_total: self.commands.load(Relaxed),
+            errors_total: self.errors.load(Relaxed),
+            input_bytes_total: input,
+            output_bytes_total: output,
+            hits_total: metrics.reads("hit"),
+            misses_total: metrics.reads("miss"),
+            lost_total: metrics.removals("lost"),
+            expired_total: metrics.removals("expired"),
+            evicted_total: metrics.removals("evicted"),
+            keys: catalog.len() as u64,
+            expiring_keys: catalog.expiring() as u64,
+            used_bytes: nodes.members().iter().map(|member| member.used()).sum(),
+            capacity_bytes: nodes.usable().into_iter().map(capacity).sum(),
+            nodes: [NodeState::Active, NodeState::Asleep, NodeState::Waking, NodeState::Draining, NodeState::Lost]
+                .map(|state| (state.as_str(), count(state) as u64))
+                .to_vec(),
+            loading: false,
+        }
+    }
+}
+
+/// Gives connections that sent `IC.LINK` to the relay.
+#[derive(Clone)]
+pub(crate) struct ToRelay {
+    pub(crate) cache: Cache,
+    pub(crate) stall_timeout: Duration,
+}
+
+impl TakeOver for ToRelay {
+    async fn take_over(
+        self,
+        parts: Parts<OwnedReadHalf, OwnedWriteHalf>,
+        draining: CancellationToken,
+    ) {
+        let metrics = self.cache.metrics().clone();
+        metrics.links.inc();
+        let relaying =
+            relay::serve(parts.reader, parts.writer, parts.ahead, self.cache, self.stall_timeout);
+        let ended = draining.run_until_cancelled(relaying).await;
+        if let Some(Err(error)) = ended {
+            debug!(%error, "relayed link ended");
+            if error.kind() == io::ErrorKind::TimedOut {
+                metrics.closed("stalled");
+            }
+        }
+        metrics.links.dec();
+    }
+}

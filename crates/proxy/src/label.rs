@@ -1,0 +1,55 @@
+//! The label that a node keeps with a chunk: what the proxy needs to know to tell,
+//! from chunks alone, which objects there are.
+//!
+//! ```text
+//!   0        1        2        3       4       12        20        28          36
+//!   +--------+--------+--------+-------+-------+---------+---------+-----------+-----
+//!   | format | data   | parity |   0   | size  | epoch   | counter | expires   | key
+//!   +--------+--------+--------+-------+-------+---------+---------+-----------+-----
+//!      u8       u8       u8       u8      u64    version    u64      u64, 0 never
+//! ```
+
+use bytes::{BufMut, Bytes, BytesMut};
+use infinicache_erasure::Geometry;
+use infinicache_wire::Version;
+
+/// The layout above.
+const FORMAT: u8 = 1;
+
+/// Writes a label.
+pub(crate) fn encode(
+    key: &[u8],
+    geometry: &Geometry,
+    version: Version,
+    expires_at: Option<u64>,
+) -> Bytes {
+    let mut label = BytesMut::with_capacity(36 + key.len());
+    let code = geometry.code();
+    label.put_slice(&[FORMAT, code.data() as u8, code.parity() as u8, 0]);
+    label.put_u64_le(geometry.size());
+    label.put_u64_le(version.epoch);
+    label.put_u64_le(version.counter);
+    label.put_u64_le(expires_at.unwrap_or(0));
+    label.put_slice(key);
+    label.freeze()
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_erasure::Code;
+
+    use super::*;
+
+    #[test]
+    fn a_label_says_what_the_picture_says() {
+        let geometry = Geometry::new(0x0102, Code::new(10, 2).unwrap());
+        let version = Version { epoch: 3, counter: 4 };
+        let label = encode(b"key", &geometry, version, Some(5));
+        assert_eq!(label[..4], [1, 10, 2, 0]);
+        assert_eq!(label[4..12], 0x0102u64.to_le_bytes());
+        assert_eq!(label[12..20], 3u64.to_le_bytes());
+        assert_eq!(label[20..28], 4u64.to_le_bytes());
+        assert_eq!(label[28..36], 5u64.to_le_bytes());
+        assert_eq!(&label[36..], b"key");
+    }
+}

@@ -1,0 +1,276 @@
+//! What the proxy counts, in the Prometheus text format.
+//!
+//! Everything that a user can see go wrong has a counter here. The nodes' own
+//! figures come with their pongs and are exported too, so that nobody has to
+//! scrape, and thereby wake, a node. README.md has the table of all metrics.
+
+use std::{
+    fmt::Write,
+    sync::atomic::{AtomicI64, AtomicU64},
+    time::Duration,
+};
+
+use infinicache_client::Incident;
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{
+        counter::Counter,
+        family::Family,
+        gauge::Gauge,
+        histogram::{Histogram, exponential_buckets},
+    },
+    registry::{Registry, Unit},
+};
+
+/// By command and by the magnitude of the value.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByCommand {
+    command: &'static str,
+    size: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByOutcome {
+    command: &'static str,
+    outcome: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByReason {
+    reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByDirection {
+    direction: &'static str,
+}
+
+/// The counters of the proxy.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    commands: Family<ByOutcome, Counter>,
+    seconds: Family<ByCommand, Histogram>,
+    bytes: Family<ByDirection, Counter>,
+    reads: Family<ByReason, Counter>,
+    incidents: Family<ByReason, Counter>,
+    removals: Family<ByReason, Counter>,
+    losses: Counter,
+    writes_abandoned: Counter,
+    wakes: Family<ByReason, Counter>,
+    wake_seconds: Histogram,
+    joined: Counter,
+    lost: Counter,
+    repaired: Counter,
+    repaired_bytes: Counter,
+    repair_failures: Counter,
+    pub(crate) connections: Gauge,
+    pub(crate) links: Gauge,
+    closed: Family<ByReason, Counter>,
+    figures: Figures,
+}
+
+/// Gauges that are read when somebody looks.
+#[derive(Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) objects: Gauge,
+    pub(crate) object_bytes: Gauge<u64, AtomicU64>,
+    pub(crate) degraded: Gauge,
+    pub(crate) open_writes: Gauge,
+    pub(crate) buffer_used: Gauge<i64, AtomicI64>,
+    pub(crate) buffer_capacity: Gauge<i64, AtomicI64>,
+    pub(crate) resident: Gauge<i64, AtomicI64>,
+}
+
+impl Metrics {
+    pub(crate) fn new() -> Self {
+        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 18));
+        let mut registry = Registry::with_prefix("infinicache_proxy");
+        let mut metrics = Self {
+            registry: Registry::default(),
+            commands: Family::default(),
+            seconds: Family::new_with_constructor(seconds),
+            bytes: Family::default(),
+            reads: Family::default(),
+            incidents: Family::default(),
+            removals: Family::default(),
+            losses: Counter::default(),
+            writes_abandoned: Counter::default(),
+            wakes: Family::default(),
+            wake_seconds: seconds(),
+            joined: Counter::default(),
+            lost: Counter::default(),
+            repaired: Counter::default(),
+            repaired_bytes: Counter::default(),
+            repair_failures: Counter::default(),
+            connections: Gauge::default(),
+            links: Gauge::default(),
+            closed: Family::default(),
+            figures: Figures::default(),
+        };
+        let it = &metrics;
+        registry.register("commands", "Commands by name and outcome", it.commands.clone());
+        let help = "Time from a command's first byte to its reply's last, by size of the value";
+        registry.register_with_unit("command", help, Unit::Seconds, it.seconds.clone());
+        let help = "Bytes of values taken in and given out";
+        registry.register_with_unit("value", help, Unit::Bytes, it.bytes.clone());
+        registry.register("reads", "Reads that were a hit, a miss or a loss", it.reads.clone());
+        let help = "What went wrong in reads and was made up for";
+        registry.register("read_incidents", help, it.incidents.clone());
+        registry.register("removals", "Objects removed, by reason", it.removals.clone());
+        let help = "Objects lost because too many of their chunks were";
+        registry.register("losses", help, it.losses.clone());
+        let help = "Writes given up before their commit";
+        registry.register("writes_abandoned", help, it.writes_abandoned.clone());
+        registry.register("wakes", "Wakes sent, by outcome", it.wakes.clone());
+        let help = "Time until a wake was answered";
+        registry.register_with_unit("wake", help, Unit::Seconds, it.wake_seconds.clone());
+        registry.register("nodes_joined", "Instances that joined the pool", it.joined.clone());
+        registry.register("nodes_lost", "Instances that were lost", it.lost.clone());
+        registry.register("repaired_chunks", "Chunks rebuilt", it.repaired.clone());
+        let help = "Bytes of chunks rebuilt";
+        registry.register_with_unit("repaired", help, Unit::Bytes, it.repaired_bytes.clone());
+        registry.register("repair_failures", "Repairs to be tried again", it.repair_failures.clone());
+        registry.register("connections", "Client connections", it.connections.clone());
+        registry.register("relay_links", "Relayed links of smart clients", it.links.clone());
+        let help = "Client connections closed by the proxy, by reason";
+        registry.register("connections_closed", help, it.closed.clone());
+
+        let figures = &it.figures;
+        registry.register("objects", "Objects", figures.objects.clone());
+        let help = "Bytes of their values";
+        registry.register_with_unit("objects", help, Unit::Bytes, figures.object_bytes.clone());
+        registry.register("objects_degraded", "Objects that lack chunks", figures.degraded.clone());
+        registry.register("open_writes", "Writes under way", figures.open_writes.clone());
+        let help = "Buffer memory in use";
+        registry.register_with_unit("buffer_used", help, Unit::Bytes, figures.buffer_used.clone());
+        let help = "Buffer memory that may be used";
+        registry.register_with_unit("buffer_capacity", help, Unit::Bytes, figures.buffer_capacity.clone());
+        let help = "Resident memory of the process";
+        registry.register_with_unit("resident", help, Unit::Bytes, figures.resident.clone());
+        metrics.registry = registry;
+        metrics
+    }
+
+    /// A command has ended.
+    pub(crate) fn command(&self, command: &'static str, ok: bool, bytes: u64, elapsed: Duration) {
+        let outcome = if ok { "ok" } else { "error" };
+        self.commands.get_or_create(&ByOutcome { command, outcome }).inc();
+        let size = size_class(bytes);
+        self.seconds.get_or_create(&ByCommand { command, size }).observe(elapsed.as_secs_f64());
+    }
+
+    /// Bytes of values came in.
+    pub(crate) fn taken_in(&self, bytes: u64) {
+        self.bytes.get_or_create(&ByDirection { direction: "in" }).inc_by(bytes);
+    }
+
+    /// Bytes of values went out.
+    pub(crate) fn given_out(&self, bytes: u64) {
+        self.bytes.get_or_create(&ByDirection { direction: "out" }).inc_by(bytes);
+    }
+
+    /// A read found its value, or did not: `hit`, `miss` or `lost`.
+    pub(crate) fn read(&self, reason: &'static str) {
+        self.reads.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Something went wrong in a read and was made up for.
+    pub(crate) fn incident(&self, incident: Incident) {
+        let reason = match incident {
+            Incident::Degraded => "degraded",
+            Incident::Hedged => "hedged",
+            Incident::Missing(_) => "missing",
+            Incident::Corrupt(_) => "corrupt",
+        };
+        self.incidents.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// An object was removed: `deleted`, `replaced`, `expired`, `evicted`, `flushed` or `lost`.
+    pub(crate) fn removed(&self, reason: &'static str) {
+        self.removals.get_or_create(&ByReason { reason }).inc();
+        if reason == "lost" {
+            self.losses.inc();
+        }
+    }
+
+    pub(crate) fn write_abandoned(&self) {
+        self.writes_abandoned.inc();
+    }
+
+    pub(crate) fn wake(&self, anew: bool, ok: bool, elapsed: Duration) {
+        let reason = match (anew, ok) {
+            (true, true) => "woken",
+            (false, true) => "kept_awake",
+            (_, false) => "failed",
+        };
+        self.wakes.get_or_create(&ByReason { reason }).inc();
+        self.wake_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    pub(crate) fn node_joined(&self) {
+        self.joined.inc();
+    }
+
+    pub(crate) fn node_lost(&self) {
+        self.lost.inc();
+    }
+
+    pub(crate) fn repaired(&self, bytes: u64) {
+        self.repaired.inc();
+        self.repaired_bytes.inc_by(bytes);
+    }
+
+    pub(crate) fn repair_failed(&self) {
+        self.repair_failures.inc();
+    }
+
+    /// The proxy closed a connection: `stalled`, `aborted_reply`, `protocol`, ...
+    pub(crate) fn closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn figures(&self) -> &Figures {
+        &self.figures
+    }
+
+    /// Evictions, for INFO.
+    pub(crate) fn removals(&self, reason: &'static str) -> u64 {
+        self.removals.get_or_create(&ByReason { reason }).get()
+    }
+
+    /// Reads by outcome, for INFO.
+    pub(crate) fn reads(&self, reason: &'static str) -> u64 {
+        self.reads.get_or_create(&ByReason { reason }).get()
+    }
+
+    /// Bytes of values in and out, for INFO.
+    pub(crate) fn value_bytes(&self) -> (u64, u64) {
+        let bytes = |direction| self.bytes.get_or_create(&ByDirection { direction }).get();
+        (bytes("in"), bytes("out"))
+    }
+
+    /// All of it as text, followed by `rest`.
+    pub(crate) fn render(&self, rest: impl FnOnce(&mut String)) -> String {
+        let mut text = String::new();
+        encode(&mut text, &self.registry).expect("a string takes everything");
+        // What follows belongs before the end mark of OpenMetrics.
+        let end = text.rfind("# EOF").unwrap_or(text.len());
+        text.truncate(end);
+        rest(&mut text);
+        text.write_str("# EOF\n").expect("a string takes everything");
+        text
+    }
+}
+
+/// The magnitude of a value.
+fn size_class(bytes: u64) -> &'static str {
+    match bytes {
+        0..=1_024 => "1KiB",
+        1_025..=32_768 => "32KiB",
+        32_769..=1_048_576 => "1MiB",
+        1_048_577..=16_777_216 => "16MiB",
+        16_777_217..=268_435_456 => "256MiB",
+        _ => "more",
+    }
+}

@@ -1,0 +1,93 @@
+//! Where nodes dial in: the listener, and the handshake.
+
+use std::{io, sync::Arc, time::Duration};
+
+use infinicache_client::Mux;
+use infinicache_wire::{Decoder, Frame, Kind, Outbox, handshake::Hello};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+    time,
+};
+use tracing::{debug, warn};
+
+use super::Nodes;
+
+/// How long a handshake may take.
+const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
+
+/// Handshakes that may be under way at once.
+const HANDSHAKES: usize = 256;
+
+/// Accepts nodes for ever.
+pub(crate) async fn open(listener: TcpListener, nodes: Nodes) {
+    let slots = Arc::new(Semaphore::new(HANDSHAKES));
+    loop {
+        let slot = slots.clone().acquire_owned().await.expect("never closed");
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Typically EMFILE: retrying at once would spin.
+                warn!(%error, "cannot accept nodes");
+                time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        let nodes = nodes.clone();
+        tokio::spawn(async move {
+            match time::timeout(HANDSHAKE_DEADLINE, admit(stream, &nodes)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => warn!(%peer, %error, "node not admitted"),
+                Err(_) => warn!(%peer, "node not admitted: no hello in time"),
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut decoder = Decoder::new();
+    let frame = read_frame(&mut stream, &mut decoder).await?;
+    let hello = Hello::from_frame(&frame).map_err(invalid)?;
+    let (member, welcome) = nodes.admit(&hello).map_err(invalid)?;
+
+    let mut outbox = Outbox::new();
+    outbox.push(welcome.to_frame());
+    stream.write_all_buf(&mut outbox).await?;
+
+    let (reader, writer) = stream.into_split();
+    let (leaver, leaving) = (nodes.clone(), member.clone());
+    let mux = Mux::start(reader, writer, decoder, move |frame: Frame| {
+        if frame.header.kind == Kind::Bye {
+            let reason = String::from_utf8_lossy(&frame.payload).into_owned();
+            leaver.leaving(&leaving, &reason);
+        } else {
+            debug!(kind = ?frame.header.kind, "frame that answers nothing");
+        }
+    });
+    nodes.linked(&member, &mux);
+
+    let nodes = nodes.clone();
+    tokio::spawn(async move {
+        mux.closed().await;
+        nodes.unlinked(&member);
+    });
+    Ok(())
+}
+
+async fn read_frame(stream: &mut TcpStream, decoder: &mut Decoder) -> io::Result<Frame> {
+    loop {
+        if let Some(frame) = decoder.decode().map_err(invalid)? {
+            return Ok(frame);
+        }
+        if stream.read_buf(&mut decoder.buffer()).await? == 0 {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+    }
+}
+
+fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, error)
+}

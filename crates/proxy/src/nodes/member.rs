@@ -1,0 +1,135 @@
+//! A member: one instance of one node, while its chunks count.
+
+use std::sync::{
+    Mutex, MutexGuard, PoisonError,
+    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+};
+
+use infinicache_client::MuxLink;
+use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
+
+/// The part of a node's memory that is planned with: what frees memory may reach
+/// the node a little later than what takes it.
+const PLANNED_PERCENT: u64 = 97;
+
+/// An instance that joined the pool.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) id: MemberId,
+    /// Its place in the list of nodes.
+    pub(crate) node: usize,
+    pub(crate) instance: InstanceId,
+    pub(crate) host: String,
+    pub(crate) zone: String,
+    capacity: u64,
+    used: AtomicU64,
+    chunks: AtomicU64,
+    draining: AtomicBool,
+    link: Mutex<Option<MuxLink>>,
+    report: Mutex<NodeReport>,
+}
+
+impl Member {
+    pub(super) fn new(id: MemberId, node: usize, hello: &Hello) -> Self {
+        Self {
+            id,
+            node,
+            instance: hello.instance,
+            host: hello.host.clone(),
+            zone: hello.zone.clone(),
+            capacity: hello.capacity,
+            used: AtomicU64::new(0),
+            chunks: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            link: Mutex::new(None),
+            report: Mutex::new(NodeReport::default()),
+        }
+    }
+
+    /// The way to it, while it is linked.
+    pub(crate) fn link(&self) -> Option<MuxLink> {
+        lock(&self.link).clone()
+    }
+
+    pub(super) fn set_link(&self, link: MuxLink) -> Option<MuxLink> {
+        lock(&self.link).replace(link)
+    }
+
+    /// Forgets the link if it is one that has ended; whether it was.
+    pub(super) fn drop_ended_link(&self) -> bool {
+        let mut link = lock(&self.link);
+        let ended = link.as_ref().is_some_and(|link| link.mux().is_closed());
+        if ended {
+            *link = None;
+        }
+        ended
+    }
+
+    /// Ends the link.
+    pub(super) fn cut(&self) {
+        let link = lock(&self.link).take();
+        if let Some(link) = link {
+            link.mux().close();
+        }
+    }
+
+    /// Bytes that it may hold.
+    pub(crate) fn capacity(&self) -> u64 {
+        self.capacity
+    }
+
+    /// Bytes that are placed on it.
+    pub(crate) fn used(&self) -> u64 {
+        self.used.load(Relaxed)
+    }
+
+    /// Chunks that are placed on it.
+    pub(crate) fn chunks(&self) -> u64 {
+        self.chunks.load(Relaxed)
+    }
+
+    /// Bytes that can still be placed on it.
+    pub(crate) fn free(&self) -> u64 {
+        (self.capacity / 100 * PLANNED_PERCENT).saturating_sub(self.used())
+    }
+
+    /// Enters bytes that are placed on it.
+    pub(crate) fn take(&self, bytes: u64) {
+        self.used.fetch_add(bytes, Relaxed);
+    }
+
+    /// Enters bytes that are freed on it.
+    pub(crate) fn give_back(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Relaxed, Relaxed, less);
+    }
+
+    /// Enters a chunk, or one less.
+    pub(crate) fn count_chunk(&self, more: bool) {
+        let change = |chunks: u64| Some(if more { chunks + 1 } else { chunks.saturating_sub(1) });
+        let _ = self.chunks.fetch_update(Relaxed, Relaxed, change);
+    }
+
+    /// Whether it is about to go.
+    pub(crate) fn is_draining(&self) -> bool {
+        self.draining.load(Relaxed)
+    }
+
+    pub(super) fn drain(&self) {
+        self.draining.store(true, Relaxed);
+    }
+
+    /// What it last told of itself.
+    pub(crate) fn report(&self) -> NodeReport {
+        *lock(&self.report)
+    }
+
+    pub(super) fn set_report(&self, report: NodeReport) {
+        *lock(&self.report) = report;
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // Each holds one value that is replaced as a whole.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,38 @@
+//! RESP2, the Redis serialization protocol, as a server speaks it.
+//!
+//! ```text
+//! *3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n    a request: an array of bulk strings
+//! SET key "value"\r\n                              the same, inline, as typed by people
+//! ```
+//!
+//! Requests are parsed here rather than by the crate `redis-protocol`, because
+//! that one decodes whole frames only, and a value here may be larger than what
+//! the proxy is willing to hold: an argument that is too large is not read but
+//! announced ([`Command::large`]), and whoever runs the command takes it from
+//! the socket as a stream, or throws it away. Replies are the crate's frames,
+//! encoded by the crate, but for the bulk strings that are streamed; the tests
+//! hold the parser to the crate's decoder.
+//!
+//! In reading order:
+//!
+//! - [`parser`]: bytes to commands, and its limits; no I/O;
+//! - [`inline`] and [`mod@integer`]: how people type commands, how Redis writes numbers;
+//! - [`reader`]: the receiving half of a connection, and a value as a stream;
+//! - [`outbox`] and [`writer`]: the queue of replies, and the sending half;
+//! - [`connection`]: both halves.
+
+mod connection;
+mod error;
+mod inline;
+mod integer;
+mod outbox;
+mod parser;
+mod reader;
+mod writer;
+
+pub(crate) use connection::{Connection, Parts};
+pub(crate) use error::{Error, ProtocolError};
+pub(crate) use integer::integer;
+pub(crate) use parser::{Command, STREAM_THRESHOLD};
+pub(crate) use reader::Input;
+pub(crate) use writer::Output;

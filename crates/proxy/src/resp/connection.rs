@@ -1,0 +1,184 @@
+//! A connection: commands in, replies out.
+
+use std::{pin::pin, time::Duration};
+
+use bytes::{Buf, Bytes, BytesMut};
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::{io::AsyncWriteExt, time};
+
+use super::{
+    Command, Error, Input, Output, ProtocolError,
+    parser::{self, MAX_BUFFERED},
+    reader::{Reader, Value},
+    writer::Writer,
+};
+
+/// Queued replies are sent once they are this many bytes, even if more commands wait.
+const FLUSH_AT: usize = 64 * 1024;
+
+/// How long, and to how many bytes, a peer is listened to after it was told to
+/// go away. Closing while its bytes are unread would reset the connection, and
+/// it might never see why.
+const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
+
+/// The two halves of a connection's socket, and what was read ahead from it.
+#[derive(Debug)]
+pub(crate) struct Parts<R, W> {
+    pub(crate) reader: R,
+    pub(crate) writer: W,
+    pub(crate) ahead: BytesMut,
+}
+
+/// Reads commands and sends replies.
+#[derive(Debug)]
+pub(crate) struct Connection<R, W> {
+    reader: Reader<R>,
+    writer: Writer<W>,
+}
+
+impl<R: Input, W: Output> Connection<R, W> {
+    /// A connection whose peer may block us for at most `stall_timeout` at a time.
+    pub(crate) fn new(reader: R, writer: W, stall_timeout: Duration) -> Self {
+        Self {
+            reader: Reader::new(reader, stall_timeout),
+            writer: Writer::new(writer, stall_timeout),
+        }
+    }
+
+    /// The next command; `None` if the peer left, or `stop` completed, before there was one.
+    ///
+    /// Replies are sent when no whole command is left to answer with them.
+    pub(crate) async fn next_command(
+        &mut self,
+        stop: impl Future,
+    ) -> Result<Option<Command>, Error> {
+        let mut stop = pin!(stop);
+        loop {
+            let command = self.reader.parse()?;
+            if command
+                .as_ref()
+                .is_none_or(|command| command.large.is_some())
+            {
+                self.writer.flush().await?;
+            }
+            if command.is_some() {
+                return Ok(command);
+            }
+            tokio::select! {
+                biased;
+                more = self.reader.fill() => if !more? {
+                    return Ok(None);
+                },
+                _ = &mut stop => return Ok(None),
+            }
+        }
+    }
+
+    /// The argument that was too large to come with the command, as a stream.
+    pub(crate) fn value(&mut self) -> Value<'_, R> {
+        self.reader.value()
+    }
+
+    /// The arguments after the large one, which has been read to its end.
+    pub(crate) async fn rest(&mut self) -> Result<Command, Error> {
+        self.reader.rest().await
+    }
+
+    /// Throws away what has not been read of a command, in bounded memory.
+    pub(crate) async fn discard_rest(&mut self) -> Result<(), Error> {
+        self.reader.discard_rest().await
+    }
+
+    /// All arguments of a command, large ones too if together they are small
+    /// enough to be held; else they are thrown away.
+    pub(crate) async fn whole(&mut self, command: Command) -> Result<Option<Vec<Bytes>>, Error> {
+        let Command {
+            mut args,
+            mut large,
+            ..
+        } = command;
+        let mut held = parser::cost(&args);
+        while let Some(length) = large {
+            held = held.saturating_add(usize::try_from(length).unwrap_or(usize::MAX));
+            if held > MAX_BUFFERED {
+                self.discard_rest().await?;
+                return Ok(None);
+            }
+            args.push(self.reader.piece(length as usize).await?);
+            let rest = self.rest().await?;
+            held += parser::cost(&rest.args);
+            args.extend(rest.args);
+            large = rest.large;
+        }
+        Ok(Some(args))
+    }
+
+    /// Queues a reply.
+    pub(crate) fn reply(&mut self, frame: &BytesFrame) {
+        self.writer.outbox.frame(frame);
+    }
+
+    /// Queues the head of a bulk string; `length` bytes of it and its end have to follow.
+    pub(crate) fn begin_bulk(&mut self, length: u64) {
+        self.writer.outbox.begin_bulk(length);
+    }
+
+    /// Queues parts of a bulk string.
+    pub(crate) fn parts(&mut self, parts: Vec<Bytes>) {
+        for part in parts {
+            self.writer.outbox.part(part);
+        }
+    }
+
+    /// Queues the end of a bulk string.
+    pub(crate) fn end_bulk(&mut self) {
+        self.writer.outbox.end_bulk();
+    }
+
+    /// Sends what is queued.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: what was not sent stays queued.
+    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+        self.writer.flush().await
+    }
+
+    /// Sends what is queued if it is much.
+    pub(crate) async fn flush_if_full(&mut self) -> Result<(), Error> {
+        match self.writer.outbox.remaining() {
+            FLUSH_AT.. => self.flush().await,
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends what is queued, then the reason why the connection is closed, and closes it.
+    pub(crate) async fn refuse(mut self, reason: ProtocolError) {
+        let reason = format!("ERR Protocol error: {reason}");
+        self.reply(&BytesFrame::Error(reason.into()));
+        self.close().await;
+    }
+
+    /// Sends what is queued, and closes the connection so that the peer can read it.
+    pub(crate) async fn close(mut self) {
+        if self.flush().await.is_err() || self.writer.socket.shutdown().await.is_err() {
+            return;
+        }
+        let (limit, bytes) = LINGER;
+        let _ = time::timeout(limit, self.reader.linger(bytes)).await;
+    }
+
+    /// Sends what is queued, and gives the socket away.
+    pub(crate) async fn into_parts(mut self) -> Result<Parts<R, W>, Error> {
+        self.flush().await?;
+        let (reader, ahead) = self.reader.into_parts();
+        Ok(Parts {
+            reader,
+            writer: self.writer.socket,
+            ahead,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,45 @@
+//! Why a connection cannot go on.
+
+use std::{io, time::Duration};
+
+/// Bytes that are not a request. The stream cannot be resynchronised.
+///
+/// The texts are those of Redis, which clients and people search for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum ProtocolError {
+    #[error("invalid multibulk length")]
+    InvalidCount,
+    #[error("too big mbulk count string")]
+    CountTooLong,
+    #[error("invalid bulk length")]
+    InvalidLength,
+    #[error("too big bulk count string")]
+    LengthTooLong,
+    #[error("expected '$', got '{0}'")]
+    NotABulkString(char),
+    #[error("too big inline request")]
+    InlineTooLong,
+    #[error("unbalanced quotes in request")]
+    UnbalancedQuotes,
+    /// Redis does not look at these two bytes, and takes whatever follows for a request.
+    #[error("expected CRLF")]
+    NoLineEnd,
+}
+
+/// Why a connection ended before its peer asked for it.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The peer does not speak RESP.
+    #[error("protocol error: {0}")]
+    Protocol(#[from] ProtocolError),
+    /// The peer neither sent nor took a byte for too long in the middle of something.
+    #[error("no progress for {0:?}")]
+    Stalled(Duration),
+    /// A reply's length was sent, but not all of its bytes could be had: only
+    /// closing the connection tells the peer.
+    #[error("reply given up midway")]
+    ReplyAborted,
+    /// The socket failed, or ended in the middle of a request.
+    #[error(transparent)]
+    Io(#[from] io::Error),
+}

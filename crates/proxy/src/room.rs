@@ -1,0 +1,72 @@
+//! Room: what is placed on each member, and eviction when it is too much.
+//!
+//! The proxy plans each member's memory to the byte. Room is made before bytes
+//! are sent, a step at a time, so that a value that is announced but never comes
+//! evicts next to nothing.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tracing::debug;
+
+use crate::{
+    catalog::{Catalog, Object},
+    nodes::member::Member,
+};
+
+/// Gives out room, one request at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Room(Mutex<()>);
+
+/// A member has no room, and nothing on it may be evicted.
+#[derive(Debug, thiserror::Error)]
+#[error("{needed} bytes needed on a node with {free} free of {capacity}, and nothing to evict")]
+pub(crate) struct NoRoom {
+    needed: u64,
+    free: u64,
+    capacity: u64,
+}
+
+impl Room {
+    /// Takes `bytes` on each of `members`, evicting what must go, but never the value of `key`.
+    ///
+    /// Evicted objects are given to `retire`.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`]; nothing is taken then, though something may have been evicted.
+    pub(crate) fn take(
+        &self,
+        catalog: &Catalog,
+        members: &[Arc<Member>],
+        bytes: u64,
+        key: &[u8],
+        mut retire: impl FnMut(Arc<Object>),
+    ) -> Result<(), NoRoom> {
+        let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for member in members {
+            while member.free() < bytes {
+                let no_room =
+                    NoRoom { needed: bytes, free: member.free(), capacity: member.capacity() };
+                // What could never fit must not empty the cache.
+                if bytes > member.capacity() {
+                    return Err(no_room);
+                }
+                let may_go = |object: &Object| object.key() != key && object.is_held_by(member.id);
+                let victim = catalog.evict(may_go).ok_or(no_room)?;
+                debug!(size = victim.size(), "evicted");
+                let before = member.free();
+                retire(victim);
+                // One that is still read frees its memory later: do not evict everything meanwhile.
+                if member.free() <= before {
+                    return Err(NoRoom {
+                        needed: bytes,
+                        free: member.free(),
+                        capacity: member.capacity(),
+                    });
+                }
+            }
+        }
+        members.iter().for_each(|member| member.take(bytes));
+        Ok(())
+    }
+}

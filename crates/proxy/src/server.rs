@@ -1,0 +1,223 @@
+//! The Redis port: accepts connections, runs one task for each, drains on shutdown.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    net::{
+        TcpListener, TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Semaphore,
+    time,
+};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use tracing::{Instrument, debug, debug_span, info, warn};
+
+use crate::{
+    command::{self, Flow, Observe, Session, State, Store},
+    resp::{Connection, Error, Input, Output, Parts},
+};
+
+/// Limits of the server.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Config {
+    /// How many connections may be open at once.
+    pub(crate) max_connections: usize,
+    /// How long a peer may make no progress in the middle of a command or a reply.
+    pub(crate) stall_timeout: Duration,
+    /// How long open connections may take to finish once shutdown begins.
+    pub(crate) drain_timeout: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            max_connections: 10_000,
+            stall_timeout: Duration::from_secs(30),
+            drain_timeout: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Serves a connection after a command has [taken it over](Flow::Takeover).
+pub(crate) trait TakeOver: Clone + Send + 'static {
+    /// Serves it to its end, or until `draining` is cancelled and it can stop.
+    fn take_over(
+        self,
+        parts: Parts<OwnedReadHalf, OwnedWriteHalf>,
+        draining: CancellationToken,
+    ) -> impl Future<Output = ()> + Send;
+}
+
+/// Serves `listener` until `shutdown` completes, then drains: no connection is
+/// accepted any more, and each open one is closed as soon as the commands that
+/// were received on it are answered.
+pub(crate) async fn serve<S: Store>(
+    listener: TcpListener,
+    state: Arc<State<S>>,
+    take_over: impl TakeOver,
+    config: Config,
+    shutdown: impl Future,
+) {
+    let server = Server {
+        state,
+        take_over,
+        config,
+        draining: CancellationToken::new(),
+        abandoned: CancellationToken::new(),
+    };
+    let connections = TaskTracker::new();
+
+    tokio::select! {
+        () = accept(&listener, &server, &connections) => {}
+        _ = shutdown => info!(open = connections.len(), "shutdown requested"),
+    }
+
+    // Close the port first, so that clients find another replica.
+    drop(listener);
+    server.draining.cancel();
+    connections.close();
+    if time::timeout(config.drain_timeout, connections.wait())
+        .await
+        .is_err()
+    {
+        warn!(open = connections.len(), "drain timed out");
+        server.abandoned.cancel();
+        connections.wait().await;
+    }
+}
+
+/// What every connection is served with.
+struct Server<S, T> {
+    state: Arc<State<S>>,
+    take_over: T,
+    config: Config,
+    /// Connections shall end between two commands.
+    draining: CancellationToken,
+    /// Connections shall end now.
+    abandoned: CancellationToken,
+}
+
+impl<S, T: Clone> Clone for Server<S, T> {
+    fn clone(&self) -> Self {
+        Self {
+            state: self.state.clone(),
+            take_over: self.take_over.clone(),
+            config: self.config,
+            draining: self.draining.clone(),
+            abandoned: self.abandoned.clone(),
+        }
+    }
+}
+
+async fn accept<S: Store>(
+    listener: &TcpListener,
+    server: &Server<S, impl TakeOver>,
+    connections: &TaskTracker,
+) {
+    let slots = Arc::new(Semaphore::new(server.config.max_connections));
+    loop {
+        let (stream, peer) = match listener.accept().await {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                // Typically EMFILE: retrying at once would spin.
+                warn!(%error, "accept failed");
+                time::sleep(Duration::from_millis(100)).await;
+                continue;
+            }
+        };
+        // A Redis client wants to be told that there are too many, so it is not
+        // left waiting in the backlog.
+        let Ok(slot) = slots.clone().try_acquire_owned() else {
+            let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
+            server.state.observer.connection_refused();
+            debug!(%peer, "connection refused");
+            continue;
+        };
+
+        let server = server.clone();
+        let span = debug_span!("connection", %peer);
+        let connection = async move {
+            let _open = Open::new(server.state.observer.clone());
+            let abandoned = server.abandoned.clone();
+            let result = abandoned
+                .run_until_cancelled(serve_one(stream, server))
+                .await;
+            debug!(?result, "closed");
+            drop(slot);
+        };
+        connections.spawn(connection.instrument(span));
+    }
+}
+
+/// An open connection, counted for as long as this lives.
+struct Open(Arc<dyn Observe>);
+
+impl Open {
+    fn new(observer: Arc<dyn Observe>) -> Self {
+        observer.connection_opened();
+        Self(observer)
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        self.0.connection_closed();
+    }
+}
+
+async fn serve_one<S: Store>(
+    stream: TcpStream,
+    server: Server<S, impl TakeOver>,
+) -> Result<(), Error> {
+    // Replies are gathered before they are written, so nothing is gained by
+    // the kernel's gathering them again.
+    stream.set_nodelay(true)?;
+    let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
+    let (reader, writer) = stream.into_split();
+    let connection = Connection::new(reader, writer, server.config.stall_timeout);
+    let state = server.state.clone();
+    let mut session = Session::new(state, connection, peer.to_string(), local.to_string());
+
+    match commands(&mut session, &server.draining).await {
+        Ok(Flow::Takeover) => {
+            let parts = session.connection.into_parts().await?;
+            server.take_over.take_over(parts, server.draining).await;
+        }
+        Ok(_) => session.connection.close().await,
+        Err(Error::Protocol(reason)) => {
+            debug!(%reason, "protocol error");
+            session.connection.refuse(reason).await;
+        }
+        Err(error) => {
+            if let Error::Stalled(_) = error {
+                server.state.observer.stalled();
+            }
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// Runs commands until the connection is to be closed or taken over.
+///
+/// Draining is observed only when no whole command is left to answer.
+async fn commands<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    draining: &CancellationToken,
+) -> Result<Flow, Error> {
+    loop {
+        let next = session.connection.next_command(draining.cancelled());
+        let Some(command) = next.await? else {
+            return Ok(Flow::Close);
+        };
+        let flow = command::run(session, command).await?;
+        if flow != Flow::Continue {
+            return Ok(flow);
+        }
+        session.connection.flush_if_full().await?;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+use std::io::ErrorKind;
+
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::*;
+use crate::command::tests::{Peer, Running, bulk, request};
+
+/// Connects a client whose `SET` is under way: its value has not arrived in full.
+async fn busy(server: &Running) -> (Peer, Vec<u8>) {
+    let mut peer = server.connect().await;
+    let mut sent = b"PING\r\n".to_vec();
+    sent.extend(request(&[b"SET", b"k", &[7; 100_000]]));
+    let rest = sent.split_off(10_000);
+    peer.send(&sent).await;
+    // Replies are sent before a value is waited for, so the server is there now.
+    assert_eq!(
+        peer.reply().await,
+        Some(BytesFrame::SimpleString("PONG".into()))
+    );
+    (peer, rest)
+}
+
+#[tokio::test]
+async fn a_request_in_flight_at_shutdown_is_answered() {
+    let server = Running::start().await;
+    let mut idle = server.connect().await;
+    idle.ask("PING").await;
+    let (mut busy, rest) = busy(&server).await;
+
+    server.shutdown.cancel();
+    assert_eq!(idle.until_closed().await, b"");
+    let refused = TcpStream::connect(server.address).await.map(drop);
+    assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
+
+    busy.send(&[&rest[..], b"GET k\r\n"].concat()).await;
+    assert_eq!(
+        busy.reply().await,
+        Some(BytesFrame::SimpleString("OK".into()))
+    );
+    assert_eq!(busy.reply().await, Some(bulk([7; 100_000])));
+    assert_eq!(busy.until_closed().await, b"");
+    server.ended.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_that_does_not_end_in_time_is_abandoned() {
+    let drain_timeout = Duration::from_millis(20);
+    let server = Running::start_with(Config {
+        drain_timeout,
+        ..Config::default()
+    })
+    .await;
+    let (busy, _) = busy(&server).await;
+    server.shutdown.cancel();
+    server.ended.await.unwrap();
+    assert_eq!(busy.until_closed().await, b"");
+}
+
+#[tokio::test]
+async fn a_connection_too_many_is_told_so() {
+    let max_connections = 1;
+    let server = Running::start_with(Config {
+        max_connections,
+        ..Config::default()
+    })
+    .await;
+    let mut first = server.connect().await;
+    first.ask("PING").await;
+    let second = server.connect().await;
+    assert_eq!(
+        second.until_closed().await,
+        b"-ERR max number of clients reached\r\n"
+    );
+
+    first.ask("QUIT").await;
+    first.until_closed().await;
+    while !server.observer.told().contains(&"closed".to_owned()) {
+        tokio::task::yield_now().await;
+    }
+    server.connect().await.ask("PING").await;
+    assert!(server.observer.told().contains(&"refused".to_owned()));
+}
+
+#[tokio::test]
+async fn a_client_that_stops_in_the_middle_of_a_value_is_counted() {
+    let stall_timeout = Duration::from_millis(20);
+    let server = Running::start_with(Config {
+        stall_timeout,
+        ..Config::default()
+    })
+    .await;
+    let (busy, _) = busy(&server).await;
+    assert_eq!(busy.until_closed().await, b"");
+    let told = server.observer.told();
+    assert!(told.contains(&"stalled".to_owned()), "{told:?}");
+}

@@ -1,0 +1,130 @@
+//! Writes that are open: begun, but neither committed nor given up.
+//!
+//! Each holds room on its members for the part of the value that may have been
+//! sent. One that nobody goes on with is given up after a while.
+
+use std::{
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use dashmap::DashMap;
+use infinicache_erasure::{Code, Geometry};
+use infinicache_wire::{MemberId, WriteId, footprint};
+
+use crate::nodes::member::Member;
+
+/// A write that nobody goes on with for this long is given up.
+pub(crate) const IDLE_DEADLINE: Duration = Duration::from_secs(90);
+
+/// An open write.
+#[derive(Debug)]
+pub(crate) struct OpenWrite {
+    pub(crate) id: WriteId,
+    pub(crate) key: Bytes,
+    pub(crate) code: Code,
+    /// Length of the value, if it was told.
+    pub(crate) size: Option<u64>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+pub(crate) struct State {
+    /// Who takes which chunk.
+    pub(crate) members: Vec<Arc<Member>>,
+    /// Members that failed, which may hold parts of a chunk.
+    pub(crate) replaced: Vec<(u8, Arc<Member>)>,
+    /// Bytes that are taken on each of `members`.
+    pub(crate) taken: u64,
+    touched: Instant,
+}
+
+impl OpenWrite {
+    pub(crate) fn new(
+        id: WriteId,
+        key: Bytes,
+        code: Code,
+        size: Option<u64>,
+        members: Vec<Arc<Member>>,
+    ) -> Self {
+        let state = State { members, replaced: Vec::new(), taken: 0, touched: Instant::now() };
+        Self { id, key, code, size, state: Mutex::new(state) }
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Somebody goes on with it.
+    pub(crate) fn touch(&self) {
+        self.state().touched = Instant::now();
+    }
+
+    /// Whether `member` takes chunk `index`.
+    pub(crate) fn is_on(&self, index: u8, member: MemberId) -> bool {
+        self.state().members.get(usize::from(index)).is_some_and(|taker| taker.id == member)
+    }
+
+    /// Bytes that the first `bytes` of the value take on each member.
+    pub(crate) fn share(&self, bytes: u64) -> u64 {
+        // Nothing is known yet of the last stripe of a value of unknown size: it counts as full.
+        let geometry = match self.size {
+            Some(size) => Geometry::new(size, self.code),
+            None => Geometry::unbounded(self.code),
+        };
+        if bytes == 0 {
+            return footprint(0, 0);
+        }
+        let stripes = bytes.min(geometry.size()).div_ceil(geometry.stripe().max(1) as u64);
+        if stripes >= u64::from(geometry.stripes()) {
+            return footprint(geometry.chunk_len(0), geometry.chunk_units(0));
+        }
+        footprint(stripes * geometry.unit() as u64, stripes as u32)
+    }
+}
+
+/// All open writes.
+#[derive(Debug)]
+pub(crate) struct Writes {
+    epoch: u64,
+    last: AtomicU64,
+    open: DashMap<WriteId, Arc<OpenWrite>>,
+}
+
+impl Writes {
+    pub(crate) fn new(epoch: u64) -> Self {
+        Self { epoch, last: AtomicU64::new(0), open: DashMap::new() }
+    }
+
+    /// An id that no other write has or will have.
+    pub(crate) fn next_id(&self) -> WriteId {
+        WriteId { epoch: self.epoch, sequence: self.last.fetch_add(1, Relaxed) + 1 }
+    }
+
+    pub(crate) fn insert(&self, write: Arc<OpenWrite>) {
+        self.open.insert(write.id, write);
+    }
+
+    pub(crate) fn get(&self, id: WriteId) -> Option<Arc<OpenWrite>> {
+        self.open.get(&id).map(|write| write.value().clone())
+    }
+
+    /// Takes a write out: whoever gets it settles it.
+    pub(crate) fn close(&self, id: WriteId) -> Option<Arc<OpenWrite>> {
+        self.open.remove(&id).map(|(_, write)| write)
+    }
+
+    /// Writes that nobody has gone on with.
+    pub(crate) fn idle(&self, now: Instant) -> Vec<WriteId> {
+        let is_idle = |write: &OpenWrite| now >= write.state().touched + IDLE_DEADLINE;
+        self.open.iter().filter(|write| is_idle(write)).map(|write| write.id).collect()
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.open.len()
+    }
+}
