@@ -7,6 +7,11 @@ mod up;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
+use crate::telemetry;
+
+/// What goes wrong. What a node finds wrong, the proxy tells in terms of objects.
+const DEFAULT_LOG: &str = "warn,infinicache_node=error";
+
 /// An in-memory cache for large objects, erasure-coded over nodes that sleep when they hold nothing.
 #[derive(Parser)]
 #[command(version, max_term_width = 100)]
@@ -16,7 +21,7 @@ pub struct Cli {
         long,
         global = true,
         env = "INFINICACHE_LOG",
-        default_value = "warn",
+        default_value = DEFAULT_LOG,
         value_name = "FILTER"
     )]
     pub log: String,
@@ -45,17 +50,30 @@ pub enum Command {
     Proxy(proxy::Proxy),
 }
 
-impl Command {
+impl Cli {
     /// Runs the subcommand to its end.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from doing what was asked.
     pub fn run(self) -> Result<()> {
-        match self {
-            Self::Up(up) => up.run(),
-            Self::Node(node) => node.run(),
-            Self::Proxy(proxy) => proxy.run(),
+        telemetry::init(&self.log)?;
+        match self.command {
+            Command::Up(up) => up.run(self.log),
+            Command::Node(node) => node.run(),
+            Command::Proxy(proxy) => proxy.run(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_tree_is_sound() {
+        Cli::command().debug_assert();
     }
 }

@@ -4,15 +4,14 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use infinicache::{command::Cli, telemetry};
+use infinicache::command::Cli;
 
 // Most of the work of a node and a proxy is on short-lived buffers.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
-    match telemetry::init(&cli.log).and_then(|()| cli.command.run()) {
+    match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("infinicache: {error:#}");

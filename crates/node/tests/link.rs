@@ -152,14 +152,14 @@ async fn what_is_no_request_closes_the_link_and_costs_no_chunk() {
     store(&mut link, 1).await;
 
     link.stream.write_all(&[0xff; 48]).await.unwrap();
-    assert!(link.is_closed().await, "an unknown kind");
+    assert!(link.closes().await, "an unknown kind");
 
     let mut link = proxy.accept(false).await;
     assert_eq!(link.hello.session, "s1");
     assert!(link.hello.used > 1000);
     let reply = Frame::new(Header::of(Kind::Reply), Bytes::new());
     link.send_frame(reply).await;
-    assert!(link.is_closed().await, "a reply to nothing");
+    assert!(link.closes().await, "a reply to nothing");
 
     let mut link = proxy.accept(false).await;
     assert!(is_there(&mut link, 1).await);
@@ -210,7 +210,7 @@ async fn a_new_session_replaces_the_link_once_it_is_welcomed() {
     let welcome = new.welcome(false).signed(&secret(), &greeted.hello);
     greeted.send_frame(welcome.to_frame()).await;
     assert!(is_there(&mut greeted, 1).await);
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
 }
 
 #[tokio::test]
@@ -224,7 +224,7 @@ async fn only_a_genuine_welcome_of_our_protocol_is_obeyed() {
     let mut link = proxy.greeted().await;
     let forged = proxy.welcome(true).signed(&stranger, &link.hello);
     link.send_frame(forged.to_frame()).await;
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
 
     let mut link = proxy.greeted().await;
     let strange = Welcome {
@@ -233,11 +233,11 @@ async fn only_a_genuine_welcome_of_our_protocol_is_obeyed() {
     };
     let strange = strange.signed(&secret(), &link.hello);
     link.send_frame(strange.to_frame()).await;
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
 
     let mut link = proxy.greeted().await;
     link.stream.write_all(&[0; 100]).await.unwrap();
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
 
     let mut link = proxy.accept(false).await;
     assert!(is_there(&mut link, 1).await);
@@ -256,7 +256,7 @@ async fn a_proxy_of_an_earlier_epoch_is_not_obeyed() {
     proxy.epoch = 6;
     let link = proxy.accept(true).await;
     assert_eq!(link.hello.epoch, 7);
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
 
     proxy.epoch = 8;
     let mut link = proxy.accept(false).await;

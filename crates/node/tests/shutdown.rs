@@ -18,7 +18,7 @@ async fn an_empty_node_says_goodbye_and_goes() {
     link.report().await;
     let ended = node.terminate();
     assert!(is_bye(&link.frame().await.unwrap()));
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
     soon(ended).await.unwrap().unwrap();
 }
 
@@ -48,7 +48,7 @@ async fn a_node_answers_until_it_is_emptied_and_then_goes() {
     assert_eq!(link.ask(delete(1)).await, Reply::DONE);
     assert_eq!(link.ask(get(2, 1, 1000)).await, held(2, 1, 1000));
     assert_eq!(link.ask(delete(2)).await, Reply::DONE);
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
     soon(ended).await.unwrap().unwrap();
 }
 
@@ -59,7 +59,7 @@ async fn a_node_that_nobody_empties_goes_when_its_time_is_over() {
     link.ask(put(1, 0, 1000)).await;
     let ended = node.terminate();
     assert!(is_bye(&link.frame().await.unwrap()));
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
     soon(ended).await.unwrap().unwrap();
 }
 
@@ -77,7 +77,7 @@ async fn a_draining_node_that_loses_its_link_redials_and_says_goodbye_again() {
     assert_eq!(link.ask(get(1, 0, 1000)).await, held(1, 0, 1000));
     let free = Request::Free { chunk: chunk(1) };
     assert_eq!(link.ask(free).await, Reply::DONE);
-    assert!(link.is_closed().await);
+    assert!(link.closes().await);
     soon(ended).await.unwrap().unwrap();
 }
 

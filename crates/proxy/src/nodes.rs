@@ -334,7 +334,10 @@ impl Nodes {
 
     fn lose(&self, index: usize, id: MemberId) {
         let Some((_, member)) = self.0.members.remove(&id) else { return };
-        warn!(node = self.name(index), member = %id, chunks = member.chunks(), "member lost");
+        match member.chunks() {
+            0 => info!(node = self.name(index), member = %id, "member left"),
+            chunks => warn!(node = self.name(index), member = %id, chunks, "member lost"),
+        }
         member.cut();
         self.0.health.forget(id);
         self.0.metrics.node_lost();

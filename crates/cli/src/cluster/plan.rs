@@ -45,6 +45,8 @@ pub struct Plan {
     pub buffer_bytes: Size,
     /// The secret of the pool.
     pub secret: String,
+    /// What all of them log.
+    pub log: String,
 }
 
 impl Plan {
@@ -84,7 +86,8 @@ impl Plan {
             .env("INFINICACHE_NODE_MEMORY", self.memory.0)
             .env("INFINICACHE_LISTEN_ADDRESS", "127.0.0.1")
             .env("INFINICACHE_DRAIN", drain.as_secs())
-            .env("INFINICACHE_SECRET", &self.secret);
+            .env("INFINICACHE_SECRET", &self.secret)
+            .env("INFINICACHE_LOG", &self.log);
         Ok(front::Config {
             names: self.names().collect(),
             launcher,
@@ -110,7 +113,8 @@ impl Plan {
                 "INFINICACHE_NODE_IDLE_WINDOW",
                 format!("{}ms", self.idle_window.as_millis()),
             )
-            .env("INFINICACHE_SECRET", &self.secret);
+            .env("INFINICACHE_SECRET", &self.secret)
+            .env("INFINICACHE_LOG", &self.log);
         if let Some(most) = self.max_object_bytes {
             launcher = launcher.env("INFINICACHE_MAX_OBJECT_BYTES", most.0);
         }
@@ -167,6 +171,7 @@ mod tests {
             max_object_bytes: None,
             buffer_bytes: Size(1 << 30),
             secret: random_secret().unwrap(),
+            log: "info".into(),
         }
     }
 
@@ -187,6 +192,7 @@ mod tests {
             "1500ms"
         );
         assert_eq!(variable(&proxy, "INFINICACHE_MAX_OBJECT_BYTES"), None);
+        assert_eq!(variable(&proxy, "INFINICACHE_LOG").unwrap(), "info");
     }
 
     #[test]

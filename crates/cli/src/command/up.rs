@@ -93,8 +93,8 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
 }
 
 impl Up {
-    pub fn run(self) -> Result<()> {
-        let plan = self.plan()?;
+    pub fn run(self, log: String) -> Result<()> {
+        let plan = self.plan(log)?;
         if let Some(warning) = plan.warning() {
             eprintln!("infinicache: {warning}");
         }
@@ -103,7 +103,7 @@ impl Up {
         runtime.block_on(cluster::run(plan))
     }
 
-    fn plan(self) -> Result<Plan> {
+    fn plan(self, log: String) -> Result<Plan> {
         let Self {
             nodes,
             data,
@@ -155,6 +155,7 @@ impl Up {
             max_object_bytes: self.max_object_bytes,
             buffer_bytes: self.buffer_bytes,
             secret,
+            log,
         })
     }
 }
@@ -174,7 +175,7 @@ mod tests {
     fn plan(line: &str) -> Result<Plan> {
         Line::try_parse_from(std::iter::once("up").chain(line.split_whitespace()))?
             .up
-            .plan()
+            .plan("warn".into())
     }
 
     fn refusal(line: &str) -> String {

@@ -8,7 +8,7 @@ use infinicache_wire::{
     MemberId, WriteId,
     control::{Committed, Located, Opened, Placed, PoolView},
 };
-use redis_protocol::resp2::types::BytesFrame;
+use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use serde::de::DeserializeOwned;
 
 use super::control::{

@@ -16,7 +16,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request};
-use redis_protocol::resp2::types::BytesFrame;
+use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time;
 use tracing::debug;
 

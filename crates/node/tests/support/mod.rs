@@ -21,27 +21,27 @@ use tokio::{
     time::timeout,
 };
 
-pub const SECRET: &str = "a secret of the tests";
+pub(crate) const SECRET: &str = "a secret of the tests";
 
-pub fn secret() -> Secret {
+pub(crate) fn secret() -> Secret {
     Secret::new(SECRET.as_bytes()).unwrap()
 }
 
 /// Ends a test that would hang. Nothing else depends on it.
-pub async fn soon<T>(future: impl Future<Output = T>) -> T {
+pub(crate) async fn soon<T>(future: impl Future<Output = T>) -> T {
     timeout(Duration::from_secs(60), future)
         .await
         .expect("it hangs")
 }
 
-pub struct TestNode {
-    pub address: SocketAddr,
+pub(crate) struct TestNode {
+    pub(crate) address: SocketAddr,
     shutdown: oneshot::Sender<()>,
     running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl TestNode {
-    pub async fn start(flags: &[&str]) -> Self {
+    pub(crate) async fn start(flags: &[&str]) -> Self {
         let fixed = [
             "infinicache-node",
             "--port=0",
@@ -51,7 +51,10 @@ impl TestNode {
             "--memory=64MiB",
             "--drain=1h",
         ];
-        let config = Config::parse_from(fixed.iter().chain(flags));
+        let name = |flag: &str| flag.split('=').next().map(str::to_owned);
+        let is_set = |fixed: &&&str| flags.iter().any(|flag| name(flag) == name(fixed));
+        let fixed = fixed.iter().filter(|fixed| !is_set(fixed));
+        let config = Config::parse_from(fixed.chain(flags));
         let node = Node::bind(config).await.unwrap();
         let address = node.local_addr().unwrap();
         let (shutdown, requested) = oneshot::channel();
@@ -66,18 +69,18 @@ impl TestNode {
     }
 
     /// What SIGTERM does; what is given back ends with the node.
-    pub fn terminate(self) -> JoinHandle<anyhow::Result<()>> {
+    pub(crate) fn terminate(self) -> JoinHandle<anyhow::Result<()>> {
         self.shutdown.send(()).expect("the node runs");
         self.running
     }
 
-    pub async fn wake(&self, wake: &Wake) -> (u16, String) {
+    pub(crate) async fn wake(&self, wake: &Wake) -> (u16, String) {
         let body = serde_json::to_vec(wake).unwrap();
         http(self.address, "POST", "/wake", &body).await
     }
 
     /// A proxy that has woken the node, and its link.
-    pub async fn linked(&self) -> (Proxy, Link) {
+    pub(crate) async fn linked(&self) -> (Proxy, Link) {
         let proxy = Proxy::bind().await;
         assert_eq!(self.wake(&proxy.wake("s1")).await.0, 200);
         let link = proxy.accept(true).await;
@@ -85,7 +88,12 @@ impl TestNode {
     }
 }
 
-pub async fn http(address: SocketAddr, method: &str, path: &str, body: &[u8]) -> (u16, String) {
+pub(crate) async fn http(
+    address: SocketAddr,
+    method: &str,
+    path: &str,
+    body: &[u8],
+) -> (u16, String) {
     soon(async {
         let mut stream = TcpStream::connect(address).await.unwrap();
         let length = body.len();
@@ -105,18 +113,18 @@ pub async fn http(address: SocketAddr, method: &str, path: &str, body: &[u8]) ->
     .await
 }
 
-pub struct Proxy {
+pub(crate) struct Proxy {
     listener: TcpListener,
-    pub epoch: u64,
+    pub(crate) epoch: u64,
 }
 
 impl Proxy {
-    pub async fn bind() -> Self {
+    pub(crate) async fn bind() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         Self { listener, epoch: 1 }
     }
 
-    pub fn wake(&self, session: &str) -> Wake {
+    pub(crate) fn wake(&self, session: &str) -> Wake {
         Wake {
             version: PROTOCOL_VERSION,
             node: "n".into(),
@@ -128,7 +136,7 @@ impl Proxy {
         .signed(&secret())
     }
 
-    pub fn welcome(&self, fresh: bool) -> Welcome {
+    pub(crate) fn welcome(&self, fresh: bool) -> Welcome {
         Welcome {
             protocol: PROTOCOL_VERSION,
             member: MemberId(1),
@@ -139,7 +147,7 @@ impl Proxy {
     }
 
     /// A connection of the node, up to its hello.
-    pub async fn greeted(&self) -> Link {
+    pub(crate) async fn greeted(&self) -> Link {
         soon(async {
             let (stream, _) = self.listener.accept().await.unwrap();
             let mut decoder = Decoder::new();
@@ -158,7 +166,7 @@ impl Proxy {
     }
 
     /// A connection of the node, welcomed.
-    pub async fn accept(&self, fresh: bool) -> Link {
+    pub(crate) async fn accept(&self, fresh: bool) -> Link {
         let mut link = self.greeted().await;
         let welcome = self.welcome(fresh).signed(&secret(), &link.hello);
         link.send_frame(welcome.to_frame()).await;
@@ -166,22 +174,22 @@ impl Proxy {
     }
 }
 
-pub struct Link {
-    pub stream: TcpStream,
+pub(crate) struct Link {
+    pub(crate) stream: TcpStream,
     decoder: Decoder,
-    pub hello: Hello,
+    pub(crate) hello: Hello,
     next: u32,
 }
 
 impl Link {
-    pub async fn send_frame(&mut self, frame: Frame) {
+    pub(crate) async fn send_frame(&mut self, frame: Frame) {
         let mut outbox = Outbox::new();
         outbox.push(frame);
         soon(self.stream.write_all_buf(&mut outbox)).await.unwrap();
     }
 
     /// Sends requests back to back, numbered from the number that is given back.
-    pub async fn send(&mut self, requests: impl IntoIterator<Item = Request>) -> u32 {
+    pub(crate) async fn send(&mut self, requests: impl IntoIterator<Item = Request>) -> u32 {
         let first = self.next;
         let mut outbox = Outbox::new();
         for request in requests {
@@ -193,16 +201,16 @@ impl Link {
     }
 
     /// The next frame, or nothing when the node has closed.
-    pub async fn frame(&mut self) -> Option<Frame> {
+    pub(crate) async fn frame(&mut self) -> Option<Frame> {
         soon(read(&mut self.stream, &mut self.decoder)).await
     }
 
-    pub async fn reply(&mut self) -> (u32, Reply) {
+    pub(crate) async fn reply(&mut self) -> (u32, Reply) {
         let frame = self.frame().await.expect("a reply");
         (frame.header.id, Reply::from_frame(frame).unwrap())
     }
 
-    pub async fn ask(&mut self, request: Request) -> Reply {
+    pub(crate) async fn ask(&mut self, request: Request) -> Reply {
         let sent = self.send([request]).await;
         let (id, reply) = self.reply().await;
         assert_eq!(id, sent);
@@ -210,7 +218,7 @@ impl Link {
     }
 
     /// Sends many requests before it reads the first reply; gives the replies by request.
-    pub async fn ask_all(&mut self, requests: Vec<Request>) -> Vec<Reply> {
+    pub(crate) async fn ask_all(&mut self, requests: Vec<Request>) -> Vec<Reply> {
         let count = requests.len();
         let first = self.send(requests).await;
         let mut replies = HashMap::new();
@@ -223,14 +231,14 @@ impl Link {
             .collect()
     }
 
-    pub async fn report(&mut self) -> NodeReport {
+    pub(crate) async fn report(&mut self) -> NodeReport {
         let Reply::Done { bytes, .. } = self.ask(Request::Ping).await else {
             panic!("a ping is answered by a report");
         };
         serde_json::from_slice(&bytes).unwrap()
     }
 
-    pub async fn is_closed(mut self) -> bool {
+    pub(crate) async fn closes(mut self) -> bool {
         self.frame().await.is_none()
     }
 }
@@ -247,7 +255,7 @@ async fn read(stream: &mut TcpStream, decoder: &mut Decoder) -> Option<Frame> {
     }
 }
 
-pub fn chunk(sequence: u64) -> ChunkId {
+pub(crate) fn chunk(sequence: u64) -> ChunkId {
     ChunkId {
         write: WriteId { epoch: 1, sequence },
         index: 0,
@@ -255,7 +263,7 @@ pub fn chunk(sequence: u64) -> ChunkId {
 }
 
 /// Bytes that tell chunk, unit and position apart.
-pub fn payload(sequence: u64, unit: u32, length: usize) -> Bytes {
+pub(crate) fn payload(sequence: u64, unit: u32, length: usize) -> Bytes {
     let mut state = sequence << 32 | u64::from(unit) << 1 | 1;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
@@ -266,7 +274,7 @@ pub fn payload(sequence: u64, unit: u32, length: usize) -> Bytes {
     bytes.into()
 }
 
-pub fn put(sequence: u64, unit: u32, length: usize) -> Request {
+pub(crate) fn put(sequence: u64, unit: u32, length: usize) -> Request {
     Request::Put {
         chunk: chunk(sequence),
         unit,
@@ -275,7 +283,7 @@ pub fn put(sequence: u64, unit: u32, length: usize) -> Request {
     }
 }
 
-pub fn get(sequence: u64, unit: u32, length: usize) -> Request {
+pub(crate) fn get(sequence: u64, unit: u32, length: usize) -> Request {
     Request::Get {
         chunk: chunk(sequence),
         unit,
@@ -284,14 +292,14 @@ pub fn get(sequence: u64, unit: u32, length: usize) -> Request {
 }
 
 /// What a get of that unit gives.
-pub fn held(sequence: u64, unit: u32, length: usize) -> Reply {
+pub(crate) fn held(sequence: u64, unit: u32, length: usize) -> Reply {
     Reply::Done {
         bytes: payload(sequence, unit, length),
         checksum: sequence ^ u64::from(unit),
     }
 }
 
-pub fn finish(sequence: u64, units: u32) -> Request {
+pub(crate) fn finish(sequence: u64, units: u32) -> Request {
     Request::Finish {
         chunk: chunk(sequence),
         units,
@@ -299,6 +307,6 @@ pub fn finish(sequence: u64, units: u32) -> Request {
     }
 }
 
-pub fn is_bye(frame: &Frame) -> bool {
+pub(crate) fn is_bye(frame: &Frame) -> bool {
     frame.header.kind == Kind::Bye && frame.payload == "terminated"
 }
