@@ -12,7 +12,7 @@ use infinicache_wire::{
     control::{Opened, Placed},
 };
 
-use crate::{Budget, Error, Health, NodeLink};
+use crate::{Budget, Error, Health, NodeLink, clock};
 
 /// Under which terms a write may become the value of its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -165,6 +165,6 @@ pub trait Pool: Clone + Send + Sync + 'static {
 
     /// When a unit that is asked for now counts as late.
     fn late_at(&self) -> Instant {
-        Instant::now() + self.health().patience()
+        clock::now() + self.health().patience()
     }
 }

@@ -17,10 +17,12 @@ use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use infinicache_erasure::{Coder, Geometry};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
 use tokio::time;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::{
-    Error,
+    Budget, Error,
     budget::Reservation,
+    clock,
     link::NodeLink,
     pool::{Holders, Incident, Pool},
     stripe::{Holder, Plan, Standing},
@@ -30,7 +32,13 @@ use crate::{
 const STRIPE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long to wait for memory before giving up.
-pub(crate) const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
+const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// Sets memory aside, waiting for it but not for ever.
+pub(crate) async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Error> {
+    let reserving = time::timeout(MEMORY_DEADLINE, budget.reserve(bytes)).await;
+    reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
+}
 
 /// Stripes on their way to one reader.
 const WINDOW: usize = 2;
@@ -82,7 +90,7 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
         let geometry = found.geometry();
         let code = geometry.code();
         let members: Vec<_> = (0..code.width()).map(|index| found.holder(index)).collect();
-        let now = Instant::now();
+        let now = clock::now();
         let holder = |index: usize| match members[index] {
             _ if geometry.unit_len(stripe, index) == 0 => Holder::Empty,
             None => Holder::Nobody,
@@ -146,7 +154,7 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
         };
         let link = self.members[index].and_then(|member| self.pool.link(member));
         async move {
-            let asked_at = Instant::now();
+            let asked_at = clock::now();
             let reply = match link {
                 Some(link) => link.call(request).await,
                 None => Reply::Unreachable,
@@ -164,7 +172,7 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
             _ => return self.plan.failed(index),
         };
         if let Some(member) = self.members[index] {
-            self.pool.health().answered(member, asked_at.elapsed());
+            self.pool.health().answered(member, clock::now() - asked_at);
         }
         let sound = bytes.len() == self.geometry.unit_len(self.stripe, index)
             && checksum(chunk, self.stripe, &bytes) == sealed;
@@ -185,7 +193,7 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
 
     /// Holds those who are late for slow, so that others are asked in their place.
     fn hedge(&mut self) {
-        let now = Instant::now();
+        let now = clock::now();
         for index in self.plan.late(now) {
             self.pool.note(Incident::Hedged);
             if let Some(member) = self.members[index] {
@@ -226,6 +234,20 @@ async fn sleep_until(instant: Option<Instant>) {
     if let Some(instant) = instant {
         time::sleep_until(instant.into()).await;
     }
+}
+
+/// Runs `arriving` on a task that ends with whoever waits for it.
+fn beside(arriving: Arriving) -> Arriving {
+    let task = AbortOnDropHandle::new(tokio::spawn(arriving));
+    Box::pin(async move {
+        match task.await {
+            Ok(arrived) => arrived,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                Err(_) => Err(Error::Unreachable("the runtime stops".into())),
+            },
+        }
+    })
 }
 
 type Arriving = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Error>> + Send>>;
@@ -278,22 +300,29 @@ impl<P: Pool> Reader<P> {
     }
 
     /// Keeps the window full: one stripe at any price, a further one from spare memory.
+    ///
+    /// The further one comes on a task of its own: a caller who takes long over
+    /// the stripe before keeps nobody from looking after it, so that its members
+    /// are not held for slow.
     async fn send_for(&mut self) -> Result<(), Error> {
         let bytes = stripe_memory(&self.geometry);
         while self.arriving.len() < WINDOW && !self.stripes.is_empty() {
             let budget = self.pool.budget();
-            let memory = match self.arriving.is_empty() {
-                false => match budget.reserve_spare(bytes) {
+            let is_ahead = !self.arriving.is_empty();
+            let memory = match is_ahead {
+                true => match budget.reserve_spare(bytes) {
                     Some(memory) => memory,
                     None => return Ok(()),
                 },
-                true => time::timeout(MEMORY_DEADLINE, budget.reserve(bytes))
-                    .await
-                    .map_err(|_| Error::TimedOut("no buffer memory became free"))?,
+                false => reserve(budget, bytes).await?,
             };
             let stripe = self.stripes.start;
             self.stripes.start += 1;
-            self.arriving.push_back(self.arrive(stripe, memory));
+            let arriving = self.arrive(stripe, memory);
+            self.arriving.push_back(match is_ahead {
+                true => beside(arriving),
+                false => arriving,
+            });
         }
         Ok(())
     }

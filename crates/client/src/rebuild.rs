@@ -1,6 +1,10 @@
 //! Rebuilding: chunks are made anew from k others and put on other members.
 
-use std::ops::Range;
+use std::{
+    future::ready,
+    ops::Range,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use futures_util::{
@@ -8,12 +12,11 @@ use futures_util::{
     stream::{self, StreamExt, TryStreamExt},
 };
 use infinicache_wire::{MemberId, Reply};
-use tokio::time;
 
 use crate::{
     Error,
     pool::{Holders, Pool},
-    read::{MEMORY_DEADLINE, fetch, stripe_memory},
+    read::{fetch, reserve, stripe_memory},
     write::put,
 };
 
@@ -37,29 +40,33 @@ pub async fn rebuild<P: Pool, F: Holders>(
     let geometry = found.geometry();
     let indexes: Vec<usize> = targets.iter().map(|(index, _)| *index).collect();
     let wanted = &indexes;
+    // A member that failed once is sent nothing more: waiting for it again would be in vain.
+    let failed: Vec<AtomicBool> = targets.iter().map(|_| AtomicBool::new(false)).collect();
+    let failed = &failed;
 
     let stripes = stream::iter(stripes.map(|stripe| async move {
-        let reserving = pool.budget().reserve(stripe_memory(&geometry));
-        let memory = time::timeout(MEMORY_DEADLINE, reserving).await;
-        let memory = memory.map_err(|_| Error::TimedOut("no buffer memory became free"))?;
+        let memory = reserve(pool.budget(), stripe_memory(&geometry)).await?;
         let units = fetch(pool, found, stripe, wanted, memory).await?;
-        let puts = targets
-            .iter()
-            .zip(units)
-            .map(async |(&(index, member), unit): (_, Bytes)| {
-                if unit.is_empty() {
-                    return None;
+        let puts = targets.iter().zip(failed).zip(units).map(
+            async |((&(index, member), failed), unit): (_, Bytes)| {
+                if unit.is_empty() || failed.load(Relaxed) {
+                    return;
                 }
                 let reply = put(pool, found.write(), index, member, stripe, unit).await;
-                (!matches!(reply, Reply::Done { .. })).then_some(index)
-            });
-        Ok::<_, Error>(join_all(puts).await)
+                if !matches!(reply, Reply::Done { .. }) {
+                    failed.store(true, Relaxed);
+                }
+            },
+        );
+        join_all(puts).await;
+        Ok::<_, Error>(())
     }));
-    let failed: Vec<Vec<Option<usize>>> = stripes.buffer_unordered(WINDOW).try_collect().await?;
+    stripes
+        .buffer_unordered(WINDOW)
+        .try_for_each(|()| ready(Ok(())))
+        .await?;
 
-    let failed = failed.concat();
-    Ok(indexes
-        .into_iter()
-        .filter(|&index| failed.contains(&Some(index)))
-        .collect())
+    let failed = indexes.iter().zip(failed);
+    let failed = failed.filter(|(_, failed)| failed.load(Relaxed));
+    Ok(failed.map(|(index, _)| *index).collect())
 }

@@ -19,7 +19,7 @@ impl<S: Source> Source for &mut S {
 
 /// A whole value: its pieces refer to it, nothing is copied.
 impl Source for Bytes {
-    async fn read(&mut self, length: usize) -> io::Result<Bytes> {
+    async fn read(&mut self, length: usize) -> io::Result<Self> {
         Ok(self.split_to(length.min(self.len())))
     }
 }

@@ -14,6 +14,7 @@ use std::{
     future::Future,
     io,
     pin::{Pin, pin},
+    task::{Context, Poll},
     time::Duration,
 };
 
@@ -27,9 +28,10 @@ use tracing::debug;
 use crate::{
     Error,
     budget::Reservation,
+    clock,
     link::NodeLink,
     pool::{Commit, Holders, Pool, Terms},
-    read::{MEMORY_DEADLINE, stripe_memory},
+    read::{reserve, stripe_memory},
     rebuild::rebuild,
     source::{Chained, Source},
 };
@@ -68,31 +70,21 @@ pub async fn upload<P: Pool, S: Source>(
             .send_sized(size, source)
             .await;
     }
-    // What is no longer than a stripe gets the code that suits its size.
+    // What is no longer than a stripe gets the code that suits its size. The same memory
+    // pays for what is read ahead and for the stripes that become of it, parity included:
+    // whoever held the one while waiting for the other could wait for ever.
     let full = pool.full_stripe();
-    let mut memory = reserve(pool, full).await?;
+    let memory = reserve(pool.budget(), 2 * full).await?;
     let head = source.read(full).await?;
     let size = head.len();
-    let head = memory.split(size).hold(head);
-    drop(memory);
     if size < full {
-        return Upload::open(pool, key, Some(size as u64))
-            .await?
-            .send_sized(size as u64, head)
-            .await;
+        let mut upload = Upload::open(pool, key, Some(size as u64)).await?;
+        upload.pay_ahead(size, memory);
+        return upload.send_sized(size as u64, head).await;
     }
-    let source = Chained { head, tail: source };
-    Upload::open(pool, key, None)
-        .await?
-        .send_unsized(source)
-        .await
-}
-
-async fn reserve<P: Pool>(pool: &P, bytes: usize) -> Result<Reservation, Error> {
-    let reserving = time::timeout(MEMORY_DEADLINE, pool.budget().reserve(bytes));
-    reserving
-        .await
-        .map_err(|_| Error::TimedOut("no buffer memory became free"))
+    let mut upload = Upload::open(pool, key, None).await?;
+    upload.pay_ahead(size, memory);
+    upload.send_unsized(Chained { head, tail: source }).await
 }
 
 /// A value whose chunks are with the nodes, but which is not the value of its key yet.
@@ -101,9 +93,11 @@ pub struct Upload<P: Pool> {
     write: WriteId,
     geometry: Geometry,
     chunks: Vec<Chunk>,
-    steps: FuturesUnordered<Pin<Box<dyn Future<Output = Step> + Send>>>,
+    steps: FuturesUnordered<Pending>,
     /// Bytes of value that there is room for.
     reserved: u64,
+    /// For how many of the next stripes memory was reserved already, and it.
+    ahead: Option<(usize, Reservation)>,
     settled: bool,
 }
 
@@ -121,11 +115,17 @@ struct Chunk {
     unacknowledged: usize,
 }
 
+impl Chunk {
+    /// Whether its member lacks units that have been sent.
+    fn is_lacking(&self) -> bool {
+        self.down || self.whole_from > 0
+    }
+}
+
 /// Something that was waited for.
 enum Step {
     Put {
         index: usize,
-        member: MemberId,
         reply: Reply,
     },
     Replaced {
@@ -134,11 +134,29 @@ enum Step {
     },
 }
 
+/// A step that is waited for.
+struct Pending {
+    /// The chunk, if it is a unit that waits to be acknowledged.
+    unit_of: Option<usize>,
+    step: Pin<Box<dyn Future<Output = Step> + Send>>,
+}
+
+impl Future for Pending {
+    type Output = Step;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Step> {
+        self.step.as_mut().poll(context)
+    }
+}
+
 impl<P: Pool> Upload<P> {
     async fn open(pool: &P, key: &[u8], size: Option<u64>) -> Result<Self, Error> {
         let opened = pool.open(key, size).await?;
         let (data, parity) = (usize::from(opened.data), usize::from(opened.parity));
-        let code = Code::new(data, parity).map_err(|error| Error::Protocol(error.to_string()))?;
+        let code = Code::new(data, parity).map_err(|error| {
+            pool.abort(opened.write);
+            Error::Protocol(error.to_string())
+        })?;
         let chunk = |member| Chunk {
             member,
             next: 0,
@@ -153,6 +171,7 @@ impl<P: Pool> Upload<P> {
             chunks: opened.members.into_iter().map(chunk).collect(),
             steps: FuturesUnordered::new(),
             reserved: opened.reserved,
+            ahead: None,
             settled: false,
         };
         match upload.chunks.len() == code.width() {
@@ -161,6 +180,15 @@ impl<P: Pool> Upload<P> {
                 "a placement of another width than its code".into(),
             )),
         }
+    }
+
+    /// Takes over memory that pays for the stripes of the first `bytes`, and gives back the rest.
+    ///
+    /// With more parity than data chunks it may be too little: then it has to do.
+    fn pay_ahead(&mut self, bytes: usize, mut memory: Reservation) {
+        let stripes = bytes.div_ceil(self.geometry.stripe().max(1));
+        let memory = memory.split(stripes * stripe_memory(&self.geometry));
+        self.ahead = Some((stripes, memory));
     }
 
     /// The write's id.
@@ -271,11 +299,22 @@ impl<P: Pool> Upload<P> {
         while self.unacknowledged() > open {
             self.settle().await?;
         }
-        let budget = self.pool.budget().clone();
         let bytes = stripe_memory(&self.geometry);
-        let reserving = time::timeout(MEMORY_DEADLINE, budget.reserve(bytes));
-        let reserved = self.while_sending(reserving).await?;
-        reserved.map_err(|_| Error::TimedOut("no buffer memory became free"))
+        if let Some((stripes @ 1.., memory)) = &mut self.ahead {
+            *stripes -= 1;
+            return Ok(memory.split(bytes));
+        }
+        self.ahead = None;
+        let budget = self.pool.budget().clone();
+        let mut reserving = pin!(reserve(&budget, bytes));
+        loop {
+            // The memory may be held by units of this very write that nobody acknowledges.
+            tokio::select! {
+                biased;
+                reserved = &mut reserving => return reserved,
+                settled = self.settle(), if !self.steps.is_empty() => settled?,
+            }
+        }
     }
 
     fn send_parity(&mut self, stripe: u32, units: &[Bytes], mut memory: Reservation) {
@@ -302,15 +341,14 @@ impl<P: Pool> Upload<P> {
             return;
         }
         chunk.unacknowledged += 1;
-        let member = chunk.member;
-        let putting = put(&self.pool, self.write, index, member, stripe, unit);
-        self.steps.push(Box::pin(async move {
-            Step::Put {
-                index,
-                member,
-                reply: putting.await,
-            }
-        }));
+        let putting = put(&self.pool, self.write, index, chunk.member, stripe, unit);
+        self.steps.push(Pending {
+            unit_of: Some(index),
+            step: Box::pin(async move {
+                let reply = putting.await;
+                Step::Put { index, reply }
+            }),
+        });
     }
 
     fn unacknowledged(&self) -> usize {
@@ -336,17 +374,17 @@ impl<P: Pool> Upload<P> {
             Ok(None) => return Ok(()),
             Err(_) => {}
         }
-        let waiting = |chunk: &Chunk| chunk.unacknowledged > 0;
+        let is_late = |chunk: &Chunk| chunk.unacknowledged > 0;
         let late: Vec<usize> = (0..self.chunks.len())
-            .filter(|&index| waiting(&self.chunks[index]))
+            .filter(|&index| is_late(&self.chunks[index]))
             .collect();
-        let lacking = self
-            .chunks
-            .iter()
-            .filter(|chunk| chunk.down || chunk.whole_from > 0)
-            .count();
-        if late.len() + lacking <= self.geometry.code().parity() {
-            return late.into_iter().try_for_each(|index| self.take_down(index));
+        let would_lack = |chunk: &&Chunk| chunk.is_lacking() || is_late(chunk);
+        if self.chunks.iter().filter(would_lack).count() <= self.geometry.code().parity() {
+            let now = clock::now();
+            return late.into_iter().try_for_each(|index| {
+                self.pool.health().was_late(self.chunks[index].member, now);
+                self.take_down(index)
+            });
         }
         match time::timeout(STALL, self.steps.next()).await {
             Ok(Some(step)) => self.take(step),
@@ -357,19 +395,13 @@ impl<P: Pool> Upload<P> {
 
     fn take(&mut self, step: Step) -> Result<(), Error> {
         match step {
-            Step::Put {
-                index,
-                member,
-                reply,
-            } => {
+            Step::Put { index, reply } => {
                 let chunk = &mut self.chunks[index];
-                if chunk.member != member || chunk.down {
-                    return Ok(());
-                }
                 chunk.unacknowledged -= 1;
                 match reply {
                     Reply::Done { .. } => Ok(()),
                     reply => {
+                        let member = chunk.member;
                         debug!(write = %self.write, index, %member, ?reply, "chunk's node failed");
                         self.take_down(index)
                     }
@@ -396,32 +428,39 @@ impl<P: Pool> Upload<P> {
         let lacking = self
             .chunks
             .iter()
-            .filter(|chunk| chunk.down || chunk.whole_from > 0)
+            .filter(|chunk| chunk.is_lacking())
             .count();
         if lacking > self.geometry.code().parity() {
             return Err(Error::Unreachable(format!(
                 "{lacking} of the write's nodes failed"
             )));
         }
+        // Nobody waits for what is on its way to the member any more; its memory is free.
+        let steps = std::mem::take(&mut self.steps).into_iter();
+        self.steps = steps
+            .filter(|pending| pending.unit_of != Some(index))
+            .collect();
         let (pool, write) = (self.pool.clone(), self.write);
-        self.steps.push(Box::pin(async move {
-            let placed = pool.replace(write, index as u8).await;
-            Step::Replaced {
-                index,
-                by: placed.map(|placed| placed.member),
-            }
-        }));
+        let replacing = async move {
+            let replaced = time::timeout(STALL, pool.replace(write, index as u8)).await;
+            let placed = replaced.unwrap_or(Err(Error::TimedOut("no other node was found")));
+            let by = placed.map(|placed| placed.member);
+            Step::Replaced { index, by }
+        };
+        self.steps.push(Pending {
+            unit_of: None,
+            step: Box::pin(replacing),
+        });
         Ok(())
     }
 
     /// Waits for everything that is on its way and rebuilds what replaced chunks lack.
     async fn make_whole(&mut self) -> Result<(), Error> {
         loop {
-            // What is still on its way to members that were given up is of no interest.
             while self.unacknowledged() > 0 || self.chunks.iter().any(|chunk| chunk.down) {
                 self.settle().await?;
             }
-            let lacking = |index: &usize| self.chunks[*index].whole_from > 0;
+            let lacking = |index: &usize| self.chunks[*index].is_lacking();
             let lacking: Vec<usize> = (0..self.chunks.len()).filter(lacking).collect();
             if lacking.is_empty() {
                 return Ok(());

@@ -100,7 +100,7 @@ impl Node {
         info!(
             name = %identity.name,
             instance = %identity.instance,
-            address = ?listener.local_addr().ok(),
+            address = %listener.local_addr().context("the bound port has no address")?,
             capacity = keeper.service.capacity(),
             "node started"
         );

@@ -9,9 +9,9 @@
 //!                     +-----------------------+---------------------+----> (nothing)
 //! ```
 //!
-//! Each chunk weighs the bytes of its units and label plus overheads that are
-//! no less than what the allocator takes ([`CHUNK_OVERHEAD`],
-//! [`UNIT_OVERHEAD`]); the sum never exceeds the capacity. When room is wanted
+//! Each chunk weighs its [`footprint`](infinicache_wire::footprint()), by which
+//! the proxy plans as well;
+//! the sum never exceeds the capacity. When room is wanted
 //! dead chunks go first, oldest first; nothing else is ever thrown out to make
 //! room, since the pool decides what is evicted.
 //!
@@ -32,12 +32,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_wire::ChunkId;
-
-pub use self::{
-    chunk::{CHUNK_OVERHEAD, UNIT_OVERHEAD},
-    units::Unit,
+use infinicache_wire::{
+    ChunkId,
+    footprint::{CHUNK_OVERHEAD, label_weight},
 };
+
+pub use self::units::Unit;
 use self::{
     chunk::{Chunk, State, unit_weight},
     deadlines::Deadlines,
@@ -219,7 +219,7 @@ impl Store {
             },
         };
         let overhead = if known { 0 } else { CHUNK_OVERHEAD };
-        let more = overhead + label.len() as u64;
+        let more = overhead + label_weight(label.len());
         if !self.make_room(more, 0) {
             return Finish::Full;
         }
@@ -361,7 +361,10 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_wire::WriteId;
+    use infinicache_wire::{
+        WriteId, footprint,
+        footprint::{LABEL_ALLOWANCE, UNIT_OVERHEAD},
+    };
 
     use super::*;
 
@@ -445,6 +448,17 @@ mod tests {
     }
 
     #[test]
+    fn what_the_proxy_plans_fits_to_the_last_byte() {
+        let (mut store, now) = (store(footprint(3 * UNIT as u64, 3, 0)), Instant::now());
+        for number in 0..3 {
+            assert_eq!(store.put(now, chunk(1), number, bytes(1), 0), Put::Stored);
+        }
+        let label = Bytes::from(vec![0; LABEL_ALLOWANCE]);
+        assert_eq!(store.finish(chunk(1), 3, label), Finish::Done);
+        assert_eq!(store.usage().used, store.limits().capacity);
+    }
+
+    #[test]
     fn a_repeated_unit_replaces_the_one_before() {
         let (mut store, now) = (room_for(2), Instant::now());
         for _ in 0..3 {
@@ -472,7 +486,8 @@ mod tests {
         put_one(&mut store, now, chunk(2));
         assert_eq!(put_one(&mut store, now, chunk(3)), Put::Full);
         assert_eq!(store.put(now, chunk(2), 1, bytes(2), 0), Put::Full);
-        assert_eq!(store.finish(chunk(2), 1, "l".into()), Finish::Full);
+        let long = Bytes::from(vec![0; LABEL_ALLOWANCE + 1]);
+        assert_eq!(store.finish(chunk(2), 1, long), Finish::Full);
         assert_eq!(
             put_one(&mut store, now, chunk(2)),
             Put::Stored,
@@ -501,7 +516,7 @@ mod tests {
         complete_one(&mut store, now, chunk(1));
         complete_one(&mut store, now, chunk(2));
         store.delete(now, chunk(1));
-        let large = Bytes::from(vec![0; 2 * UNIT]);
+        let large = Bytes::from(vec![0; 3 * UNIT]);
         assert_eq!(store.put(now, chunk(3), 0, large, 0), Put::Full);
         assert!(store.get(chunk(1), 0).is_some());
     }

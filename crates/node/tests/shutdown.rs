@@ -96,5 +96,6 @@ async fn the_last_words_are_read_even_if_requests_are_left_unanswered() {
         said_bye |= is_bye(&frame);
     }
     assert!(said_bye);
+    drop(link);
     soon(ended).await.unwrap().unwrap();
 }

@@ -17,13 +17,13 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{
-    Budget, Commit, Error, Health, Holders, Incident, MuxLink, NodeLink, Pool, Reader, Source, Terms, Upload,
+    Budget, Commit, Error, Health, Incident, MuxLink, NodeLink, Pool, Reader, Source, Terms, Upload,
     upload,
 };
 use infinicache_erasure::Code;
@@ -35,7 +35,7 @@ use tokio::{sync::mpsc, time};
 use tracing::{debug, warn};
 
 use crate::{
-    catalog::{Catalog, Found, Keeper, Object, object::footprint},
+    catalog::{Catalog, Found, Keeper, Object},
     leases::Leases,
     metrics::Metrics,
     nodes::{Nodes, member::Member},
@@ -274,25 +274,27 @@ impl Cache {
     async fn retire(&self, object: &Arc<Object>, reason: &'static str) {
         object.retire();
         self.0.metrics.removed(reason);
+        let now = Instant::now();
         let mut deleting = FuturesUnordered::new();
         for (index, member) in object.members().into_iter().enumerate() {
-            let Some(link) = member.and_then(|member| self.0.nodes.link(member)) else { continue };
+            let Some(id) = member.filter(|id| !self.0.health.is_slow(*id, now)) else { continue };
+            let Some(link) = self.0.nodes.link(id) else { continue };
             let chunk = object.chunk(index);
-            deleting.push(async move { link.call(Request::Delete { chunk }).await });
+            deleting.push(async move { (id, link.call(Request::Delete { chunk }).await) });
         }
-        let enough = object.chunks_left().saturating_sub(object.data() - 1);
+        let enough = object.chunks_left().saturating_sub(object.data() - 1).min(deleting.len());
+        let mut waiting: Vec<MemberId> = object.members().into_iter().flatten().collect();
         let acknowledged = async {
             let mut count = 0;
             while count < enough {
-                match deleting.next().await {
-                    Some(Reply::Done { .. }) => count += 1,
-                    Some(_) => {}
-                    None => break,
-                }
+                let Some((id, reply)) = deleting.next().await else { break };
+                waiting.retain(|member| *member != id);
+                count += usize::from(matches!(reply, Reply::Done { .. }));
             }
         };
         if time::timeout(DELETE_DEADLINE, acknowledged).await.is_err() {
             debug!(?object, "members do not acknowledge a delete");
+            waiting.into_iter().for_each(|member| self.0.health.was_late(member, Instant::now()));
         }
     }
 
@@ -303,7 +305,7 @@ impl Cache {
             return false;
         }
         if let Some(previous) = object.move_to(index, member.id) {
-            let bytes = footprint(&Found(object.clone()).geometry(), index);
+            let bytes = object.footprint(index);
             self.0.keeper.free(object.chunk(index), previous, bytes);
         }
         true

@@ -12,7 +12,7 @@ mod ring;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use dashmap::DashSet;
+use dashmap::{DashMap, Entry};
 
 use self::{object::ByKey, ring::Ring};
 pub(crate) use self::object::{Found, Keeper, Object};
@@ -20,32 +20,40 @@ pub(crate) use self::object::{Found, Keeper, Object};
 /// All objects of the pool.
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
-    objects: DashSet<ByKey>,
+    /// A map rather than a set, because a set cannot replace an entry in one step.
+    objects: DashMap<ByKey, ()>,
     ring: Mutex<Ring>,
 }
 
 impl Catalog {
     /// The object of a key, which counts as used; an expired one is no object.
     pub(crate) fn get(&self, key: &[u8], now_ms: u64) -> Option<Arc<Object>> {
-        let object = self.objects.get(key)?.0.clone();
+        let object = self.objects.get(key)?.key().0.clone();
         object.touch();
         (!object.is_expired(now_ms)).then_some(object)
     }
 
     /// Makes `object` the one of its key; returns the one that was.
+    ///
+    /// There is no moment at which the key has neither.
     pub(crate) fn insert(&self, object: Arc<Object>) -> Option<Arc<Object>> {
-        let previous = self.objects.remove(object.key()).map(|ByKey(previous)| previous);
+        self.ring().insert(&object);
+        let previous = match self.objects.entry(ByKey(object)) {
+            Entry::Occupied(entry) => Some(entry.replace_entry(()).0.0),
+            Entry::Vacant(entry) => {
+                entry.insert(());
+                None
+            }
+        };
         if let Some(previous) = &previous {
             self.ring().remove(previous);
         }
-        self.ring().insert(&object);
-        self.objects.insert(ByKey(object));
         previous
     }
 
     /// Takes `object` out, if it still is the one of its key.
     pub(crate) fn remove(&self, object: &Arc<Object>) -> bool {
-        let is_it = |candidate: &ByKey| Arc::ptr_eq(&candidate.0, object);
+        let is_it = |candidate: &ByKey, (): &()| Arc::ptr_eq(&candidate.0, object);
         let removed = self.objects.remove_if(object.key(), is_it).is_some();
         if removed {
             self.ring().remove(object);

@@ -16,6 +16,14 @@ use infinicache_wire::Version;
 /// The layout above.
 const FORMAT: u8 = 1;
 
+/// Bytes before the key.
+const HEAD: usize = 36;
+
+/// Length of the label of a chunk of `key`'s value.
+pub(crate) fn length(key: &[u8]) -> usize {
+    HEAD + key.len()
+}
+
 /// Writes a label.
 pub(crate) fn encode(
     key: &[u8],
@@ -23,7 +31,7 @@ pub(crate) fn encode(
     version: Version,
     expires_at: Option<u64>,
 ) -> Bytes {
-    let mut label = BytesMut::with_capacity(36 + key.len());
+    let mut label = BytesMut::with_capacity(length(key));
     let code = geometry.code();
     label.put_slice(&[FORMAT, code.data() as u8, code.parity() as u8, 0]);
     label.put_u64_le(geometry.size());
@@ -50,6 +58,7 @@ mod tests {
         assert_eq!(label[12..20], 3u64.to_le_bytes());
         assert_eq!(label[20..28], 4u64.to_le_bytes());
         assert_eq!(label[28..36], 5u64.to_le_bytes());
-        assert_eq!(&label[36..], b"key");
+        assert_eq!(&label[HEAD..], b"key");
+        assert_eq!(label.len(), length(b"key"));
     }
 }

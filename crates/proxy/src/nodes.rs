@@ -245,12 +245,14 @@ impl Nodes {
         let index = self.0.nodes.iter().position(by_name);
         let index = index.ok_or_else(|| Inadmissible::Unknown(hello.node.clone()))?;
         let mut state = self.0.nodes[index].state();
-        let is_known = !hello.session.is_empty() && state.sessions.contains(&hello.session);
+        let same = state.life.member().filter(|(_, instance)| *instance == hello.instance);
+        // Names are not locks: an instance of an older session that has been succeeded stays out.
+        let sessions = &state.sessions[..if same.is_some() { 2 } else { 1 }];
+        let is_known = !hello.session.is_empty() && sessions.contains(&hello.session);
         if !is_known || !hello.is_genuine(&self.0.settings.secret) {
             return Err(Inadmissible::Unproven(hello.node.clone()));
         }
         state.capacity = hello.capacity;
-        let same = state.life.member().filter(|(_, instance)| *instance == hello.instance);
         if let Some(member) = same.and_then(|(id, _)| self.member(id)) {
             return Ok((member, false));
         }
@@ -312,10 +314,16 @@ impl Nodes {
     fn leaving(&self, member: &Arc<Member>, reason: &str) {
         let node = &self.0.nodes[member.node];
         info!(node = node.address.name, member = %member.id, reason, "node is leaving");
-        member.drain();
         node.state().life.leaving(member.id);
         node.changed.send_replace(());
-        self.tell(Event::Leaving(member.clone()));
+        self.vacate(member.id);
+    }
+
+    /// What a member holds is to be moved away.
+    fn vacate(&self, id: MemberId) {
+        let Some(member) = self.member(id) else { return };
+        member.drain();
+        self.tell(Event::Leaving(member));
     }
 
     fn tell(&self, event: Event) {
@@ -329,6 +337,7 @@ impl Nodes {
             Action::KeepAwake => self.wake(index, false),
             Action::Ping(member) => self.ping(index, member),
             Action::Lost(member) => self.lose(index, member),
+            Action::Vacate(member) => self.vacate(member),
         }
     }
 

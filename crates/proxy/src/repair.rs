@@ -19,7 +19,7 @@ use tracing::{debug, info};
 
 use crate::{
     cache::{Cache, commit::finish},
-    catalog::{Found, Keeper, Object, object::footprint},
+    catalog::{Found, Keeper, Object},
     label,
     nodes::member::Member,
 };
@@ -183,7 +183,7 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
 
     let mut entered = 0;
     for (index, target) in &targets {
-        let bytes = footprint(&geometry, *index);
+        let bytes = object.footprint(*index);
         cache.take_room(std::slice::from_ref(target), bytes, object.key())?;
     }
     let ids: Vec<_> = targets.iter().map(|(index, target)| (*index, target.id)).collect();
@@ -197,7 +197,7 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
             && finish(&target, Request::Finish { chunk, units, label: label.clone() }).await;
         target.count_chunk(true);
         if !is_whole || object.is_dead() || !cache.enter(object, index, &target).await {
-            cache.keeper().free(chunk, target.id, footprint(&geometry, index));
+            cache.keeper().free(chunk, target.id, object.footprint(index));
             continue;
         }
         cache.metrics().repaired(geometry.chunk_len(index));

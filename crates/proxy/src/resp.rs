@@ -1,9 +1,13 @@
-//! RESP2, the Redis serialization protocol, as a server speaks it.
+//! RESP, the Redis serialization protocol, as a server speaks it.
 //!
 //! ```text
 //! *3\r\n$3\r\nSET\r\n$3\r\nkey\r\n$5\r\nvalue\r\n    a request: an array of bulk strings
 //! SET key "value"\r\n                              the same, inline, as typed by people
 //! ```
+//!
+//! Requests are the same in versions 2 and 3. Of what is new in the replies of
+//! version 3, only its null and its maps are used: some clients ask for version
+//! 3 when they connect and give up if they do not get it.
 //!
 //! Requests are parsed here rather than by the crate `redis-protocol`, because
 //! that one decodes whole frames only, and a value here may be larger than what
@@ -29,6 +33,14 @@ mod outbox;
 mod parser;
 mod reader;
 mod writer;
+
+/// The version of the protocol in which a connection gets its replies.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    #[default]
+    Resp2 = 2,
+    Resp3 = 3,
+}
 
 pub(crate) use connection::{Connection, Parts};
 pub(crate) use error::{Error, ProtocolError};

@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::{MemberId, WriteId, footprint};
 
-use crate::nodes::member::Member;
+use crate::{label, nodes::member::Member};
 
 /// A write that nobody goes on with for this long is given up.
 pub(crate) const IDLE_DEADLINE: Duration = Duration::from_secs(90);
@@ -76,14 +76,15 @@ impl OpenWrite {
             Some(size) => Geometry::new(size, self.code),
             None => Geometry::unbounded(self.code),
         };
+        let label = label::length(&self.key);
         if bytes == 0 {
-            return footprint(0, 0);
+            return footprint(0, 0, label);
         }
         let stripes = bytes.min(geometry.size()).div_ceil(geometry.stripe().max(1) as u64);
         if stripes >= u64::from(geometry.stripes()) {
-            return footprint(geometry.chunk_len(0), geometry.chunk_units(0));
+            return footprint(geometry.chunk_len(0), geometry.chunk_units(0), label);
         }
-        footprint(stripes * geometry.unit() as u64, stripes as u32)
+        footprint(stripes * geometry.unit() as u64, stripes as u32, label)
     }
 }
 

@@ -1,8 +1,9 @@
 //! How a node and a pool introduce themselves on a fresh link.
 //!
 //! The node dials and says [`Hello`]; the pool answers [`Welcome`] or closes.
-//! Both prove that they know the pool's secret, bound to the session of the wake
-//! that the node answers, so neither document is of use to anybody who recorded it.
+//! Both prove that they know the pool's secret. The proofs cover all that the
+//! documents claim, the session of the wake that the node answers included, and
+//! the Welcome's also the Hello that it answers.
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
@@ -48,17 +49,18 @@ impl Hello {
     /// Signs the document.
     #[must_use]
     pub fn signed(mut self, secret: &Secret) -> Self {
-        self.proof = secret.prove("hello", &self.said());
+        self.proof = secret.prove("hello", &[&self.said()]);
         self
     }
 
     /// Whether it was signed by somebody who knows the secret.
     pub fn is_genuine(&self, secret: &Secret) -> bool {
-        secret.verify("hello", &self.said(), &self.proof)
+        secret.verify("hello", &[&self.said()], &self.proof)
     }
 
-    fn said(&self) -> [&[u8]; 2] {
-        [self.session.as_bytes(), self.node.as_bytes()]
+    /// All that is claimed: the document without its proof.
+    fn said(&self) -> Vec<u8> {
+        json(&Self { proof: String::new(), ..self.clone() })
     }
 
     /// The document as a frame.
@@ -96,17 +98,17 @@ impl Welcome {
     /// Signs the document as the answer to `hello`.
     #[must_use]
     pub fn signed(mut self, secret: &Secret, hello: &Hello) -> Self {
-        self.proof = secret.prove("welcome", &Self::said(hello));
+        self.proof = secret.prove("welcome", &[&self.said(), &hello.said()]);
         self
     }
 
     /// Whether it was signed, as the answer to `hello`, by somebody who knows the secret.
     pub fn is_genuine(&self, secret: &Secret, hello: &Hello) -> bool {
-        secret.verify("welcome", &Self::said(hello), &self.proof)
+        secret.verify("welcome", &[&self.said(), &hello.said()], &self.proof)
     }
 
-    fn said(hello: &Hello) -> [&[u8]; 2] {
-        [hello.session.as_bytes(), hello.node.as_bytes()]
+    fn said(&self) -> Vec<u8> {
+        json(&Self { proof: String::new(), ..self.clone() })
     }
 
     /// The document as a frame.
@@ -130,8 +132,11 @@ pub fn is_compatible(protocol: u16) -> bool {
 }
 
 fn document(kind: Kind, document: &impl Serialize) -> Frame {
-    let json = serde_json::to_vec(document).expect("plain data has a JSON form");
-    Frame::new(Header::of(kind), json.into())
+    Frame::new(Header::of(kind), json(document).into())
+}
+
+fn json(document: &impl Serialize) -> Vec<u8> {
+    serde_json::to_vec(document).expect("plain data has a JSON form")
 }
 
 fn parse<T: DeserializeOwned>(kind: Kind, frame: &Frame) -> Result<T, FrameError> {

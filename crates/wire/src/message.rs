@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | [`Ping`](Request::Ping) | show that it is alive | `Done` with a [`NodeReport`] |
 //! | [`Put`](Request::Put) | keep one unit of a pending chunk | `Done`, `Full`, `Conflict` |
-//! | [`Finish`](Request::Finish) | make a chunk complete | `Done`, `Incomplete` |
+//! | [`Finish`](Request::Finish) | make a chunk complete | `Done`, `Incomplete`, `Full` |
 //! | [`Get`](Request::Get) | give one unit back | `Done` with the unit, `NotFound` |
 //! | [`Delete`](Request::Delete) | hold a chunk for dead | `Done` |
 //! | [`Free`](Request::Free) | let go of a chunk's memory | `Done` |

@@ -19,7 +19,7 @@ use super::{
 };
 use crate::{
     Error, Holders, Pool, Reader,
-    read::{MEMORY_DEADLINE, fetch, stripe_memory},
+    read::{fetch, reserve, stripe_memory},
 };
 
 /// How often a value is located before it is held for lost.
@@ -152,9 +152,7 @@ async fn whole(
 
 /// Reads a value that is a single unit, without copying it.
 async fn one_unit(proxy: &Proxy, found: &Found) -> Result<Bytes, Error> {
-    let reserving = proxy.budget().reserve(stripe_memory(&found.geometry()));
-    let memory = time::timeout(MEMORY_DEADLINE, reserving).await;
-    let mut memory = memory.map_err(|_| Error::TimedOut("no buffer memory became free"))?;
+    let mut memory = reserve(proxy.budget(), stripe_memory(&found.geometry())).await?;
     // What the caller keeps is the caller's: it must not weigh on the budget any longer.
     let nothing = memory.split(0);
     let units = fetch(proxy, found, 0, &[0], nothing).await?;

@@ -6,10 +6,13 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_wire::{ChunkId, WriteId};
+use infinicache_wire::{
+    ChunkId, WriteId,
+    footprint::{CHUNK_OVERHEAD, LABEL_ALLOWANCE, UNIT_OVERHEAD},
+};
 use proptest::prelude::*;
 
-use super::{CHUNK_OVERHEAD, Expired, Finish, Limits, Put, Store, UNIT_OVERHEAD, Usage};
+use super::{Expired, Finish, Limits, Put, Store, Usage};
 
 const PENDING: u64 = 5;
 const DEAD: u64 = 9;
@@ -32,7 +35,8 @@ impl Chunk {
     fn weight(&self) -> u64 {
         let units = self.units.values().map(|(bytes, _)| bytes.len() as u64);
         let sum: u64 = units.map(|length| length + UNIT_OVERHEAD).sum();
-        CHUNK_OVERHEAD + self.label.len() as u64 + sum
+        let label = self.label.len().saturating_sub(LABEL_ALLOWANCE) as u64;
+        CHUNK_OVERHEAD + label + sum
     }
 }
 
@@ -169,7 +173,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..6u64, 0..4u32, bytes(2000), any::<u64>())
             .prop_map(|(id, number, bytes, checksum)| Step::Put(id, number, bytes, checksum)),
-        6 => (0..6u64, 0..4u32, bytes(50)).prop_map(|(id, count, label)| Step::Finish(id, count, label)),
+        6 => (0..6u64, 0..4u32, bytes(1000)).prop_map(|(id, count, label)| Step::Finish(id, count, label)),
         3 => (0..6u64).prop_map(Step::Delete),
         2 => (0..6u64).prop_map(Step::Free),
         3 => Just(Step::Expire),

@@ -48,7 +48,11 @@ pub(crate) enum Units {
     /// Units 0, 1, 2, ... without a gap.
     Dense(Vec<Unit>),
     /// Any others.
-    Sparse(BTreeMap<u32, Unit>),
+    #[expect(
+        clippy::box_collection,
+        reason = "rare, and must not make every chunk larger"
+    )]
+    Sparse(Box<BTreeMap<u32, Unit>>),
 }
 
 impl Units {
@@ -80,7 +84,7 @@ impl Units {
                 return;
             }
             let tree = (0..).zip(units.drain(..)).collect();
-            *self = Self::Sparse(tree);
+            *self = Self::Sparse(Box::new(tree));
         }
         if let Self::Sparse(units) = self {
             units.insert(number, unit);
@@ -103,7 +107,7 @@ impl Units {
         match self {
             Self::Dense(units) => units.shrink_to_fit(),
             Self::Sparse(units) => {
-                let units = std::mem::take(units);
+                let units = std::mem::take(&mut **units);
                 let mut dense = Vec::with_capacity(units.len());
                 dense.extend(units.into_values());
                 *self = Self::Dense(dense);

@@ -11,7 +11,7 @@ use tracing::debug;
 
 use super::Cache;
 use crate::{
-    catalog::{Found, Keeper, Object, object::footprint},
+    catalog::{Found, Keeper, Object},
     label,
     nodes::member::Member,
     writes::OpenWrite,
@@ -80,7 +80,7 @@ impl Cache {
             expires_at,
             self.0.keeper.clone(),
         );
-        self.settle_room(&write, &geometry);
+        self.settle_room(&write, &object);
         let replaced = self.0.catalog.insert(object.clone());
         // A member may have been lost between its Finish and now.
         for member in members.iter().filter(|member| self.0.nodes.member(member.id).is_none()) {
@@ -94,11 +94,11 @@ impl Cache {
     }
 
     /// What was taken ahead is given back; what the object takes stays.
-    fn settle_room(&self, write: &OpenWrite, geometry: &Geometry) {
+    fn settle_room(&self, write: &OpenWrite, object: &Object) {
         let mut state = write.state();
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
-            member.take(footprint(geometry, index));
+            member.take(object.footprint(index));
             member.give_back(taken);
             member.count_chunk(true);
         }

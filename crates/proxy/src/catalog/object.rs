@@ -17,6 +17,7 @@ use std::{
 use infinicache_client::Holders;
 use infinicache_erasure::Geometry;
 use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+use crate::label;
 
 /// Stands for nobody in a list of holders, which is kept small.
 const NOBODY: MemberId = MemberId(u32::MAX);
@@ -80,6 +81,12 @@ impl Object {
 
     pub(crate) fn size(&self) -> u64 {
         self.geometry.size()
+    }
+
+    /// Bytes of a node's memory that a chunk takes.
+    pub(crate) fn footprint(&self, index: usize) -> u64 {
+        let (bytes, units) = (self.geometry.chunk_len(index), self.geometry.chunk_units(index));
+        infinicache_wire::footprint(bytes, units, label::length(&self.key))
     }
 
     /// How many of its chunks are enough.
@@ -190,7 +197,7 @@ impl Holders for Found {
             }
             holders[index] = NOBODY;
         }
-        let bytes = footprint(&object.geometry, index);
+        let bytes = object.footprint(index);
         object.keeper.free(object.chunk(index), member, bytes);
         object.keeper.repair(object.clone());
     }
@@ -203,15 +210,10 @@ impl Drop for Object {
         }
         for (index, member) in self.members().into_iter().enumerate() {
             let Some(member) = member else { continue };
-            let bytes = footprint(&self.geometry, index);
+            let bytes = self.footprint(index);
             self.keeper.free(self.chunk(index), member, bytes);
         }
     }
-}
-
-/// Bytes of a node's memory that a chunk takes.
-pub(crate) fn footprint(geometry: &Geometry, index: usize) -> u64 {
-    infinicache_wire::footprint(geometry.chunk_len(index), geometry.chunk_units(index))
 }
 
 impl fmt::Debug for Object {

@@ -114,8 +114,9 @@ fn line(client: &Client) -> String {
     } = client;
     format!(
         "id={id} addr={peer} laddr={local} name={name} age={age} idle=0 flags=N db=0 \
-         cmd=client|info user=default redir=-1 resp=2 lib-name={library} lib-ver={version}\n",
+         cmd=client|info user=default redir=-1 resp={resp} lib-name={library} lib-ver={version}\n",
         name = String::from_utf8_lossy(&client.name),
+        resp = client.protocol as u8,
         age = client.since.elapsed().as_secs(),
         library = String::from_utf8_lossy(&client.library),
         version = String::from_utf8_lossy(&client.library_version),

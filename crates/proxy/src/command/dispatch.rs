@@ -90,14 +90,12 @@ async fn whole<S: Store, R: Input, W: Output>(
         Verb::Auth => auth::run(args),
         Verb::Client => client::run(&mut session.client, args),
         Verb::Commands => commands::run(args),
-        Verb::Config => config::run(state, args),
         Verb::Dbsize => dbsize::run(store),
         Verb::Del => del::run(store, args).await,
         Verb::Echo => echo::run(args),
         Verb::Exists => exists::run(store, args),
         Verb::Expire(unit, since) => expire::run(store, spec.name, unit, since, args).await,
         Verb::Flush => flush::run(store, args).await,
-        Verb::Hello => hello::run(&mut session.client, args),
         Verb::Info => info::run(state, args),
         Verb::Kind => kind::run(store, args),
         Verb::Persist => persist::run(store, args).await,
@@ -110,6 +108,17 @@ async fn whole<S: Store, R: Input, W: Output>(
         Verb::Select => select::run(args),
         Verb::Strlen => strlen::run(store, args),
         Verb::Ttl(unit) => ttl::run(store, unit, args),
+        Verb::Config => {
+            let answer = config::run(state, args);
+            session.answer_map(answer);
+            return Ok(Flow::Continue);
+        }
+        Verb::Hello => {
+            let answer = hello::run(&mut session.client, args);
+            session.connection.speak(session.client.protocol);
+            session.answer_map(answer);
+            return Ok(Flow::Continue);
+        }
         Verb::Quit => {
             session.answer(quit::run());
             return Ok(Flow::Close);

@@ -1,9 +1,9 @@
 //! ```text
-//! HELLO [2 [AUTH username password] [SETNAME name]]
+//! HELLO [2 | 3 [AUTH username password] [SETNAME name]]
 //! ```
 //!
-//! What the server is, as an array of names and values. Version 3 of the
-//! protocol is refused in the way that makes clients fall back to 2.
+//! What the server is, as names and values. From this reply on, replies are of
+//! the version that was asked for.
 
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
@@ -14,7 +14,10 @@ use super::{
     auth, client,
     table::Verb,
 };
-use crate::{info::REDIS_VERSION, resp};
+use crate::{
+    info::REDIS_VERSION,
+    resp::{self, Protocol},
+};
 
 pub(super) const SPEC: Spec = Spec {
     name: "hello",
@@ -36,6 +39,7 @@ pub(super) const SPEC: Spec = Spec {
 
 #[derive(Debug, Default)]
 struct Hello<'a> {
+    protocol: Option<Protocol>,
     user: Option<&'a Bytes>,
     name: Option<&'a Bytes>,
 }
@@ -49,6 +53,7 @@ pub(super) fn run(client: &mut Client, args: &[Bytes]) -> Answer {
         client::check_name(name)?;
         client.name = client::kept(name);
     }
+    client.protocol = hello.protocol.unwrap_or(client.protocol);
     Ok(introduction(client))
 }
 
@@ -57,15 +62,16 @@ fn parse(args: &[Bytes]) -> Result<Hello<'_>, Refused> {
     let Some((version, mut options)) = args.split_first() else {
         return Ok(hello);
     };
-    match resp::integer(version) {
-        Some(2) => {}
+    hello.protocol = match resp::integer(version) {
+        Some(2) => Some(Protocol::Resp2),
+        Some(3) => Some(Protocol::Resp3),
         Some(_) => return Err(Refused::text("NOPROTO unsupported protocol version")),
         None => {
             return Err(Refused::text(
                 "ERR Protocol version is not an integer or out of range",
             ));
         }
-    }
+    };
     while let [option, values @ ..] = options {
         options = match (word(option).as_str(), values) {
             ("AUTH", [user, _, rest @ ..]) => {
@@ -94,7 +100,7 @@ fn introduction(client: &Client) -> BytesFrame {
         text("version"),
         text(REDIS_VERSION),
         text("proto"),
-        BytesFrame::Integer(2),
+        BytesFrame::Integer(client.protocol as i64),
         text("id"),
         BytesFrame::Integer(client.id as i64),
         text("mode"),

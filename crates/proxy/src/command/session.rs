@@ -12,7 +12,7 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{Answer, Observe, Outcome, Refused};
-use crate::resp::{Connection, Input, Output};
+use crate::resp::{Connection, Input, Output, Protocol};
 
 /// What all connections share.
 pub(crate) struct State<S> {
@@ -44,6 +44,7 @@ pub(crate) struct Client {
     /// The address it connected to.
     pub(crate) local: String,
     pub(crate) since: Instant,
+    pub(crate) protocol: Protocol,
     pub(crate) name: Bytes,
     pub(crate) library: Bytes,
     pub(crate) library_version: Bytes,
@@ -72,6 +73,7 @@ impl<S, R: Input, W: Output> Session<S, R, W> {
             peer,
             local,
             since: Instant::now(),
+            protocol: Protocol::default(),
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),
@@ -89,6 +91,14 @@ impl<S, R: Input, W: Output> Session<S, R, W> {
     pub(crate) fn answer(&mut self, answer: Answer) {
         match answer {
             Ok(frame) => self.reply(&frame),
+            Err(refused) => self.refuse(refused),
+        }
+    }
+
+    /// Queues the answer to the command that is being run: names and values.
+    pub(crate) fn answer_map(&mut self, answer: Answer) {
+        match answer {
+            Ok(frame) => self.connection.reply_map(&frame),
             Err(refused) => self.refuse(refused),
         }
     }

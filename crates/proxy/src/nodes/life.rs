@@ -47,6 +47,8 @@ pub(crate) enum Action {
     Ping(MemberId),
     /// The member is gone, with all that it held.
     Lost(MemberId),
+    /// The member has a successor: what it holds is to be moved away.
+    Vacate(MemberId),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +155,8 @@ impl Life {
 
     /// An instance dialled and proved itself: as `member`, unless it is the member that it was.
     ///
-    /// Returns the member that it succeeds, whose chunks are lost unless that one is draining.
+    /// What becomes of the member that it succeeds is returned: one that is linked goes on
+    /// serving what it holds until that has moved, the chunks of any other are lost.
     pub(crate) fn joined(
         &mut self,
         instance: InstanceId,
@@ -173,10 +176,9 @@ impl Life {
         self.failures = 0;
         self.retry_at = None;
         match before {
-            // One that drains goes on serving what it holds beside its successor.
-            Phase::Member(old) if old.member != member && !(old.draining && old.linked) => {
-                Some(Action::Lost(old.member))
-            }
+            Phase::Member(old) if old.member == member => None,
+            Phase::Member(old) if !old.linked => Some(Action::Lost(old.member)),
+            Phase::Member(old) if !old.draining => Some(Action::Vacate(old.member)),
             _ => None,
         }
     }
@@ -340,6 +342,13 @@ mod tests {
         assert_eq!(life.active(), Some(SECOND));
         life.heard_of(FIRST, start + seconds(5));
         assert_eq!(life.heard(), Some(start), "the old one has no say any more");
+    }
+
+    #[test]
+    fn a_successor_of_a_live_process_takes_over_what_that_one_holds() {
+        let (mut life, start) = active();
+        assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Vacate(FIRST)));
+        assert_eq!(life.active(), Some(SECOND));
     }
 
     #[test]

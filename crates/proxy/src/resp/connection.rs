@@ -7,7 +7,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio::{io::AsyncWriteExt, time};
 
 use super::{
-    Command, Error, Input, Output, ProtocolError,
+    Command, Error, Input, Output, Protocol, ProtocolError,
     parser::{self, MAX_BUFFERED},
     reader::{Reader, Value},
     writer::Writer,
@@ -116,6 +116,16 @@ impl<R: Input, W: Output> Connection<R, W> {
     /// Queues a reply.
     pub(crate) fn reply(&mut self, frame: &BytesFrame) {
         self.writer.outbox.frame(frame);
+    }
+
+    /// Queues an array of names and values as a map, where the protocol has maps.
+    pub(crate) fn reply_map(&mut self, frame: &BytesFrame) {
+        self.writer.outbox.map(frame);
+    }
+
+    /// Replies are of this version from now on.
+    pub(crate) fn speak(&mut self, protocol: Protocol) {
+        self.writer.outbox.protocol = protocol;
     }
 
     /// Queues the head of a bulk string; `length` bytes of it and its end have to follow.

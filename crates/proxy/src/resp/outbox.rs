@@ -3,7 +3,12 @@
 use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
-use redis_protocol::resp2::{encode::extend_encode, types::BytesFrame};
+use redis_protocol::{
+    resp2::{self, types::BytesFrame},
+    resp3,
+};
+
+use super::Protocol;
 
 /// Payload up to this length is copied behind the replies before it: that costs
 /// less than an entry of its own in the vectored write.
@@ -19,6 +24,7 @@ pub(super) struct Outbox {
     /// Follows the last of `parts`.
     tail: BytesMut,
     remaining: usize,
+    pub(super) protocol: Protocol,
 }
 
 impl Outbox {
@@ -32,8 +38,26 @@ impl Outbox {
         }
         // What `extend_encode` returns counts the bytes that were there before.
         let before = self.tail.len();
-        extend_encode(&mut self.tail, frame, false).expect("the buffer is extended to fit");
+        let encoded = match (self.protocol, frame) {
+            (Protocol::Resp3, BytesFrame::Null | BytesFrame::Array(_)) => {
+                let frame = frame.clone().into_resp3();
+                resp3::encode::complete::extend_encode(&mut self.tail, &frame, false)
+            }
+            _ => resp2::encode::extend_encode(&mut self.tail, frame, false),
+        };
+        encoded.expect("the buffer is extended to fit");
         self.remaining += self.tail.len() - before;
+    }
+
+    /// Appends an array of names and values as a map, where the protocol has maps.
+    pub(super) fn map(&mut self, frame: &BytesFrame) {
+        match (self.protocol, frame) {
+            (Protocol::Resp3, BytesFrame::Array(items)) => {
+                self.copy(format!("%{}\r\n", items.len() / 2).as_bytes());
+                items.iter().for_each(|item| self.frame(item));
+            }
+            _ => self.frame(frame),
+        }
     }
 
     /// Appends the head of a bulk string, of which `length` bytes will follow.

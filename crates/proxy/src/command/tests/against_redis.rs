@@ -241,6 +241,36 @@ async fn replies_are_those_of_redis() {
 }
 
 #[tokio::test]
+async fn replies_of_version_3_are_those_of_redis() {
+    let Some(redis) = Redis::start() else { return };
+    let server = Running::start().await;
+    let (mut ours, mut theirs) = (server.connect().await, redis.connect().await);
+    let requests = "\
+        HELLO 3 SETNAME worker\r\nGET nosuch\r\nSET k v NX\r\nSET k w NX\r\nGET k\r\n\
+        CONFIG GET save\r\nCONFIG GET nosuch\r\nCOMMAND INFO nosuch\r\nCLIENT GETNAME\r\n\
+        TTL k\r\nGETRANGE k 5 6\r\nHELLO 4\r\nGET nosuch\r\nHELLO\r\nHELLO 2\r\n\
+        GET nosuch\r\nQUIT\r\n";
+    ours.send(requests.as_bytes()).await;
+    theirs.send(requests.as_bytes()).await;
+    let (ours, theirs) = (ours.until_closed().await, theirs.until_closed().await);
+    assert_eq!(without_ids(ours), without_ids(theirs));
+}
+
+/// Replies without what `HELLO` tells of the server and the connection.
+fn without_ids(replies: Vec<u8>) -> Vec<String> {
+    let text = String::from_utf8(replies).unwrap();
+    let mut lines: Vec<_> = text.split("\r\n").map(str::to_owned).collect();
+    for index in 0..lines.len() {
+        match lines[index].as_str() {
+            "id" => lines[index + 1].clear(),
+            "version" => lines[index + 2].clear(),
+            _ => {}
+        }
+    }
+    lines
+}
+
+#[tokio::test]
 async fn unknown_commands_are_quoted_as_redis_does() {
     let Some(redis) = Redis::start() else { return };
     let server = Running::start().await;

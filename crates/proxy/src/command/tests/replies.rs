@@ -22,10 +22,6 @@ async fn what_clients_send_when_they_connect_is_answered() {
         peer.ask("SELECT 1").await,
         error("ERR DB index is out of range")
     );
-    assert_eq!(
-        peer.ask("HELLO 3").await,
-        error("NOPROTO unsupported protocol version")
-    );
 
     let BytesFrame::Array(hello) = peer.ask("HELLO 2 AUTH default x SETNAME other").await else {
         panic!("HELLO is answered with an array");
