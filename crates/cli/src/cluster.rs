@@ -22,7 +22,9 @@ use anyhow::{Context, Result};
 use tokio::{net::TcpListener, sync::oneshot};
 use tracing::warn;
 
-use crate::{front, signals::StopSignals};
+use infinicache_daemon::signals::StopSignals;
+
+use crate::front;
 use proxy::Proxy;
 
 /// How long the proxy may take to be ready: it wakes nodes, on a machine that may be busy.

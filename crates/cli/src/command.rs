@@ -7,7 +7,7 @@ mod up;
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 
-use crate::telemetry;
+use infinicache_daemon::telemetry;
 
 /// What goes wrong. What a node finds wrong, the proxy tells in terms of objects.
 const DEFAULT_LOG: &str = "warn,infinicache_node=error";

@@ -14,9 +14,7 @@
 //! - [`launcher`]: how a child process is started, signalled and waited for;
 //! - [`leash`]: why no child outlives `up`, however it ends;
 //! - [`http`]: one request over one connection;
-//! - [`signals`]: what asks a process to stop;
-//! - [`units`]: sizes such as `256MiB` and durations such as `60s`;
-//! - [`telemetry`]: where the log goes.
+//! - [`units`]: sizes such as `256MiB` and durations such as `60s`.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
@@ -25,6 +23,4 @@ pub mod front;
 pub mod http;
 pub mod launcher;
 pub mod leash;
-pub mod signals;
-pub mod telemetry;
 pub mod units;

@@ -1,14 +1,10 @@
 //! What can be set, on the command line or in the environment.
 
-mod units;
+use std::{net::IpAddr, time::Duration};
 
-use std::{fmt, net::IpAddr, path::PathBuf, str::FromStr, time::Duration};
-
-use anyhow::{Context, bail};
 use clap::Parser;
-use infinicache_wire::Secret;
+use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 
-pub use self::units::{ByteSize, parse_duration};
 use crate::store::Limits;
 
 /// A cache node of infinicache: holds chunks in memory for the proxy that wakes it.
@@ -39,13 +35,9 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_NODE_MEMORY", value_name = "BYTES")]
     pub memory: ByteSize,
 
-    /// File with the secret that the pool shares.
-    #[arg(long, env = "INFINICACHE_SECRET_FILE", value_name = "FILE")]
-    pub secret_file: Option<PathBuf>,
-
-    /// The secret itself. Best set by its variable, since command lines are not private.
-    #[arg(long, env = "INFINICACHE_SECRET", hide_env_values = true)]
-    pub secret: Option<SecretText>,
+    /// Where the pool's secret comes from.
+    #[command(flatten)]
+    pub secret: SecretSource,
 
     /// Failure domain: the host it runs on.
     #[arg(long, env = "INFINICACHE_HOST", default_value = "")]
@@ -91,22 +83,6 @@ pub struct Config {
 }
 
 impl Config {
-    /// The secret, from the one place that names it.
-    ///
-    /// # Errors
-    ///
-    /// If no place or both name one, if the file cannot be read, or the secret is too short.
-    pub fn load_secret(&self) -> anyhow::Result<Secret> {
-        let bytes = match (&self.secret_file, &self.secret) {
-            (None, None) => bail!("no secret: set INFINICACHE_SECRET_FILE or INFINICACHE_SECRET"),
-            (Some(_), Some(_)) => bail!("both a secret file and a secret are set, one expected"),
-            (None, Some(secret)) => secret.0.clone().into_bytes(),
-            (Some(file), None) => std::fs::read(file)
-                .with_context(|| format!("cannot read the secret file {}", file.display()))?,
-        };
-        Ok(Secret::new(&bytes)?)
-    }
-
     /// What the store may hold, and for how long.
     pub fn limits(&self) -> Limits {
         Limits {
@@ -117,55 +93,13 @@ impl Config {
     }
 }
 
-/// A secret as it was typed: parsed without a check, so that no error message repeats it, and never printed.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl FromStr for SecretText {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    const SECRET: &str = "0123456789abcdef";
-
-    fn config(arguments: &[&str]) -> Config {
-        let required = ["infinicache-node", "--name", "n", "--memory", "1MiB"];
-        Config::parse_from(required.iter().chain(arguments))
-    }
 
     #[test]
     fn the_definition_is_sound() {
         use clap::CommandFactory;
         Config::command().debug_assert();
-    }
-
-    #[test]
-    fn exactly_one_place_names_the_secret() {
-        assert!(config(&["--secret", SECRET]).load_secret().is_ok());
-        assert!(config(&[]).load_secret().is_err());
-        let both = config(&["--secret", SECRET, "--secret-file", "/dev/null"]);
-        assert!(both.load_secret().is_err());
-        let empty = config(&["--secret-file", "/dev/null"]);
-        let error = empty.load_secret().unwrap_err().to_string();
-        assert_eq!(error, "secret of 0 bytes, at least 16 needed");
-    }
-
-    #[test]
-    fn the_secret_is_never_printed() {
-        let config = config(&["--secret", SECRET]);
-        assert!(!format!("{config:?}").contains(SECRET));
     }
 }

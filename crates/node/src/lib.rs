@@ -33,7 +33,7 @@
 //! - `link`: frames in, frames out, over one connection;
 //! - `service`: one request answered;
 //! - [`store`]: the chunks;
-//! - `metrics`, [`telemetry`]: what is told to operators.
+//! - `metrics`: what is told to operators.
 #![forbid(unsafe_code)]
 
 pub mod config;
@@ -46,7 +46,6 @@ pub mod node;
 mod service;
 mod session;
 pub mod store;
-pub mod telemetry;
 
 pub use config::Config;
 pub use node::{Node, run};

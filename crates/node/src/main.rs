@@ -1,8 +1,8 @@
 //! The node's process: logs, configuration, signals.
 
 use clap::Parser;
-use infinicache_node::{Config, telemetry};
-use tokio::signal::unix::{SignalKind, signal};
+use infinicache_daemon::{signals, telemetry};
+use infinicache_node::Config;
 
 /// Chunks are allocated and freed in rows of equal size, which it recycles without page faults.
 #[global_allocator]
@@ -12,14 +12,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
-    telemetry::init()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    infinicache_node::run(config, shutdown).await
+    telemetry::init_from_env()?;
+    infinicache_node::run(config, signals::stop()?).await
 }

@@ -1,11 +1,11 @@
 //! What the node counts, once: for its answers to pings and for `GET /metrics`.
 
 use std::{
-    fs,
     sync::Mutex,
     time::{Duration, Instant},
 };
 
+use infinicache_daemon::memory::resident_bytes;
 use infinicache_wire::message::NodeReport;
 use prometheus_client::{
     encoding::text::encode,
@@ -120,16 +120,9 @@ impl Resident {
         let mut last = self.0.lock().expect("nobody panics while reading it");
         match *last {
             Some((at, bytes)) if now.saturating_duration_since(at) < FRESH => bytes,
-            _ => last.insert((now, resident_now().unwrap_or(0))).1,
+            _ => last.insert((now, resident_bytes())).1,
         }
     }
-}
-
-/// The second number of `/proc/self/statm`, in pages; there is none but on Linux.
-fn resident_now() -> Option<u64> {
-    let statm = fs::read_to_string("/proc/self/statm").ok()?;
-    let pages: u64 = statm.split_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * rustix::param::page_size() as u64)
 }
 
 #[cfg(test)]

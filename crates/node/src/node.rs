@@ -49,7 +49,7 @@ impl Node {
     ///
     /// If the configuration is unusable or the port is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
-        let secret = config.load_secret()?;
+        let secret = config.secret.load()?;
         let address = SocketAddr::new(config.listen_address, config.port);
         let listener = TcpListener::bind(address)
             .await

@@ -10,10 +10,11 @@ use axum::{
     routing::get,
 };
 use infinicache_client::Pool;
+use infinicache_daemon::memory::resident_bytes;
 use infinicache_wire::control::NodeState;
 use tokio::net::TcpListener;
 
-use crate::{cache::Cache, repair::Queue, resident};
+use crate::{cache::Cache, repair::Queue};
 
 /// What the handlers look at.
 #[derive(Clone)]
@@ -66,7 +67,7 @@ impl Admin {
         figures.open_writes.set(cache.writes().len() as i64);
         figures.buffer_used.set(budget.used() as i64);
         figures.buffer_capacity.set(budget.capacity() as i64);
-        figures.resident.set(resident::bytes() as i64);
+        figures.resident.set(resident_bytes() as i64);
     }
 
     /// The nodes' own figures, as they last told them.

@@ -1,11 +1,11 @@
 //! How a proxy is configured: each flag is an environment variable too.
 
-use std::{net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{net::SocketAddr, str::FromStr, time::Duration};
 
 use clap::Args;
 use hyper::Uri;
+use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
-use infinicache_wire::Secret;
 
 use crate::nodes::NodeAddress;
 
@@ -72,31 +72,9 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_REPAIR_BYTES_PER_SECOND", default_value = "256MiB")]
     pub repair_bytes_per_second: ByteSize,
 
-    /// File with the secret that proxy and nodes share
-    #[arg(long, env = "INFINICACHE_SECRET_FILE")]
-    pub secret_file: Option<PathBuf>,
-
-    /// The secret that proxy and nodes share, if not from a file
-    #[arg(long, env = "INFINICACHE_SECRET", hide_env_values = true, conflicts_with = "secret_file")]
-    pub secret: Option<SecretText>,
-}
-
-/// A secret on its way from the environment: never printed.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl std::fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("SecretText(..)")
-    }
-}
-
-impl FromStr for SecretText {
-    type Err = std::convert::Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        Ok(Self(text.to_owned()))
-    }
+    /// Where the pool's secret comes from.
+    #[command(flatten)]
+    pub secret: SecretSource,
 }
 
 impl Config {
@@ -110,22 +88,6 @@ impl Config {
         let nodes = self.nodes.len();
         anyhow::ensure!(nodes > code.parity(), "{nodes} nodes cannot bear {} losses", code.parity());
         Ok(code)
-    }
-
-    /// The secret.
-    ///
-    /// # Errors
-    ///
-    /// If there is none, or it is too short.
-    pub(crate) fn read_secret(&self) -> anyhow::Result<Secret> {
-        use anyhow::Context;
-        let bytes = match (&self.secret_file, &self.secret) {
-            (Some(file), _) => std::fs::read(file)
-                .with_context(|| format!("cannot read the secret from {}", file.display()))?,
-            (None, Some(secret)) => secret.0.clone().into_bytes(),
-            (None, None) => anyhow::bail!("a secret is needed: --secret-file or INFINICACHE_SECRET"),
-        };
-        Ok(Secret::new(&bytes)?)
     }
 }
 
@@ -142,55 +104,9 @@ impl FromStr for NodeAddress {
     }
 }
 
-/// A number of bytes: `1048576`, `512KiB`, `256MiB`, `2GiB`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ByteSize(pub u64);
-
-impl FromStr for ByteSize {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-        let scale: u64 = match text[digits.len()..].trim() {
-            "" | "B" => 1,
-            "KiB" | "K" | "k" => 1 << 10,
-            "MiB" | "M" => 1 << 20,
-            "GiB" | "G" => 1 << 30,
-            "TiB" | "T" => 1 << 40,
-            unit => return Err(format!("unknown unit {unit:?}: use KiB, MiB, GiB or TiB")),
-        };
-        let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no number of bytes"))?;
-        number.checked_mul(scale).map(Self).ok_or_else(|| format!("{text:?} is too large"))
-    }
-}
-
-/// Reads `500ms`, `30s`, `10m`, `1h`, or a plain number of seconds.
-pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| !c.is_ascii_digit());
-    let number: u64 = digits.parse().map_err(|_| format!("{text:?} is no duration"))?;
-    match &text[digits.len()..] {
-        "ms" => Ok(Duration::from_millis(number)),
-        "" | "s" => Ok(Duration::from_secs(number)),
-        "m" => Ok(Duration::from_secs(number.saturating_mul(60))),
-        "h" => Ok(Duration::from_secs(number.saturating_mul(3600))),
-        unit => Err(format!("unknown unit {unit:?}: use ms, s, m or h")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_and_durations_read_as_people_write_them() {
-        assert_eq!("256MiB".parse(), Ok(ByteSize(256 << 20)));
-        assert_eq!("17".parse(), Ok(ByteSize(17)));
-        assert!("12XB".parse::<ByteSize>().is_err());
-        assert!("99999999TiB".parse::<ByteSize>().is_err());
-        assert_eq!(parse_duration("250ms"), Ok(Duration::from_millis(250)));
-        assert_eq!(parse_duration("2m"), Ok(Duration::from_secs(120)));
-        assert!(parse_duration("soon").is_err());
-    }
 
     #[test]
     fn a_node_is_a_name_and_a_url() {

@@ -34,11 +34,9 @@ mod metrics;
 mod nodes;
 mod relay;
 mod repair;
-mod resident;
 mod resp;
 mod room;
 mod server;
-pub mod telemetry;
 mod turns;
 mod writes;
 
@@ -73,7 +71,7 @@ const PARALLEL_REPAIRS: usize = 2;
 /// If the configuration makes no sense or a port cannot be bound; nothing has been started then.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let code = config.code()?;
-    let secret = config.read_secret()?;
+    let secret = config.secret.load()?;
     let bind = async |address| {
         TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
     };

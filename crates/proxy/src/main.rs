@@ -1,8 +1,8 @@
 //! The proxy's process: logs, configuration, signals.
 
 use clap::Parser;
+use infinicache_daemon::{signals, telemetry};
 use infinicache_proxy::Config;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Buffers of a unit come and go all the time: it recycles them without page faults.
 #[global_allocator]
@@ -19,14 +19,6 @@ struct Command {
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let Command { config } = Command::parse();
-    infinicache_proxy::telemetry::init()?;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = async move {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = interrupt.recv() => {}
-        }
-    };
-    infinicache_proxy::run(config, shutdown).await
+    telemetry::init_from_env()?;
+    infinicache_proxy::run(config, signals::stop()?).await
 }

@@ -4,7 +4,9 @@ use anyhow::Result;
 use clap::Args;
 use tokio::runtime::Builder;
 
-use crate::{leash, signals};
+use infinicache_daemon::signals;
+
+use crate::leash;
 
 #[derive(Args)]
 pub struct Node {

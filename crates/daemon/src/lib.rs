@@ -1,0 +1,18 @@
+//! What the long-running processes have in common: how they are told what to do,
+//! and how they tell what they are doing. It knows nothing of what they do.
+//!
+//! - [`units`]: sizes and durations as people write them;
+//! - [`secret`]: where the pool's secret comes from;
+//! - [`telemetry`]: logs;
+//! - [`signals`]: what asks a process to stop;
+//! - [`memory`]: how much memory the process has.
+#![forbid(unsafe_code)]
+
+pub mod memory;
+pub mod secret;
+pub mod signals;
+pub mod telemetry;
+pub mod units;
+
+pub use secret::SecretSource;
+pub use units::{ByteSize, parse_duration};
