@@ -20,7 +20,11 @@ async fn main() -> Result<(), Error> {
     let value: Vec<u8> = (0..8 << 20).map(|at: u32| (at % 251) as u8).collect();
     let begun = Instant::now();
     let version = client.put("example", value.clone()).await?;
-    println!("put {} bytes in {:?}, version {version}", value.len(), begun.elapsed());
+    println!(
+        "put {} bytes in {:?}, version {version}",
+        value.len(),
+        begun.elapsed()
+    );
 
     let begun = Instant::now();
     let read = client.get("example").await?;
@@ -31,7 +35,10 @@ async fn main() -> Result<(), Error> {
     println!("cut {}:", stat.code);
     for chunk in &stat.chunks {
         let node = chunk.node.as_deref().unwrap_or("nobody");
-        println!("  chunk {} of {} bytes is with {node}", chunk.index, chunk.bytes);
+        println!(
+            "  chunk {} of {} bytes is with {node}",
+            chunk.index, chunk.bytes
+        );
     }
     Ok(())
 }

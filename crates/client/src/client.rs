@@ -30,12 +30,12 @@ use std::{sync::Arc, time::Duration};
 use futures_util::future::join_all;
 use infinicache_wire::control::PoolView;
 
+use self::proxy::Proxy;
 pub use self::{
     download::Download,
     options::{Options, PutOptions},
     stat::{ChunkStat, Stat},
 };
-use self::proxy::Proxy;
 use crate::{Budget, Error, ring::Ring};
 
 /// A client of one proxy or several. Clones are handles to the same one, and any
@@ -73,7 +73,10 @@ impl Client {
         options: Options,
     ) -> Result<Self, Error> {
         let parse = |address: A| address::parse(&address.into());
-        let mut addresses = addresses.into_iter().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let mut addresses = addresses
+            .into_iter()
+            .map(parse)
+            .collect::<Result<Vec<_>, _>>()?;
         addresses.sort_unstable();
         addresses.dedup();
         let budget = Budget::new(options.budget);
@@ -86,7 +89,12 @@ impl Client {
             let none = Error::Refused("a client needs the address of a proxy".into());
             return Err(views.into_iter().find_map(Result::err).unwrap_or(none));
         }
-        Ok(Self(Arc::new(Inner { proxies, ring, budget, deadline: options.deadline })))
+        Ok(Self(Arc::new(Inner {
+            proxies,
+            ring,
+            budget,
+            deadline: options.deadline,
+        })))
     }
 
     /// Deletes the value of `key`; whether there was one.
@@ -95,7 +103,10 @@ impl Client {
     ///
     /// Whatever kept the proxy from answering: it is not known then whether the value is there.
     pub async fn delete(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
-        self.proxy(key.as_ref()).control().delete(key.as_ref()).await
+        self.proxy(key.as_ref())
+            .control()
+            .delete(key.as_ref())
+            .await
     }
 
     /// Whether `key` has a value.
@@ -104,7 +115,10 @@ impl Client {
     ///
     /// Whatever kept the proxy from answering.
     pub async fn exists(&self, key: impl AsRef<[u8]>) -> Result<bool, Error> {
-        self.proxy(key.as_ref()).control().exists(key.as_ref()).await
+        self.proxy(key.as_ref())
+            .control()
+            .exists(key.as_ref())
+            .await
     }
 
     /// The pool as the first proxy that can be reached sees it.

@@ -27,7 +27,7 @@
 //!
 //! - [`pool`] and [`link`]: the two seams;
 //! - [`place`]: which nodes shall hold a value;
-//! - [`source`] and [`write`]: a value goes out;
+//! - [`source`] and [`mod@write`]: a value goes out;
 //! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
 //! - [`rebuild`]: chunks are made anew;
 //! - [`health`] and [`budget`]: whom to ask first, and what may be buffered;

@@ -38,9 +38,19 @@ const QUEUE: usize = 64;
 /// How long a member may take to answer before it counts as late.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
 
-/// A connection that many callers share. Clones are handles to the same one.
+/// A connection that many callers share. Clones are handles to the same one; it ends with the last.
 #[derive(Clone, Debug)]
-pub struct Mux(Arc<Shared>);
+pub struct Mux(Arc<Handle>);
+
+/// What the callers share. The tasks do not: they end when it is dropped.
+#[derive(Debug)]
+struct Handle(Arc<Shared>);
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.0.close();
+    }
+}
 
 #[derive(Debug)]
 struct Shared {
@@ -95,7 +105,7 @@ impl Mux {
             }
             writing.cancel();
         });
-        Self(shared)
+        Self(Arc::new(Handle(shared)))
     }
 
     /// The way to one member over this connection.
@@ -109,25 +119,29 @@ impl Mux {
 
     /// Waits until the connection has ended.
     pub async fn closed(&self) {
-        self.0.closed.cancelled().await;
+        self.shared().closed.cancelled().await;
     }
 
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
-        self.0.closed.is_cancelled()
+        self.shared().closed.is_cancelled()
     }
 
     /// Ends the connection: everybody who waits for an answer gets [`Reply::Unreachable`].
     pub fn close(&self) {
-        self.0.close();
+        self.shared().close();
+    }
+
+    fn shared(&self) -> &Shared {
+        &self.0.0
     }
 
     async fn exchange(&self, member: MemberId, request: Request) -> Reply {
-        let Some((ticket, answer)) = Ticket::take(&self.0) else {
+        let Some((ticket, answer)) = Ticket::take(self.shared()) else {
             return Reply::Unreachable;
         };
         let frame = request.into_frame(ticket.id, member);
-        if self.0.queue.send(frame).await.is_err() {
+        if self.shared().queue.send(frame).await.is_err() {
             return Reply::Unreachable;
         }
         answer.await.unwrap_or(Reply::Unreachable)

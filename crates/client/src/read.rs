@@ -1,9 +1,9 @@
 //! Reading: k of k+p chunks, stripe by stripe, in order.
 //!
-//! [`fetch`] gets one stripe, or the units of it that are wanted, by following a
-//! [`Plan`](crate::stripe::Plan). A [`Reader`] keeps up to two stripes on their
-//! way: the one that its caller waits for and, while memory is plentiful, the
-//! next. Rebuilding uses [`fetch`] too, with other wishes.
+//! `fetch` gets one stripe, or the units of it that are wanted, by following a
+//! `Plan`. A [`Reader`] keeps up to two stripes on their way: the one that its
+//! caller waits for and, while memory is plentiful, the next. Rebuilding uses
+//! `fetch` too, with other wishes.
 
 use std::{
     future::Future,
@@ -165,7 +165,10 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
 
     /// Verifies a unit that came, while it is hot, and keeps it.
     fn take(&mut self, index: usize, asked_at: Instant, reply: Reply) {
-        let chunk = ChunkId { write: self.found.write(), index: index as u8 };
+        let chunk = ChunkId {
+            write: self.found.write(),
+            index: index as u8,
+        };
         let (bytes, sealed) = match reply {
             Reply::Done { bytes, checksum } => (bytes, checksum),
             Reply::NotFound => return self.give_up(index, Incident::Missing(chunk)),

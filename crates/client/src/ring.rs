@@ -22,7 +22,9 @@ impl Ring {
         let mut points: Vec<(u64, usize)> = names
             .into_iter()
             .enumerate()
-            .flat_map(|(index, name)| (0..POINTS).map(move |point| (hash_point(name, point), index)))
+            .flat_map(|(index, name)| {
+                (0..POINTS).map(move |point| (hash_point(name, point), index))
+            })
             .collect();
         points.sort_unstable();
         Self { points }
@@ -47,7 +49,9 @@ mod tests {
     use super::*;
 
     fn names(count: usize) -> Vec<String> {
-        (0..count).map(|index| format!("proxy-{index}:6379")).collect()
+        (0..count)
+            .map(|index| format!("proxy-{index}:6379"))
+            .collect()
     }
 
     fn ring(names: &[String]) -> Ring {
@@ -67,7 +71,10 @@ mod tests {
             counts[ring.owner(key.as_bytes()).unwrap()] += 1;
         }
         // 20 000 / 5, give or take three deviations.
-        assert!(counts.iter().all(|count| (3_000..5_000).contains(count)), "{counts:?}");
+        assert!(
+            counts.iter().all(|count| (3_000..5_000).contains(count)),
+            "{counts:?}"
+        );
     }
 
     #[test]

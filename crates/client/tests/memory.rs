@@ -24,11 +24,25 @@ async fn a_large_transfer_takes_two_stripes_of_memory() {
     let pool = FakePool::new("4+2", 0);
     let value = value(40 * stripe(4) + 5);
     let found = put(&pool, "key", &value).await.unwrap();
-    assert!(pool.state().most_used <= 2 * STRIPE, "{} to put", pool.state().most_used);
+    assert!(
+        pool.state().most_used <= 2 * STRIPE,
+        "{} to put",
+        pool.state().most_used
+    );
 
     pool.state().most_used = 0;
-    commit(upload(&pool, b"stream", None, unsized_source(&value)).await.unwrap()).await.unwrap();
-    assert!(pool.state().most_used <= 2 * STRIPE, "{} to stream", pool.state().most_used);
+    commit(
+        upload(&pool, b"stream", None, unsized_source(&value))
+            .await
+            .unwrap(),
+    )
+    .await
+    .unwrap();
+    assert!(
+        pool.state().most_used <= 2 * STRIPE,
+        "{} to stream",
+        pool.state().most_used
+    );
 
     pool.state().most_used = 0;
     // What the caller holds of the stripe before counts as well.
@@ -36,7 +50,11 @@ async fn a_large_transfer_takes_two_stripes_of_memory() {
     while let Some(pieces) = reader.next().await.unwrap() {
         drop(pieces);
     }
-    assert!(pool.state().most_used <= 2 * STRIPE, "{} to get", pool.state().most_used);
+    assert!(
+        pool.state().most_used <= 2 * STRIPE,
+        "{} to get",
+        pool.state().most_used
+    );
     drop(reader);
     assert_nothing_buffered(&pool).await;
 }
@@ -46,7 +64,11 @@ async fn a_frozen_node_does_not_make_a_write_take_more_memory() {
     let pool = FakePool::new("4+2", 1);
     pool.nodes()[0].set_after(3, Mood::Frozen);
     put(&pool, "key", &value(40 * stripe(4))).await.unwrap();
-    assert!(pool.state().most_used <= 2 * STRIPE, "{}", pool.state().most_used);
+    assert!(
+        pool.state().most_used <= 2 * STRIPE,
+        "{}",
+        pool.state().most_used
+    );
     assert_nothing_buffered(&pool).await;
 }
 
@@ -78,7 +100,9 @@ async fn transfers_that_have_to_share_one_stripe_of_memory_all_finish() {
             0 => drop(put(&pool, &key, &value).await.unwrap()),
             _ => {
                 let source = unsized_source(&value);
-                commit(upload(&pool, key.as_bytes(), None, source).await.unwrap()).await.unwrap();
+                commit(upload(&pool, key.as_bytes(), None, source).await.unwrap())
+                    .await
+                    .unwrap();
             }
         }
         let found = pool.found(&key).unwrap();
@@ -86,7 +110,11 @@ async fn transfers_that_have_to_share_one_stripe_of_memory_all_finish() {
         assert_eq!(get(&pool, &found).await.unwrap(), value);
     };
     join_all((0..12).map(transfer)).await;
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(pool.state().most_used <= STRIPE);
     assert_nothing_buffered(&pool).await;
 }
@@ -105,7 +133,11 @@ async fn many_sources_of_unknown_length_do_not_wait_for_each_other() {
         }
     });
     try_join_all(uploading).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -117,7 +149,11 @@ async fn with_one_stripe_of_memory_a_frozen_node_is_still_replaced() {
         let value = value(5 * stripe(4) + 9);
         let found = put(&pool, "key", &value).await.unwrap();
         pool.assert_exact(&found, &value);
-        assert!(begun.elapsed() < Duration::from_secs(5), "{units}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(5),
+            "{units}: {:?}",
+            begun.elapsed()
+        );
         assert_nothing_buffered(&pool).await;
     }
 }
@@ -130,7 +166,11 @@ async fn with_one_stripe_of_memory_a_frozen_node_is_still_read_around() {
     pool.nodes()[1].set(Mood::Frozen);
     let begun = Instant::now();
     assert_eq!(get(&pool, &found).await.unwrap(), value);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_nothing_buffered(&pool).await;
 }
 
@@ -152,7 +192,11 @@ async fn a_source_that_stalls_does_not_keep_the_memory_of_those_it_sent() {
     let uploading = upload(&pool, b"key", Some(1 << 30), Stalling(3 * stripe(4)));
     let watching = async {
         tokio::time::sleep(Duration::from_secs(5)).await;
-        assert_eq!(pool.budget().used(), STRIPE, "the stripe that it waits to fill");
+        assert_eq!(
+            pool.budget().used(),
+            STRIPE,
+            "the stripe that it waits to fill"
+        );
     };
     let both = futures_util::future::select(Box::pin(uploading), Box::pin(watching));
     timeout(Duration::from_secs(50), both).await.unwrap();

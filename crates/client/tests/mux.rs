@@ -31,7 +31,13 @@ impl Peer {
             if let Some(frame) = self.decoder.decode().unwrap() {
                 return Some(frame);
             }
-            if self.stream.read_buf(&mut self.decoder.buffer()).await.unwrap() == 0 {
+            if self
+                .stream
+                .read_buf(&mut self.decoder.buffer())
+                .await
+                .unwrap()
+                == 0
+            {
                 return None;
             }
         }
@@ -53,7 +59,8 @@ impl Peer {
     /// Answers a request with its own unit number.
     async fn answer(&mut self, request: &Frame) {
         let bytes = Bytes::from(request.header.unit.to_string());
-        self.send(Reply::Done { bytes, checksum: 0 }.into_frame(request.header.id)).await;
+        self.send(Reply::Done { bytes, checksum: 0 }.into_frame(request.header.id))
+            .await;
     }
 }
 
@@ -61,23 +68,46 @@ fn connect() -> (Mux, Peer) {
     let (here, there) = duplex(1 << 20);
     let (reader, writer) = tokio::io::split(here);
     let mux = Mux::start(reader, writer, Decoder::new(), |frame| panic!("{frame:?}"));
-    (mux, Peer { stream: there, decoder: Decoder::new() })
+    (
+        mux,
+        Peer {
+            stream: there,
+            decoder: Decoder::new(),
+        },
+    )
 }
 
 fn chunk() -> ChunkId {
-    ChunkId { write: WriteId { epoch: 1, sequence: 2 }, index: 3 }
+    ChunkId {
+        write: WriteId {
+            epoch: 1,
+            sequence: 2,
+        },
+        index: 3,
+    }
 }
 
 fn get(unit: u32) -> Request {
-    Request::Get { chunk: chunk(), unit, want: 100 }
+    Request::Get {
+        chunk: chunk(),
+        unit,
+        want: 100,
+    }
 }
 
 fn put(length: usize) -> Request {
-    Request::Put { chunk: chunk(), unit: 0, checksum: 0, bytes: vec![7; length].into() }
+    Request::Put {
+        chunk: chunk(),
+        unit: 0,
+        checksum: 0,
+        bytes: vec![7; length].into(),
+    }
 }
 
 fn numbered(reply: Reply) -> u32 {
-    let Reply::Done { bytes, .. } = reply else { panic!("{reply:?}") };
+    let Reply::Done { bytes, .. } = reply else {
+        panic!("{reply:?}")
+    };
     std::str::from_utf8(&bytes).unwrap().parse().unwrap()
 }
 
@@ -120,7 +150,11 @@ async fn when_the_peer_closes_everybody_is_told() {
     }
     mux.closed().await;
     assert!(mux.is_closed());
-    assert_eq!(link.call(get(1)).await, Reply::Unreachable, "and so is whoever comes later");
+    assert_eq!(
+        link.call(get(1)).await,
+        Reply::Unreachable,
+        "and so is whoever comes later"
+    );
 }
 
 #[tokio::test]
@@ -169,7 +203,8 @@ async fn answers_to_nobodys_request_are_ignored() {
     peer.send(Reply::DONE.into_frame(999)).await;
     let waiting = call(&mux.link(MEMBER), get(7));
     let request = peer.frame().await.unwrap();
-    peer.send(Reply::NotFound.into_frame(request.header.id.wrapping_add(1))).await;
+    peer.send(Reply::NotFound.into_frame(request.header.id.wrapping_add(1)))
+        .await;
     peer.answer(&request).await;
     assert_eq!(numbered(waiting.await.unwrap()), 7);
 }
@@ -179,8 +214,13 @@ async fn frames_that_answer_nothing_are_given_to_whoever_wants_them() {
     let (here, there) = duplex(1 << 16);
     let (reader, writer) = tokio::io::split(here);
     let (sender, mut frames) = mpsc::unbounded_channel();
-    let _mux = Mux::start(reader, writer, Decoder::new(), move |frame| sender.send(frame).unwrap());
-    let mut peer = Peer { stream: there, decoder: Decoder::new() };
+    let _mux = Mux::start(reader, writer, Decoder::new(), move |frame| {
+        sender.send(frame).unwrap();
+    });
+    let mut peer = Peer {
+        stream: there,
+        decoder: Decoder::new(),
+    };
     let bye = Frame::new(Header::of(Kind::Bye), Bytes::from_static(b"idle"));
     peer.send(bye.clone()).await;
     assert_eq!(frames.recv().await, Some(bye));
@@ -244,7 +284,11 @@ async fn a_frozen_member_exhausts_its_own_credit_and_nobody_elses() {
     };
     let begun = Instant::now();
     let (replies, swallowed) = tokio::join!(join_all(calls), serving);
-    assert!(replies.into_iter().all(|reply| matches!(reply, Reply::Done { .. })));
+    assert!(
+        replies
+            .into_iter()
+            .all(|reply| matches!(reply, Reply::Done { .. }))
+    );
     assert_eq!(begun.elapsed(), Duration::ZERO);
     assert_eq!(swallowed, MEMBER_CREDIT / MAX_PAYLOAD);
     for reply in join_all(stuck).await {
@@ -256,7 +300,9 @@ async fn a_frozen_member_exhausts_its_own_credit_and_nobody_elses() {
 async fn a_peer_that_does_not_read_costs_its_callers_a_deadline() {
     let (mux, peer) = connect();
     let links: Vec<MuxLink> = (0..40).map(|member| mux.link(MemberId(member))).collect();
-    let calls = links.iter().flat_map(|link| (0..8).map(move |_| link.call(put(MAX_PAYLOAD))));
+    let calls = links
+        .iter()
+        .flat_map(|link| (0..8).map(move |_| link.call(put(MAX_PAYLOAD))));
     let begun = Instant::now();
     let replies = join_all(calls).await;
     assert_eq!(begun.elapsed(), CALL_DEADLINE);

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use infinicache_client::{Error, Incident, Pool, Reader};
 use proptest::prelude::*;
-use support::{FakeFound, FakePool, Mood, assert_nothing_buffered, get, get_range, put, stripe, value};
+use support::{
+    FakeFound, FakePool, Mood, assert_nothing_buffered, get, get_range, put, stripe, value,
+};
 use tokio::time::Instant;
 
 /// Every set of at most `most` of `count` chunks.
@@ -61,7 +63,10 @@ async fn a_loss_of_more_chunks_than_there_is_parity_is_a_loss_of_the_value() {
     for (code, data) in [("10+2", 10), ("4+2", 4)] {
         let pool = FakePool::new(code, 0);
         let found = put(&pool, "key", &value(stripe(data) + 1)).await.unwrap();
-        for lost in patterns(data + 2, 3).into_iter().filter(|lost| lost.len() == 3) {
+        for lost in patterns(data + 2, 3)
+            .into_iter()
+            .filter(|lost| lost.len() == 3)
+        {
             let failed = get(&pool, &without(&found, &lost)).await;
             let expected = matches!(failed, Err(Error::Lost { have, need })
                 if have == data - 1 && need == data);
@@ -77,7 +82,8 @@ async fn dead_nodes_are_read_around() {
     for dead in patterns(6, 2) {
         let pool = FakePool::new("4+2", 0);
         let found = put(&pool, "key", &value).await.unwrap();
-        dead.iter().for_each(|&node| pool.nodes()[node].set(Mood::Dead));
+        dead.iter()
+            .for_each(|&node| pool.nodes()[node].set(Mood::Dead));
         assert_eq!(get(&pool, &found).await.unwrap(), value, "without {dead:?}");
         let data_lost = dead.iter().any(|node| *node < 4);
         assert_eq!(pool.noted(Incident::Degraded) > 0, data_lost);
@@ -108,7 +114,10 @@ async fn a_corrupt_unit_is_made_up_for_and_noted() {
     assert_eq!(get(&pool, &found).await.unwrap(), value, "with two of them");
     pool.nodes()[4].state().corrupt.insert(4);
     let failed = get(&pool, &found).await;
-    assert!(matches!(failed, Err(Error::Lost { have: 3, need: 4 })), "{failed:?}");
+    assert!(
+        matches!(failed, Err(Error::Lost { have: 3, need: 4 })),
+        "{failed:?}"
+    );
     assert_nothing_buffered(&pool).await;
 }
 
@@ -118,7 +127,10 @@ async fn a_corrupt_unit_is_not_asked_for_in_vain_by_a_range_that_does_not_touch_
     let value = value(stripe(4));
     let found = put(&pool, "key", &value).await.unwrap();
     pool.nodes()[2].state().corrupt.insert(2);
-    assert_eq!(get_range(&pool, &found, 10..1000).await.unwrap(), value[10..1000]);
+    assert_eq!(
+        get_range(&pool, &found, 10..1000).await.unwrap(),
+        value[10..1000]
+    );
     assert_eq!(pool.nodes()[0].state().gets, 1);
     assert!(pool.state().incidents.is_empty());
 }
@@ -130,7 +142,11 @@ async fn a_chunk_that_its_member_lost_is_made_up_for_and_noted() {
     let found = put(&pool, "key", &value).await.unwrap();
     pool.nodes()[1].lose(found.chunk(1));
     assert_eq!(get(&pool, &found).await.unwrap(), value);
-    assert_eq!(pool.noted(Incident::Missing(found.chunk(1))), 2, "once for each stripe");
+    assert_eq!(
+        pool.noted(Incident::Missing(found.chunk(1))),
+        2,
+        "once for each stripe"
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -143,14 +159,22 @@ async fn a_frozen_node_costs_its_patience_once_and_is_avoided_then() {
     let patience = pool.health().patience();
     let begun = Instant::now();
     assert_eq!(get(&pool, &found).await.unwrap(), value);
-    assert!(begun.elapsed() < patience + Duration::from_millis(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < patience + Duration::from_millis(5),
+        "{:?}",
+        begun.elapsed()
+    );
     assert!(pool.noted(Incident::Hedged) > 0);
 
     let (begun, gets) = (Instant::now(), pool.nodes()[3].state().gets);
     for _ in 0..10 {
         assert_eq!(get(&pool, &found).await.unwrap(), value);
     }
-    assert!(begun.elapsed() < Duration::from_millis(5), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_millis(5),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_eq!(pool.nodes()[3].state().gets, gets, "nobody asks it");
 }
 
@@ -159,15 +183,28 @@ async fn two_frozen_nodes_cost_little_and_three_an_error() {
     let pool = FakePool::new("4+2", 0);
     let value = value(2 * stripe(4));
     let found = put(&pool, "key", &value).await.unwrap();
-    pool.nodes()[..2].iter().for_each(|node| node.set(Mood::Frozen));
+    pool.nodes()[..2]
+        .iter()
+        .for_each(|node| node.set(Mood::Frozen));
     let begun = Instant::now();
     assert_eq!(get(&pool, &found).await.unwrap(), value);
-    assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
 
     pool.nodes()[4].set(Mood::Frozen);
     let failed = get(&pool, &found).await;
-    assert!(matches!(failed, Err(Error::Lost { .. } | Error::TimedOut(_))), "{failed:?}");
-    assert!(begun.elapsed() < Duration::from_secs(30), "{:?}", begun.elapsed());
+    assert!(
+        matches!(failed, Err(Error::Lost { .. } | Error::TimedOut(_))),
+        "{failed:?}"
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(30),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_nothing_buffered(&pool).await;
 }
 
@@ -176,7 +213,9 @@ async fn nodes_that_are_all_slow_are_waited_for() {
     let pool = FakePool::new("4+2", 0);
     let value = value(4 * stripe(4));
     let found = put(&pool, "key", &value).await.unwrap();
-    pool.nodes().iter().for_each(|node| node.set(Mood::Slow(Duration::from_secs(2))));
+    pool.nodes()
+        .iter()
+        .for_each(|node| node.set(Mood::Slow(Duration::from_secs(2))));
     assert_eq!(get(&pool, &found).await.unwrap(), value);
 }
 

@@ -28,9 +28,15 @@ fn data(code: &str) -> usize {
 
 /// Gives a value in reads of odd lengths, as a socket does.
 fn stream(value: &Bytes) -> Stream<impl tokio::io::AsyncRead + Unpin + Send> {
-    Stream(tokio_util::io::StreamReader::new(futures_util::stream::iter(
-        value.chunks(77_777).map(Bytes::copy_from_slice).map(io::Result::Ok).collect::<Vec<_>>(),
-    )))
+    Stream(tokio_util::io::StreamReader::new(
+        futures_util::stream::iter(
+            value
+                .chunks(77_777)
+                .map(Bytes::copy_from_slice)
+                .map(io::Result::Ok)
+                .collect::<Vec<_>>(),
+        ),
+    ))
 }
 
 #[tokio::test]
@@ -41,15 +47,25 @@ async fn what_is_put_is_got_whatever_its_size_and_whether_or_not_it_is_told() {
             let value = value(size);
             let found = put(&pool, "told", &value).await.unwrap();
             pool.assert_exact(&found, &value);
-            assert_eq!(get(&pool, &found).await.unwrap(), value, "{size} bytes in {code}");
+            assert_eq!(
+                get(&pool, &found).await.unwrap(),
+                value,
+                "{size} bytes in {code}"
+            );
 
             for told in [None, Some(size as u64)] {
-                let upload = upload(&pool, b"stream", told, stream(&value)).await.unwrap();
+                let upload = upload(&pool, b"stream", told, stream(&value))
+                    .await
+                    .unwrap();
                 assert_eq!(upload.size(), size as u64);
                 commit(upload).await.unwrap();
                 let found = pool.found("stream").unwrap();
                 pool.assert_exact(&found, &value);
-                assert_eq!(get(&pool, &found).await.unwrap(), value, "{size} bytes in {code}");
+                assert_eq!(
+                    get(&pool, &found).await.unwrap(),
+                    value,
+                    "{size} bytes in {code}"
+                );
             }
         }
         assert_nothing_buffered(&pool).await;
@@ -62,10 +78,14 @@ async fn what_is_put_is_got_whatever_its_size_and_whether_or_not_it_is_told() {
 async fn a_source_of_unknown_length_suits_a_pool_that_has_shrunk() {
     for asleep in [3, 5, 9, 10, 11] {
         let pool = FakePool::new("10+2", 0);
-        pool.nodes()[..asleep].iter().for_each(|node| node.set(Mood::Dead));
+        pool.nodes()[..asleep]
+            .iter()
+            .for_each(|node| node.set(Mood::Dead));
         for size in [0, 1, stripe(10) - 1, stripe(10), 3 * stripe(10) + 100_000] {
             let value = value(size);
-            commit(upload(&pool, b"key", None, stream(&value)).await.unwrap()).await.unwrap();
+            commit(upload(&pool, b"key", None, stream(&value)).await.unwrap())
+                .await
+                .unwrap();
             let found = pool.found("key").unwrap();
             pool.assert_exact(&found, &value);
             assert_eq!(get(&pool, &found).await.unwrap(), value);
@@ -83,8 +103,15 @@ async fn a_node_that_fails_in_mid_write_is_replaced_and_its_chunk_rebuilt() {
                 pool.nodes()[chunk].set_after(units, mood);
                 let found = put(&pool, "key", &value).await.unwrap();
                 pool.assert_exact(&found, &value);
-                assert_eq!(found.members[chunk], Some(MemberId(6)), "{mood:?} after {units}");
-                assert_eq!(pool.state().replaced, [(chunk as u8, MemberId(chunk as u32))]);
+                assert_eq!(
+                    found.members[chunk],
+                    Some(MemberId(6)),
+                    "{mood:?} after {units}"
+                );
+                assert_eq!(
+                    pool.state().replaced,
+                    [(chunk as u8, MemberId(chunk as u32))]
+                );
                 assert_eq!(get(&pool, &found).await.unwrap(), value);
             }
         }
@@ -101,7 +128,11 @@ async fn as_many_nodes_may_fail_as_there_are_parity_chunks() {
             pool.nodes()[4].set_after(second, mood);
             let found = put(&pool, "key", &value).await.unwrap();
             pool.assert_exact(&found, &value);
-            assert_eq!(get(&pool, &found).await.unwrap(), value, "{mood:?} {first} {second}");
+            assert_eq!(
+                get(&pool, &found).await.unwrap(),
+                value,
+                "{mood:?} {first} {second}"
+            );
         }
     }
 }
@@ -116,7 +147,11 @@ async fn a_replacement_that_fails_too_is_replaced() {
             let value = value(5 * stripe(4) + 77);
             let found = put(&pool, "key", &value).await.unwrap();
             pool.assert_exact(&found, &value);
-            assert_eq!(pool.state().replaced.len(), 2, "{mood:?} after {first} and {second}");
+            assert_eq!(
+                pool.state().replaced.len(),
+                2,
+                "{mood:?} after {first} and {second}"
+            );
         }
     }
 }
@@ -131,7 +166,11 @@ async fn with_one_parity_chunk_a_frozen_replacement_is_waited_for_once() {
     let found = put(&pool, "key", &value).await.unwrap();
     pool.assert_exact(&found, &value);
     // The patience of a write, and the deadline of a single call.
-    assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(12),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -140,7 +179,11 @@ async fn a_frozen_node_delays_a_write_by_its_patience_and_no_more() {
     pool.nodes()[0].set_after(2, Mood::Frozen);
     let begun = Instant::now();
     put(&pool, "key", &value(20 * stripe(4))).await.unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,7 +191,9 @@ async fn more_failures_than_parity_chunks_fail_the_write_and_leave_nothing() {
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
         for units in [0, 1, 3] {
             let pool = FakePool::new("4+2", 6);
-            pool.nodes()[..3].iter().for_each(|node| node.set_after(units, mood));
+            pool.nodes()[..3]
+                .iter()
+                .for_each(|node| node.set_after(units, mood));
             let failed = put(&pool, "key", &value(5 * stripe(4))).await;
             let expected = matches!(failed, Err(Error::Unreachable(_) | Error::TimedOut(_)));
             assert!(expected, "{mood:?} after {units}: {failed:?}");
@@ -174,7 +219,11 @@ async fn a_pool_that_never_finds_a_replacement_does_not_hold_a_write_for_ever() 
     let pool = FakePool::new("4+2", 2);
     pool.state().never_replaces = true;
     pool.nodes()[1].set_after(2, Mood::Full);
-    let ended = timeout(Duration::from_secs(120), put(&pool, "key", &value(5 * stripe(4)))).await;
+    let ended = timeout(
+        Duration::from_secs(120),
+        put(&pool, "key", &value(5 * stripe(4))),
+    )
+    .await;
     let failed = ended.expect("no wait is without a deadline");
     assert!(matches!(failed, Err(Error::TimedOut(_))), "{failed:?}");
     pool.assert_empty();
@@ -183,7 +232,9 @@ async fn a_pool_that_never_finds_a_replacement_does_not_hold_a_write_for_ever() 
 #[tokio::test]
 async fn an_upload_that_is_dropped_is_given_up() {
     let pool = FakePool::new("4+2", 0);
-    let whole = upload(&pool, b"key", None, value(2 * stripe(4))).await.unwrap();
+    let whole = upload(&pool, b"key", None, value(2 * stripe(4)))
+        .await
+        .unwrap();
     assert!(pool.nodes()[0].holds(whole.write()));
     drop(whole);
     pool.assert_empty();
@@ -220,7 +271,9 @@ async fn a_source_that_ends_early_leaves_nothing() {
         let value = value(3 * stripe(4) + 3);
         let size = (value.len() + missing) as u64;
         let failed = upload(&pool, b"key", Some(size), value).await.err();
-        let Some(Error::Io(error)) = failed else { panic!("{failed:?}") };
+        let Some(Error::Io(error)) = failed else {
+            panic!("{failed:?}")
+        };
         assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
         pool.assert_empty();
     }
@@ -240,8 +293,12 @@ async fn a_source_that_fails_leaves_nothing() {
     for told in [None, Some(9 * stripe(4) as u64)] {
         for given in [0, 10, stripe(4), 3 * stripe(4) + 3] {
             let pool = FakePool::new("4+2", 0);
-            let failed = upload(&pool, b"key", told, Broken(value(given))).await.err();
-            let Some(Error::Io(error)) = failed else { panic!("{failed:?}") };
+            let failed = upload(&pool, b"key", told, Broken(value(given)))
+                .await
+                .err();
+            let Some(Error::Io(error)) = failed else {
+                panic!("{failed:?}")
+            };
             assert_eq!(error.kind(), io::ErrorKind::ConnectionReset);
             pool.assert_empty();
         }
@@ -255,7 +312,10 @@ async fn a_chunk_that_cannot_be_completed_is_rebuilt_and_the_commit_tried_again(
         let pool = FakePool::new("4+2", 2);
         let whole = upload(&pool, b"key", None, value.clone()).await.unwrap();
         for &index in &lost {
-            let chunk = infinicache_wire::ChunkId { write: whole.write(), index };
+            let chunk = infinicache_wire::ChunkId {
+                write: whole.write(),
+                index,
+            };
             pool.nodes()[usize::from(index)].lose_unit(chunk, 1);
         }
         commit(whole).await.unwrap();
@@ -270,12 +330,20 @@ async fn a_chunk_that_cannot_be_completed_is_rebuilt_and_the_commit_tried_again(
 #[tokio::test]
 async fn a_commit_that_lacks_too_many_chunks_leaves_nothing() {
     let pool = FakePool::new("4+2", 6);
-    let whole = upload(&pool, b"key", None, value(3 * stripe(4))).await.unwrap();
-    pool.nodes()[..3].iter().for_each(|node| node.set(Mood::Dead));
+    let whole = upload(&pool, b"key", None, value(3 * stripe(4)))
+        .await
+        .unwrap();
+    pool.nodes()[..3]
+        .iter()
+        .for_each(|node| node.set(Mood::Dead));
     let failed = commit(whole).await;
     assert!(matches!(failed, Err(Error::Unreachable(_))), "{failed:?}");
-    pool.nodes()[..3].iter().for_each(|node| node.set(Mood::Well));
-    pool.nodes()[3..].iter().for_each(|node| assert!(node.is_empty()));
+    pool.nodes()[..3]
+        .iter()
+        .for_each(|node| node.set(Mood::Well));
+    pool.nodes()[3..]
+        .iter()
+        .for_each(|node| assert!(node.is_empty()));
     assert!(pool.found("key").is_none());
 }
 

@@ -30,7 +30,10 @@ pub(super) fn parse(text: &str) -> Result<String, Error> {
     let host_end = rest.rfind(']').map_or(0, |bracket| bracket + 1);
     let (host, port) = match rest[host_end..].rfind(':') {
         None => (rest, Ok(DEFAULT_PORT)),
-        Some(colon) => (&rest[..host_end + colon], rest[host_end + colon + 1..].parse()),
+        Some(colon) => (
+            &rest[..host_end + colon],
+            rest[host_end + colon + 1..].parse(),
+        ),
     };
     match port {
         _ if host.is_empty() => refused("the host is missing"),
@@ -60,9 +63,16 @@ mod tests {
 
     #[test]
     fn what_is_no_address_is_refused() {
-        for text in
-            ["", ":1", "host:", "host:port", "host:65536", "rediss://host", "redis://u:p@host", "redis://host/1"]
-        {
+        for text in [
+            "",
+            ":1",
+            "host:",
+            "host:port",
+            "host:65536",
+            "rediss://host",
+            "redis://u:p@host",
+            "redis://host/1",
+        ] {
             assert!(matches!(parse(text), Err(Error::Refused(_))), "{text:?}");
         }
     }

@@ -75,18 +75,25 @@ impl Control {
     }
 
     pub(super) async fn abort(&self, write: WriteId) -> Result<(), Error> {
-        self.request(Harmless, vec![word("IC.ABORT"), text(write)]).await.map(drop)
+        self.request(Harmless, vec![word("IC.ABORT"), text(write)])
+            .await
+            .map(drop)
     }
 
     pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<Located>, Error> {
-        match self.request(Harmless, vec![word("IC.LOCATE"), copied(key)]).await? {
+        match self
+            .request(Harmless, vec![word("IC.LOCATE"), copied(key)])
+            .await?
+        {
             BytesFrame::Null => Ok(None),
             found => document(found).map(Some),
         }
     }
 
     pub(super) async fn release(&self, write: WriteId) -> Result<(), Error> {
-        self.request(Never, vec![word("IC.RELEASE"), text(write)]).await.map(drop)
+        self.request(Never, vec![word("IC.RELEASE"), text(write)])
+            .await
+            .map(drop)
     }
 
     /// Whether there was a value.
@@ -95,7 +102,8 @@ impl Control {
     }
 
     pub(super) async fn exists(&self, key: &[u8]) -> Result<bool, Error> {
-        self.count(Harmless, vec![word("EXISTS"), copied(key)]).await
+        self.count(Harmless, vec![word("EXISTS"), copied(key)])
+            .await
     }
 
     async fn count(&self, repeat: Repeat, request: Vec<Bytes>) -> Result<bool, Error> {

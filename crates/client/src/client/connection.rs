@@ -3,9 +3,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use redis_protocol::resp2::{
-    decode::decode_bytes_mut, encode::extend_encode, types::BytesFrame,
-};
+use redis_protocol::resp2::{decode::decode_bytes_mut, encode::extend_encode, types::BytesFrame};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -24,7 +22,10 @@ pub(super) struct Connection {
 impl Connection {
     /// Speaks over `stream`.
     pub(super) fn new(stream: TcpStream) -> Self {
-        Self { stream, buffer: BytesMut::new() }
+        Self {
+            stream,
+            buffer: BytesMut::new(),
+        }
     }
 
     /// Sends a request and waits for its answer.
@@ -37,16 +38,17 @@ impl Connection {
     ///
     /// Not safe: the answer would be taken for that of the next request.
     pub(super) async fn exchange(&mut self, request: &[Bytes]) -> io::Result<BytesFrame> {
-        let words = request.iter().cloned().map(BytesFrame::BulkString).collect();
+        let words = request
+            .iter()
+            .cloned()
+            .map(BytesFrame::BulkString)
+            .collect();
         let mut encoded = BytesMut::new();
         extend_encode(&mut encoded, &BytesFrame::Array(words), false).map_err(invalid)?;
         self.stream.write_all(&encoded).await?;
         loop {
-            if let Some((answer, ..)) = decode_bytes_mut(&mut self.buffer).map_err(invalid)? {
+            if let Some(answer) = take_answer(&mut self.buffer)? {
                 return Ok(answer);
-            }
-            if self.buffer.len() > MOST_ANSWER {
-                return Err(invalid("the answer is too long"));
             }
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
@@ -67,6 +69,37 @@ impl Connection {
     }
 }
 
+/// Takes an answer off what was received, or `None` if more bytes are needed.
+fn take_answer(buffer: &mut BytesMut) -> io::Result<Option<BytesFrame>> {
+    match decode_bytes_mut(buffer).map_err(invalid)? {
+        Some((answer, ..)) => Ok(Some(answer)),
+        None if buffer.len() > MOST_ANSWER => Err(invalid("the answer is too long")),
+        None => Ok(None),
+    }
+}
+
 fn invalid(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, error)
+}
+
+#[cfg(fuzzing)]
+#[expect(missing_docs, reason = "for the fuzz targets alone")]
+pub mod fuzzing {
+    use super::*;
+
+    pub fn take_answer(buffer: &mut BytesMut) -> io::Result<Option<BytesFrame>> {
+        super::take_answer(buffer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn answers_within_answers_are_refused_however_deep() {
+        let mut deep = BytesMut::from(&b"*1\r\n".repeat(MOST_ANSWER / 4)[..]);
+        let refused = take_answer(&mut deep).unwrap_err();
+        assert_eq!(refused.kind(), io::ErrorKind::InvalidData);
+    }
 }

@@ -35,7 +35,12 @@ pub(super) struct Control {
 impl Control {
     /// At most `connections`, each request for at most `deadline`.
     pub(super) fn new(door: Arc<Door>, connections: usize, deadline: Duration) -> Self {
-        Self { door, idle: Mutex::default(), slots: Semaphore::new(connections), deadline }
+        Self {
+            door,
+            idle: Mutex::default(),
+            slots: Semaphore::new(connections),
+            deadline,
+        }
     }
 
     /// Sends a request and waits for what is not an error.
@@ -81,7 +86,10 @@ impl Control {
                     return Err(Error::Protocol(error.to_string()));
                 }
                 Err(error) => {
-                    return Err(Error::Unreachable(format!("{}: {error}", self.door.address())));
+                    return Err(Error::Unreachable(format!(
+                        "{}: {error}",
+                        self.door.address()
+                    )));
                 }
             }
         }
@@ -110,7 +118,9 @@ pub(super) fn refusal(text: &str) -> Error {
     match word {
         "OOM" => Error::OutOfMemory(rest.into()),
         "LOST" => {
-            let mut numbers = rest.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse().ok());
+            let mut numbers = rest
+                .split(|c: char| !c.is_ascii_digit())
+                .filter_map(|n| n.parse().ok());
             let (have, need) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1));
             Error::Lost { have, need }
         }
@@ -129,11 +139,16 @@ mod tests {
     fn the_first_word_of_an_error_answer_says_what_to_do() {
         assert!(matches!(refusal("OOM no room"), Error::OutOfMemory(why) if why == "no room"));
         let lost = Error::Lost { have: 7, need: 10 };
-        assert!(matches!(refusal(&format!("LOST {lost}")), Error::Lost { have: 7, need: 10 }));
+        assert!(matches!(
+            refusal(&format!("LOST {lost}")),
+            Error::Lost { have: 7, need: 10 }
+        ));
         assert!(matches!(refusal("LOST"), Error::Lost { have: 0, need: 1 }));
         assert!(matches!(refusal("TRYAGAIN later"), Error::Unreachable(why) if why == "later"));
         assert!(matches!(refusal("NOWRITE gone"), Error::NoWrite));
-        assert!(matches!(refusal("ERR syntax error"), Error::Refused(why) if why == "syntax error"));
+        assert!(
+            matches!(refusal("ERR syntax error"), Error::Refused(why) if why == "syntax error")
+        );
         assert!(matches!(refusal("WRONGTYPE x"), Error::Refused(why) if why == "WRONGTYPE x"));
     }
 }

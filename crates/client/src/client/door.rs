@@ -30,7 +30,10 @@ pub(super) struct Door {
 impl Door {
     /// The door of the proxy at `address`.
     pub(super) fn new(address: String) -> Self {
-        Self { address, pause: Mutex::default() }
+        Self {
+            address,
+            pause: Mutex::default(),
+        }
     }
 
     /// Where it leads.
@@ -45,7 +48,10 @@ impl Door {
     /// [`Error::Unreachable`], at once while the door is shut.
     pub(super) async fn dial(&self) -> Result<TcpStream, Error> {
         if let Some(rest) = self.pause().rest(clock::now()) {
-            let text = format!("{} could not be reached, next attempt in {rest:?}", self.address);
+            let text = format!(
+                "{} could not be reached, next attempt in {rest:?}",
+                self.address
+            );
             return Err(Error::Unreachable(text));
         }
         let why = match time::timeout(DIAL_DEADLINE, TcpStream::connect(&self.address)).await {
@@ -58,7 +64,8 @@ impl Door {
             Ok(Err(error)) => error.to_string(),
             Err(_) => format!("no connection within {DIAL_DEADLINE:?}"),
         };
-        self.pause().extend(clock::now(), getrandom::u32().unwrap_or(0));
+        self.pause()
+            .extend(clock::now(), getrandom::u32().unwrap_or(0));
         Err(Error::Unreachable(format!("{}: {why}", self.address)))
     }
 
@@ -116,7 +123,11 @@ mod tests {
         }
         pause.end();
         pause.extend(now, 0);
-        assert_eq!(pause.rest(now), Some(FIRST_PAUSE / 2), "half of a pause is certain");
+        assert_eq!(
+            pause.rest(now),
+            Some(FIRST_PAUSE / 2),
+            "half of a pause is certain"
+        );
     }
 
     #[test]
@@ -135,7 +146,9 @@ mod tests {
         let door = Door::new(listener.local_addr().unwrap().to_string());
         drop(listener);
         assert!(matches!(door.dial().await, Err(Error::Unreachable(_))));
-        let Err(Error::Unreachable(why)) = door.dial().await else { panic!("connected") };
+        let Err(Error::Unreachable(why)) = door.dial().await else {
+            panic!("connected")
+        };
         assert!(why.contains("next attempt in"), "{why}");
     }
 }

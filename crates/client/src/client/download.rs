@@ -37,7 +37,13 @@ impl Download {
     ) -> Result<Self, Error> {
         let reader = Reader::new(proxy, found.clone(), range);
         let length = reader.remaining();
-        let mut download = Self { reader, pieces: VecDeque::new(), found, length, deadline };
+        let mut download = Self {
+            reader,
+            pieces: VecDeque::new(),
+            found,
+            length,
+            deadline,
+        };
         download.fill().await?;
         Ok(download)
     }
@@ -80,7 +86,10 @@ impl Download {
 impl fmt::Debug for Download {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let write = self.found.geometry();
-        f.debug_struct("Download").field("geometry", &write).field("length", &self.length).finish()
+        f.debug_struct("Download")
+            .field("geometry", &write)
+            .field("length", &self.length)
+            .finish()
     }
 }
 

@@ -50,7 +50,10 @@ impl Client {
     ) -> Result<Bytes, Error> {
         let proxy = self.proxy(key.as_ref());
         let deadline = self.deadline();
-        located(proxy, key.as_ref(), |found| whole(proxy, found, range.clone(), deadline)).await
+        located(proxy, key.as_ref(), |found| {
+            whole(proxy, found, range.clone(), deadline)
+        })
+        .await
     }
 
     /// Begins to read the value of `key`: its first bytes are there when this returns.
@@ -95,7 +98,9 @@ impl Client {
             let writing = time::timeout(self.deadline(), writer.write_all(&piece)).await;
             writing.map_err(stalled)??;
         }
-        time::timeout(self.deadline(), writer.flush()).await.map_err(stalled)??;
+        time::timeout(self.deadline(), writer.flush())
+            .await
+            .map_err(stalled)??;
         Ok(download.size())
     }
 }
@@ -144,8 +149,13 @@ async fn whole(
     let mut value = Vec::new();
     value.try_reserve_exact(length).map_err(too_long)?;
     let stalled = |_| Error::TimedOut("the value did not come");
-    while let Some(pieces) = time::timeout(deadline, reader.next()).await.map_err(stalled)?? {
-        pieces.iter().for_each(|piece| value.extend_from_slice(piece));
+    while let Some(pieces) = time::timeout(deadline, reader.next())
+        .await
+        .map_err(stalled)??
+    {
+        pieces
+            .iter()
+            .for_each(|piece| value.extend_from_slice(piece));
     }
     Ok(value.into())
 }

@@ -26,7 +26,12 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { deadline: Duration::from_secs(60), budget: 256 << 20, connections: 16, links: 2 }
+        Self {
+            deadline: Duration::from_secs(60),
+            budget: 256 << 20,
+            connections: 16,
+            links: 2,
+        }
     }
 }
 
@@ -42,20 +47,29 @@ impl Options {
     /// What an operation is given or gives whole is not counted.
     #[must_use]
     pub fn budget(self, bytes: usize) -> Self {
-        Self { budget: bytes.max(1), ..self }
+        Self {
+            budget: bytes.max(1),
+            ..self
+        }
     }
 
     /// How many requests may be under way to each proxy at once, each on a
     /// connection of its own. 16 unless told.
     #[must_use]
     pub fn connections(self, connections: usize) -> Self {
-        Self { connections: connections.max(1), ..self }
+        Self {
+            connections: connections.max(1),
+            ..self
+        }
     }
 
     /// How many connections carry data to and from each proxy. 2 unless told.
     #[must_use]
     pub fn links(self, links: usize) -> Self {
-        Self { links: links.max(1), ..self }
+        Self {
+            links: links.max(1),
+            ..self
+        }
     }
 
     /// Connects a client to the proxies at these addresses, as [`Client::connect`] does.
@@ -87,11 +101,16 @@ impl PutOptions {
     /// The terms of a commit that happens now.
     pub(super) fn terms(&self) -> Terms {
         let expiry = match self.ttl {
-            Some(ttl) => Expiry::At(millis_since_1970(SystemTime::now()).saturating_add(millis(ttl))),
+            Some(ttl) => {
+                Expiry::At(millis_since_1970(SystemTime::now()).saturating_add(millis(ttl)))
+            }
             None if self.keep_ttl => Expiry::Keep,
             None => Expiry::Never,
         };
-        Terms { condition: self.condition, expiry }
+        Terms {
+            condition: self.condition,
+            expiry,
+        }
     }
 }
 
@@ -109,11 +128,16 @@ mod tests {
 
     #[test]
     fn a_ttl_counts_from_the_commit_and_goes_before_keeping_the_old_one() {
-        let mut options = PutOptions { keep_ttl: true, ..PutOptions::default() };
+        let mut options = PutOptions {
+            keep_ttl: true,
+            ..PutOptions::default()
+        };
         assert_eq!(options.terms().expiry, Expiry::Keep);
         options.ttl = Some(Duration::from_secs(60));
         let now = millis_since_1970(SystemTime::now());
-        let Expiry::At(at) = options.terms().expiry else { panic!("{:?}", options.terms()) };
+        let Expiry::At(at) = options.terms().expiry else {
+            panic!("{:?}", options.terms())
+        };
         assert!((now + 59_000..now + 120_000).contains(&at));
         options.ttl = Some(Duration::MAX);
         assert!(matches!(options.terms().expiry, Expiry::At(_)));

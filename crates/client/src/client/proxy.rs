@@ -10,7 +10,10 @@ use infinicache_wire::{
     MemberId, WriteId,
     control::{Committed, Located, Opened, Placed, PoolView},
 };
-use tokio::{runtime::Handle, sync::{Semaphore, oneshot}};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+};
 use tracing::debug;
 
 use super::{
@@ -74,7 +77,9 @@ impl Proxy {
     /// Asks for the view of the pool, and keeps it.
     pub(super) async fn fetch_view(&self) -> Result<Arc<PoolView>, Error> {
         let fetched = self.0.control.nodes().await.map(Arc::new);
-        self.0.view.fetched(fetched.as_ref().ok().cloned(), clock::now());
+        self.0
+            .view
+            .fetched(fetched.as_ref().ok().cloned(), clock::now());
         fetched
     }
 
@@ -131,7 +136,10 @@ impl Pool for Proxy {
     type Found = Found;
 
     fn link(&self, member: MemberId) -> Option<Relayed> {
-        Some(Relayed { relay: self.0.relay.clone(), member })
+        Some(Relayed {
+            relay: self.0.relay.clone(),
+            member,
+        })
     }
 
     fn budget(&self) -> &Budget {
@@ -143,7 +151,11 @@ impl Pool for Proxy {
     }
 
     fn note(&self, incident: Incident) {
-        debug!(proxy = self.address(), ?incident, "made up for while reading");
+        debug!(
+            proxy = self.address(),
+            ?incident,
+            "made up for while reading"
+        );
     }
 
     fn full_stripe(&self) -> usize {
@@ -157,7 +169,10 @@ impl Pool for Proxy {
         let (proxy, key) = (self.clone(), key.to_vec());
         self.0.runtime.spawn(async move {
             let opened = proxy.propose_and_open(&key, size).await;
-            let guarded = opened.map(|opened| Unclaimed { proxy, opened: Some(opened) });
+            let guarded = opened.map(|opened| Unclaimed {
+                proxy,
+                opened: Some(opened),
+            });
             // A write that is not claimed is given up when it is dropped.
             let _ = sender.send(guarded);
         });
@@ -182,7 +197,10 @@ impl Pool for Proxy {
         terms: &Terms,
     ) -> Result<Commit<Found>, Error> {
         Ok(match self.0.control.commit(write, size, terms).await? {
-            Committed::Stored { version } => Commit::Stored { version, previous: None },
+            Committed::Stored { version } => Commit::Stored {
+                version,
+                previous: None,
+            },
             Committed::ConditionFailed => Commit::ConditionFailed { current: None },
             Committed::Incomplete { chunks } => Commit::Incomplete(chunks),
         })
@@ -231,11 +249,22 @@ impl Found {
         let code = Code::new(located.data.into(), located.parity.into())
             .map_err(|error| Error::Protocol(error.to_string()))?;
         if located.members.len() != code.width() {
-            return Err(Error::Protocol("a value of another width than its code".into()));
+            return Err(Error::Protocol(
+                "a value of another width than its code".into(),
+            ));
         }
         let geometry = Geometry::new(located.size, code);
-        let given_up = located.members.iter().map(|_| AtomicBool::new(false)).collect();
-        Ok(Self(Arc::new(Lease { proxy, located, geometry, given_up })))
+        let given_up = located
+            .members
+            .iter()
+            .map(|_| AtomicBool::new(false))
+            .collect();
+        Ok(Self(Arc::new(Lease {
+            proxy,
+            located,
+            geometry,
+            given_up,
+        })))
     }
 
     pub(super) fn located(&self) -> &Located {

@@ -68,7 +68,10 @@ impl Client {
         options: PutOptions,
     ) -> Result<Option<Version>, Error> {
         let key = key.as_ref();
-        let source = Watched { stream: Stream(reader), deadline: self.deadline() };
+        let source = Watched {
+            stream: Stream(reader),
+            deadline: self.deadline(),
+        };
         commit(upload(self.proxy(key), key, size, source).await?, &options).await
     }
 }
@@ -90,6 +93,7 @@ struct Watched<S> {
 impl<S: Source> Source for Watched<S> {
     async fn read(&mut self, length: usize) -> io::Result<Bytes> {
         let reading = time::timeout(self.deadline, self.stream.read(length)).await;
-        reading.unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the source stalls")))
+        reading
+            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the source stalls")))
     }
 }

@@ -59,7 +59,10 @@ struct Linked {
 impl Relay {
     /// `links` links through `door`, made when they are needed.
     pub(super) fn new(door: Arc<Door>, links: usize) -> Self {
-        Self { door, lanes: (0..links).map(|_| Lane::default()).collect() }
+        Self {
+            door,
+            lanes: (0..links).map(|_| Lane::default()).collect(),
+        }
     }
 
     /// The link for a member; dialled, if it is not up.
@@ -74,7 +77,11 @@ impl Relay {
         }
         let linking = time::timeout(LINK_DEADLINE, link(&self.door)).await;
         let mux = linking.unwrap_or(Err(Error::TimedOut("the proxy did not open a link")))?;
-        let linked = Arc::new(Linked { mux, ways: Mutex::default(), silence: AtomicU32::new(0) });
+        let linked = Arc::new(Linked {
+            mux,
+            ways: Mutex::default(),
+            silence: AtomicU32::new(0),
+        });
         *lane.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(linked.clone());
         Ok(linked)
     }
@@ -83,7 +90,10 @@ impl Relay {
 impl Lane {
     fn up(&self) -> Option<Arc<Linked>> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        current.as_ref().filter(|linked| !linked.mux.is_closed()).cloned()
+        current
+            .as_ref()
+            .filter(|linked| !linked.mux.is_closed())
+            .cloned()
     }
 }
 
@@ -94,7 +104,9 @@ impl Linked {
         if ways.len() >= MOST_WAYS && !ways.contains_key(&member) {
             ways.clear();
         }
-        ways.entry(member).or_insert_with(|| self.mux.link(member)).clone()
+        ways.entry(member)
+            .or_insert_with(|| self.mux.link(member))
+            .clone()
     }
 
     fn heard(&self, reply: &Reply) {
@@ -114,12 +126,23 @@ async fn link(door: &Door) -> Result<Mux, Error> {
     match answer.map_err(|error| Error::Unreachable(format!("{}: {error}", door.address())))? {
         BytesFrame::SimpleString(_) => {}
         BytesFrame::Error(text) => return Err(refusal(&text)),
-        other => return Err(Error::Protocol(format!("a {:?} opens no link", other.kind()))),
+        other => {
+            return Err(Error::Protocol(format!(
+                "a {:?} opens no link",
+                other.kind()
+            )));
+        }
     }
     let (stream, ahead) = connection.into_inner();
     let (reader, writer) = stream.into_split();
-    let unsolicited = |frame: Frame| debug!(kind = ?frame.header.kind, "frame that answers nothing");
-    Ok(Mux::start(reader, writer, Decoder::starting_with(ahead), unsolicited))
+    let unsolicited =
+        |frame: Frame| debug!(kind = ?frame.header.kind, "frame that answers nothing");
+    Ok(Mux::start(
+        reader,
+        writer,
+        Decoder::starting_with(ahead),
+        unsolicited,
+    ))
 }
 
 /// The way to one member through its proxy.

@@ -31,7 +31,10 @@ pub struct Stat {
 impl Stat {
     /// How many chunks somebody holds.
     pub fn chunks_held(&self) -> usize {
-        self.chunks.iter().filter(|chunk| chunk.member.is_some()).count()
+        self.chunks
+            .iter()
+            .filter(|chunk| chunk.member.is_some())
+            .count()
     }
 }
 
@@ -62,7 +65,11 @@ impl Client {
     /// [`Error::Miss`] if there is none.
     pub async fn stat(&self, key: impl AsRef<[u8]>) -> Result<Stat, Error> {
         let proxy = self.proxy(key.as_ref());
-        let located = proxy.control().locate(key.as_ref()).await?.ok_or(Error::Miss)?;
+        let located = proxy
+            .control()
+            .locate(key.as_ref())
+            .await?
+            .ok_or(Error::Miss)?;
         let found = Found::new(proxy.clone(), located)?;
         let view = proxy.fetch_view().await?;
         Ok(stat(&found, found.located(), &view))
@@ -72,7 +79,10 @@ impl Client {
 fn stat(found: &impl Holders, located: &Located, view: &PoolView) -> Stat {
     let geometry = found.geometry();
     let chunk = |(index, member): (usize, &Option<MemberId>)| {
-        let node = view.nodes.iter().find(|node| member.is_some() && node.member == *member);
+        let node = view
+            .nodes
+            .iter()
+            .find(|node| member.is_some() && node.member == *member);
         ChunkStat {
             index,
             is_parity: index >= geometry.code().data(),

@@ -90,18 +90,29 @@ pub(super) fn propose(
     seed: u64,
     is_slow: impl Fn(MemberId) -> bool,
 ) -> Vec<MemberId> {
-    let usable = view.nodes.iter().filter(|node| node.state != NodeState::Draining).count();
+    let usable = view
+        .nodes
+        .iter()
+        .filter(|node| node.state != NodeState::Draining)
+        .count();
     let pool_code = Code::new(view.data.into(), view.parity.into()).ok();
     let Some(code) = pool_code.and_then(|code| code.for_object(size, usable)) else {
         return Vec::new();
     };
-    let active = view.nodes.iter().filter(|node| node.state == NodeState::Active);
+    let active = view
+        .nodes
+        .iter()
+        .filter(|node| node.state == NodeState::Active);
     let (members, candidates): (Vec<MemberId>, Vec<Candidate>) = active
         .filter_map(|node| Some((node.member?, node)))
         .map(|(member, node)| (member, candidate(node, is_slow(member))))
         .unzip();
     let placed = place(&candidates, code.width(), code.parity(), seed);
-    placed.into_iter().flatten().map(|index| members[index]).collect()
+    placed
+        .into_iter()
+        .flatten()
+        .map(|index| members[index])
+        .collect()
 }
 
 fn candidate(node: &NodeView, is_slow: bool) -> Candidate {
@@ -132,7 +143,13 @@ mod tests {
             slow: false,
         };
         let nodes = (0..).zip(states).map(node).collect();
-        PoolView { epoch: 1, data: 4, parity: 2, max_object_bytes: 1 << 30, nodes }
+        PoolView {
+            epoch: 1,
+            data: 4,
+            parity: 2,
+            max_object_bytes: 1 << 30,
+            nodes,
+        }
     }
 
     #[test]
@@ -147,7 +164,10 @@ mod tests {
         assert!(!view.must_fetch(start + LEAST / 2));
         assert!(view.must_fetch(start + LEAST));
         view.fetched(None, start + LEAST);
-        assert!(view.current(start).is_some(), "a failure leaves the view that was there");
+        assert!(
+            view.current(start).is_some(),
+            "a failure leaves the view that was there"
+        );
         assert!(view.current(start + OLD).is_none());
     }
 
@@ -158,7 +178,11 @@ mod tests {
         wide.sort_unstable();
         wide.dedup();
         assert_eq!(wide.len(), 6);
-        assert_eq!(propose(&view, Some(1), 7, |_| false).len(), 3, "small values are copied");
+        assert_eq!(
+            propose(&view, Some(1), 7, |_| false).len(),
+            3,
+            "small values are copied"
+        );
     }
 
     #[test]
@@ -166,7 +190,11 @@ mod tests {
         let view = view(&[NodeState::Active; 8]);
         let is_slow = |member: MemberId| member.0 >= 6;
         for seed in 0..50 {
-            assert!(propose(&view, None, seed, is_slow).iter().all(|member| member.0 < 6));
+            assert!(
+                propose(&view, None, seed, is_slow)
+                    .iter()
+                    .all(|member| member.0 < 6)
+            );
         }
     }
 

@@ -17,7 +17,10 @@ pub fn chunks(value: &[u8], data: usize, parity: usize) -> Vec<Vec<Bytes>> {
             chunks[at].push(Bytes::copy_from_slice(piece));
         }
         if parity > 0 {
-            ReedSolomon::new(data, parity).unwrap().encode(&mut padded).unwrap();
+            ReedSolomon::new(data, parity)
+                .unwrap()
+                .encode(&mut padded)
+                .unwrap();
         }
         // Beyond the longest data unit, the first, parity is all zeros.
         let longest = unit.min(stripe.len());

@@ -2,6 +2,7 @@
 //!
 //! - `node`: a node that keeps units, and fails in every way that it is told to;
 //! - `pool`: a pool of such nodes, which places writes in the order of its nodes;
+//! - `proxy`: a proxy before such a pool, on a socket;
 //! - `encoding`: what must be on the nodes in the end, computed in another way.
 #![allow(dead_code, reason = "each test uses its part")]
 #![allow(unreachable_pub, reason = "a test is a crate of its own")]
@@ -9,6 +10,7 @@
 pub mod encoding;
 pub mod node;
 pub mod pool;
+pub mod proxy;
 
 use bytes::Bytes;
 use infinicache_client::{Error, Reader, Terms, Upload, pool::Commit, upload};
@@ -28,7 +30,9 @@ pub fn value(length: usize) -> Bytes {
     let mut state = length as u64 | 1 << 40;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state = state
+            .wrapping_mul(6364136223846793005)
+            .wrapping_add(1442695040888963407);
         bytes.extend_from_slice(&(state >> 16).to_le_bytes()[..6]);
     }
     bytes.truncate(length);
@@ -64,7 +68,9 @@ pub async fn get_range(
     let mut reader = Reader::new(pool.clone(), found.clone(), range);
     let mut value = Vec::new();
     while let Some(pieces) = reader.next().await? {
-        pieces.iter().for_each(|piece| value.extend_from_slice(piece));
+        pieces
+            .iter()
+            .for_each(|piece| value.extend_from_slice(piece));
     }
     assert_eq!(reader.remaining(), 0);
     Ok(value)

@@ -66,20 +66,32 @@ impl FakeNode {
 
     /// Loses one unit.
     pub fn lose_unit(&self, chunk: ChunkId, unit: u32) {
-        self.state().units.remove(&(chunk, unit)).expect("it holds the unit");
+        self.state()
+            .units
+            .remove(&(chunk, unit))
+            .expect("it holds the unit");
     }
 
     /// The units of a chunk, in order; those that it lacks between others are `None`.
     pub fn units(&self, chunk: ChunkId) -> Vec<Option<Bytes>> {
         let state = self.state();
-        let numbers = state.units.keys().filter(|(held, _)| *held == chunk).map(|(_, unit)| unit);
+        let numbers = state
+            .units
+            .keys()
+            .filter(|(held, _)| *held == chunk)
+            .map(|(_, unit)| unit);
         let count = numbers.max().map_or(0, |last| last + 1);
-        (0..count).map(|unit| Some(state.units.get(&(chunk, unit))?.0.clone())).collect()
+        (0..count)
+            .map(|unit| Some(state.units.get(&(chunk, unit))?.0.clone()))
+            .collect()
     }
 
     /// Whether it holds anything of a write.
     pub fn holds(&self, write: WriteId) -> bool {
-        self.state().units.keys().any(|(chunk, _)| chunk.write == write)
+        self.state()
+            .units
+            .keys()
+            .any(|(chunk, _)| chunk.write == write)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -95,7 +107,12 @@ impl FakeNode {
         let mut state = self.state();
         match request {
             Request::Ping => Reply::DONE,
-            Request::Put { chunk, unit, checksum, bytes } => {
+            Request::Put {
+                chunk,
+                unit,
+                checksum,
+                bytes,
+            } => {
                 if state.complete.contains(&chunk) {
                     return Reply::Conflict;
                 }

@@ -76,7 +76,10 @@ impl Holders for FakeFound {
 
 impl FakeFound {
     pub fn chunk(&self, index: usize) -> ChunkId {
-        ChunkId { write: self.write, index: index as u8 }
+        ChunkId {
+            write: self.write,
+            index: index as u8,
+        }
     }
 }
 
@@ -90,7 +93,9 @@ impl FakePool {
         let code: Code = code.parse().unwrap();
         Self(Arc::new(Inner {
             code,
-            nodes: (0..code.width() + spare).map(|_| FakeNode::default()).collect(),
+            nodes: (0..code.width() + spare)
+                .map(|_| FakeNode::default())
+                .collect(),
             budget: Budget::new(budget),
             health: Health::default(),
             state: Mutex::default(),
@@ -114,7 +119,11 @@ impl FakePool {
     }
 
     pub fn noted(&self, incident: Incident) -> usize {
-        self.state().incidents.iter().filter(|noted| **noted == incident).count()
+        self.state()
+            .incidents
+            .iter()
+            .filter(|noted| **noted == incident)
+            .count()
     }
 
     /// The node that holds a chunk.
@@ -140,10 +149,33 @@ impl FakePool {
             let units: Option<Vec<_>> = node.units(found.chunk(index)).into_iter().collect();
             let units = units.unwrap_or_else(|| panic!("chunk {index} lacks units"));
             assert!(units == expected, "chunk {index} is not as it should be");
-            assert!(node.is_complete(found.chunk(index)), "chunk {index} is not complete");
+            assert!(
+                node.is_complete(found.chunk(index)),
+                "chunk {index} is not complete"
+            );
         }
-        let holders = self.nodes().iter().filter(|node| node.holds(found.write)).count();
-        assert!(holders <= code.width(), "{holders} nodes hold chunks of a {code} value");
+        let holders = self
+            .nodes()
+            .iter()
+            .filter(|node| node.holds(found.write))
+            .count();
+        assert!(
+            holders <= code.width(),
+            "{holders} nodes hold chunks of a {code} value"
+        );
+    }
+
+    /// Deletes a value; whether there was one.
+    pub fn forget(&self, key: &str) -> bool {
+        let Some(found) = self.state().values.remove(key.as_bytes()) else {
+            return false;
+        };
+        for (index, member) in found.members.iter().enumerate() {
+            member
+                .iter()
+                .for_each(|member| self.free(found.chunk(index), *member));
+        }
+        true
     }
 
     fn free(&self, chunk: ChunkId, member: MemberId) {
@@ -186,14 +218,34 @@ impl Pool for FakePool {
         let code = self.0.code.for_object(size, usable);
         let code = code.ok_or_else(|| Error::Unreachable("no nodes".into()))?;
         let members = (0..).zip(&self.0.nodes).filter(|(_, node)| awake(node));
-        let members: Vec<_> = members.map(|(id, _)| MemberId(id)).take(code.width()).collect();
+        let members: Vec<_> = members
+            .map(|(id, _)| MemberId(id))
+            .take(code.width())
+            .collect();
         let mut state = self.state();
         state.sequence += 1;
-        let write = WriteId { epoch: 1, sequence: state.sequence };
+        let write = WriteId {
+            epoch: 1,
+            sequence: state.sequence,
+        };
         let (key, given_up) = (key.to_vec(), Vec::new());
-        state.writes.insert(write, Write { key, code, members: members.clone(), given_up });
+        state.writes.insert(
+            write,
+            Write {
+                key,
+                code,
+                members: members.clone(),
+                given_up,
+            },
+        );
         let (data, parity) = (code.data() as u8, code.parity() as u8);
-        Ok(Opened { write, data, parity, members, reserved: 0 })
+        Ok(Opened {
+            write,
+            data,
+            parity,
+            members,
+            reserved: 0,
+        })
     }
 
     async fn reserve(&self, _write: WriteId, bytes: u64) -> Result<u64, Error> {
@@ -227,7 +279,12 @@ impl Pool for FakePool {
     ) -> Result<Commit<FakeFound>, Error> {
         tokio::task::yield_now().await;
         self.state().commits += 1;
-        let open = self.state().writes.get(&write).cloned().ok_or(Error::NoWrite)?;
+        let open = self
+            .state()
+            .writes
+            .get(&write)
+            .cloned()
+            .ok_or(Error::NoWrite)?;
         let current = self.state().values.get(&open.key).cloned();
         let holds = match terms.condition {
             None => true,
@@ -242,7 +299,11 @@ impl Pool for FakePool {
         let finish = |(index, member): (u8, &MemberId)| {
             let units = geometry.chunk_units(index.into());
             let chunk = ChunkId { write, index };
-            let request = Request::Finish { chunk, units, label: bytes::Bytes::new() };
+            let request = Request::Finish {
+                chunk,
+                units,
+                label: bytes::Bytes::new(),
+            };
             let node = self.node(*member);
             let is_dead = node.state().mood == Mood::Dead;
             (is_dead || node.serve(request) != Reply::DONE).then_some(index)
@@ -254,25 +315,46 @@ impl Pool for FakePool {
         let chunks = 0..open.code.width();
         let everywhere = chunks.flat_map(|index| open.given_up.iter().map(move |m| (index, *m)));
         for (index, member) in everywhere {
-            self.free(ChunkId { write, index: index as u8 }, member);
+            self.free(
+                ChunkId {
+                    write,
+                    index: index as u8,
+                },
+                member,
+            );
         }
         let members = open.members.into_iter().map(Some).collect();
-        let found = FakeFound { write, geometry, members };
+        let found = FakeFound {
+            write,
+            geometry,
+            members,
+        };
         let mut state = self.state();
         state.writes.remove(&write);
         let previous = state.values.insert(open.key, found);
-        let version = Version { epoch: 1, counter: write.sequence };
+        let version = Version {
+            epoch: 1,
+            counter: write.sequence,
+        };
         Ok(Commit::Stored { version, previous })
     }
 
     fn abort(&self, write: WriteId) {
         let mut state = self.state();
         state.aborted.push(write);
-        let Some(Write { code, .. }) = state.writes.remove(&write) else { return };
+        let Some(Write { code, .. }) = state.writes.remove(&write) else {
+            return;
+        };
         drop(state);
         for index in 0..code.width() {
-            let chunk = ChunkId { write, index: index as u8 };
-            self.0.nodes.iter().for_each(|node| drop(node.serve(Request::Free { chunk })));
+            let chunk = ChunkId {
+                write,
+                index: index as u8,
+            };
+            self.0
+                .nodes
+                .iter()
+                .for_each(|node| drop(node.serve(Request::Free { chunk })));
         }
     }
 }

@@ -104,8 +104,15 @@ fn sums<const R: usize>(rows: &[u8], inputs: &[&[u8]], at: usize) -> [[__m256i; 
         let block = block.as_ptr().cast::<__m256i>();
         // SAFETY: the block is two vectors; neither needs alignment.
         let bytes = unsafe { [_mm256_loadu_si256(block), _mm256_loadu_si256(block.add(1))] };
-        let low = bytes.map(|bytes| _mm256_and_si256(bytes, nibble));
-        let high = bytes.map(|bytes| _mm256_and_si256(_mm256_srli_epi64::<4>(bytes), nibble));
+        // Spelt out: a closure given to `map` would not be inlined, for `map` lacks the feature.
+        let low = [
+            _mm256_and_si256(bytes[0], nibble),
+            _mm256_and_si256(bytes[1], nibble),
+        ];
+        let high = [
+            _mm256_and_si256(_mm256_srli_epi64::<4>(bytes[0]), nibble),
+            _mm256_and_si256(_mm256_srli_epi64::<4>(bytes[1]), nibble),
+        ];
 
         for (row, sums) in sums.iter_mut().enumerate() {
             let halves = &HALVES[usize::from(rows[row * inputs.len() + column])];
