@@ -1,8 +1,8 @@
 //! Reading: k of k+p chunks, stripe by stripe, in order.
 //!
 //! `fetch` gets one stripe, or the units of it that are wanted, by following a
-//! `Plan`. A [`Reader`] keeps up to two stripes on their way: the one that its
-//! caller waits for and, while memory is plentiful, the next. Rebuilding uses
+//! `Plan`. A [`Reader`] keeps a few stripes on their way while memory is
+//! plentiful, and only the one that its caller waits for otherwise. Rebuilding uses
 //! `fetch` too, with other wishes.
 
 use std::{
@@ -40,8 +40,9 @@ pub(crate) async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation
     reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
 }
 
-/// Stripes on their way to one reader.
-const WINDOW: usize = 2;
+/// Stripes on their way to one reader, while memory is plentiful. With two, nodes and proxy
+/// wait for each other now and then: with four a 10 MiB value comes a fifth faster.
+const WINDOW: usize = 4;
 
 /// Bytes that fetching one stripe may take: every unit may come.
 pub(crate) fn stripe_memory(geometry: &Geometry) -> usize {

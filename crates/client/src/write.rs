@@ -1,7 +1,7 @@
 //! Writing: a value is cut, coded and sent on while it arrives.
 //!
 //! Each data unit leaves as soon as it has been read, each stripe's parity as
-//! soon as the stripe is whole, and at most two stripes wait to be
+//! soon as the stripe is whole, and at most a few stripes wait to be
 //! acknowledged. A member that fails, or that alone holds everybody up, is
 //! replaced: its successor takes the chunk from the next stripe on, and what the
 //! chunk lacks is rebuilt from the others before the commit. No more than p
@@ -37,7 +37,7 @@ use crate::{
 };
 
 /// Stripes that may be on their way without being acknowledged.
-const WINDOW: usize = 2;
+const WINDOW: usize = 4;
 
 /// How long the last p members may keep a write waiting that all others have acknowledged.
 const PATIENCE: Duration = Duration::from_secs(1);

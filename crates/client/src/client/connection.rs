@@ -71,6 +71,11 @@ impl Connection {
 
 /// Takes an answer off what was received, or `None` if more bytes are needed.
 fn take_answer(buffer: &mut BytesMut) -> io::Result<Option<BytesFrame>> {
+    // No command is answered with an array, and the decoder would follow arrays in
+    // arrays until the stack ends.
+    if buffer.first() == Some(&b'*') {
+        return Err(invalid("an array is no answer"));
+    }
     match decode_bytes_mut(buffer).map_err(invalid)? {
         Some((answer, ..)) => Ok(Some(answer)),
         None if buffer.len() > MOST_ANSWER => Err(invalid("the answer is too long")),
