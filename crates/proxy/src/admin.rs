@@ -38,7 +38,9 @@ pub(crate) async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(listener, routes).with_graceful_shutdown(shutdown).await
+    axum::serve(listener, routes)
+        .with_graceful_shutdown(shutdown)
+        .await
 }
 
 /// Ready to serve clients: nodes need not be awake for that, only not all failing.
@@ -84,7 +86,10 @@ impl Admin {
         describe(text, name, "gauge", "Nodes of the pool by state");
         for state in STATES {
             let count = states.iter().filter(|of_node| **of_node == state).count();
-            line(text, format_args!("{name}{{state=\"{}\"}} {count}", state.as_str()));
+            line(
+                text,
+                format_args!("{name}{{state=\"{}\"}} {count}", state.as_str()),
+            );
         }
 
         let nodes = self.cache.nodes();
@@ -102,46 +107,92 @@ impl Admin {
             }
         };
         let report = |index: usize| members[index].1.report();
-        family("infinicache_node_placed_bytes", "gauge", "Bytes that the proxy placed", &|index| {
-            members[index].1.used()
-        });
-        family("infinicache_node_capacity_bytes", "gauge", "Bytes it may hold", &|index| {
-            report(index).capacity_bytes
-        });
-        family("infinicache_node_used_bytes", "gauge", "Bytes it holds", &|index| {
-            report(index).used_bytes
-        });
-        family("infinicache_node_pending_bytes", "gauge", "Bytes being written", &|index| {
-            report(index).pending_bytes
-        });
-        family("infinicache_node_dead_bytes", "gauge", "Bytes deleted, not freed", &|index| {
-            report(index).dead_bytes
-        });
-        family("infinicache_node_chunks", "gauge", "Complete chunks", &|index| report(index).chunks);
-        family("infinicache_node_resident_bytes", "gauge", "Resident memory", &|index| {
-            report(index).resident_bytes
-        });
-        family("infinicache_node_puts_total", "counter", "Units stored", &|index| report(index).puts);
-        family("infinicache_node_gets_total", "counter", "Units given back", &|index| {
-            report(index).gets
-        });
-        family("infinicache_node_not_found_total", "counter", "Units not held", &|index| {
-            report(index).not_found
-        });
-        family("infinicache_node_full_total", "counter", "Units refused for room", &|index| {
-            report(index).full
-        });
-        family("infinicache_node_in_bytes_total", "counter", "Bytes received", &|index| {
-            report(index).bytes_in
-        });
-        family("infinicache_node_out_bytes_total", "counter", "Bytes given back", &|index| {
-            report(index).bytes_out
-        });
+        family(
+            "infinicache_node_placed_bytes",
+            "gauge",
+            "Bytes that the proxy placed",
+            &|index| members[index].1.used(),
+        );
+        family(
+            "infinicache_node_capacity_bytes",
+            "gauge",
+            "Bytes it may hold",
+            &|index| report(index).capacity_bytes,
+        );
+        family(
+            "infinicache_node_used_bytes",
+            "gauge",
+            "Bytes it holds",
+            &|index| report(index).used_bytes,
+        );
+        family(
+            "infinicache_node_pending_bytes",
+            "gauge",
+            "Bytes being written",
+            &|index| report(index).pending_bytes,
+        );
+        family(
+            "infinicache_node_dead_bytes",
+            "gauge",
+            "Bytes deleted, not freed",
+            &|index| report(index).dead_bytes,
+        );
+        family(
+            "infinicache_node_chunks",
+            "gauge",
+            "Complete chunks",
+            &|index| report(index).chunks,
+        );
+        family(
+            "infinicache_node_resident_bytes",
+            "gauge",
+            "Resident memory",
+            &|index| report(index).resident_bytes,
+        );
+        family(
+            "infinicache_node_puts_total",
+            "counter",
+            "Units stored",
+            &|index| report(index).puts,
+        );
+        family(
+            "infinicache_node_gets_total",
+            "counter",
+            "Units given back",
+            &|index| report(index).gets,
+        );
+        family(
+            "infinicache_node_not_found_total",
+            "counter",
+            "Units not held",
+            &|index| report(index).not_found,
+        );
+        family(
+            "infinicache_node_full_total",
+            "counter",
+            "Units refused for room",
+            &|index| report(index).full,
+        );
+        family(
+            "infinicache_node_in_bytes_total",
+            "counter",
+            "Bytes received",
+            &|index| report(index).bytes_in,
+        );
+        family(
+            "infinicache_node_out_bytes_total",
+            "counter",
+            "Bytes given back",
+            &|index| report(index).bytes_out,
+        );
     }
 }
 
 fn describe(text: &mut String, name: &str, kind: &str, help: &str) {
-    line(text, format_args!("# HELP {name} {help}.\n# TYPE {name} {kind}"));
+    line(
+        text,
+        format_args!("# HELP {name} {help}.\n# TYPE {name} {kind}"),
+    );
 }
 
 fn line(text: &mut String, line: std::fmt::Arguments<'_>) {

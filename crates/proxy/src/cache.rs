@@ -4,12 +4,17 @@
 //! of values it leaves to the algorithms of the client crate, for which it is
 //! the [`Pool`].
 //!
-//! - `open`, `reserve`, `replace`: a write gets members, and room on them;
+//! - `open`: a write gets members, and room on them;
 //! - `commit`: members complete their chunks, then the metadata changes;
-//! - `retire`: what was replaced or removed dies on the nodes.
+//! - `retire`: what was replaced or removed dies on the nodes;
+//! - `reading`: a value on its way out;
+//! - `fate`: what becomes of objects when members come and go.
 
 pub(crate) mod commit;
+mod fate;
 mod open;
+mod reading;
+mod retire;
 
 use std::{
     ops::Range,
@@ -17,35 +22,31 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{
-    Budget, Commit, Error, Health, Incident, MuxLink, NodeLink, Pool, Reader, Source, Terms, Upload,
-    upload,
+    Budget, Commit, Error, Health, Incident, MuxLink, Pool, Reader, Source, Terms, Upload, upload,
 };
 use infinicache_erasure::Code;
 use infinicache_wire::{
-    ChunkId, MemberId, Reply, Request, WriteId,
+    MemberId, WriteId,
     control::{Opened, Placed},
 };
-use tokio::{sync::mpsc, time};
-use tracing::{debug, warn};
+use tracing::warn;
 
+pub(crate) use self::reading::Reading;
 use crate::{
-    catalog::{Catalog, Found, Keeper, Object},
+    catalog::{Catalog, Found},
+    house::Housekeeper,
     leases::Leases,
     metrics::Metrics,
-    nodes::{Nodes, member::Member},
+    nodes::Nodes,
     room::Room,
     turns::Turns,
     writes::Writes,
 };
-
-/// How long members may take to acknowledge that a chunk is dead.
-const DELETE_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Objects that are removed in one go when there are many.
 const BATCH: usize = 1_000;
@@ -78,48 +79,6 @@ struct Inner {
     metrics: Arc<Metrics>,
     keeper: Arc<Housekeeper>,
     leases: Leases,
-}
-
-/// Work that can wait a moment.
-#[derive(Debug)]
-pub(crate) enum Chore {
-    /// Tell a member to let go of a chunk.
-    Free(ChunkId, MemberId),
-    /// Rebuild what an object lacks.
-    Repair(Arc<Object>),
-}
-
-/// Keeps the books at once, and leaves the rest as chores.
-///
-/// Chores are at most one for each chunk there was, so their queue is bounded by the metadata.
-pub(crate) struct Housekeeper {
-    nodes: Nodes,
-    chores: mpsc::UnboundedSender<Chore>,
-}
-
-impl Housekeeper {
-    pub(crate) fn new(nodes: Nodes, chores: mpsc::UnboundedSender<Chore>) -> Self {
-        Self { nodes, chores }
-    }
-
-    fn leave(&self, chore: Chore) {
-        // Nobody does chores any more once the proxy stops.
-        let _ = self.chores.send(chore);
-    }
-}
-
-impl Keeper for Housekeeper {
-    fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
-            member.give_back(bytes);
-            member.count_chunk(false);
-        }
-        self.leave(Chore::Free(chunk, member));
-    }
-
-    fn repair(&self, object: Arc<Object>) {
-        self.leave(Chore::Repair(object));
-    }
 }
 
 impl Cache {
@@ -164,6 +123,10 @@ impl Cache {
         &self.0.writes
     }
 
+    pub(crate) fn keeper(&self) -> &Arc<Housekeeper> {
+        &self.0.keeper
+    }
+
     pub(crate) fn leases(&self) -> &Leases {
         &self.0.leases
     }
@@ -180,7 +143,9 @@ impl Cache {
     /// The same, counted as a hit or a miss.
     pub(crate) fn find_counted(&self, key: &[u8]) -> Option<Found> {
         let found = self.find(key);
-        self.0.metrics.read(if found.is_some() { "hit" } else { "miss" });
+        self.0
+            .metrics
+            .read(if found.is_some() { "hit" } else { "miss" });
         found
     }
 
@@ -197,7 +162,12 @@ impl Cache {
         let mut reader = Reader::new(self.clone(), found.clone(), range);
         let length = reader.remaining();
         match reader.next().await {
-            Ok(first) => Ok(Some(Reading { reader, length, first, metrics: self.0.metrics.clone() })),
+            Ok(first) => Ok(Some(Reading {
+                reader,
+                length,
+                first,
+                metrics: self.0.metrics.clone(),
+            })),
             Err(Error::Lost { have, need }) => {
                 warn!(?found, have, need, "read of a lost value");
                 self.0.metrics.read("lost");
@@ -222,7 +192,9 @@ impl Cache {
     /// Removes the value of a key; whether there was one.
     pub(crate) async fn delete(&self, key: &[u8]) -> bool {
         let _turn = self.0.turns.take(key).await;
-        let Some(Found(object)) = self.find(key) else { return false };
+        let Some(Found(object)) = self.find(key) else {
+            return false;
+        };
         if !self.0.catalog.remove(&object) {
             return false;
         }
@@ -238,7 +210,9 @@ impl Cache {
             return self.delete(key).await;
         }
         let _turn = self.0.turns.take(key).await;
-        let Some(Found(object)) = self.find(key) else { return false };
+        let Some(Found(object)) = self.find(key) else {
+            return false;
+        };
         self.0.catalog.set_expiry(&object, at_ms);
         true
     }
@@ -267,81 +241,6 @@ impl Cache {
             self.0.metrics.removed("expired");
         }
         expired.len() == BATCH
-    }
-
-    /// An object that was taken out of the catalog dies on its members. Returns when fewer
-    /// than k chunks are left that could be taken for a value.
-    async fn retire(&self, object: &Arc<Object>, reason: &'static str) {
-        object.retire();
-        self.0.metrics.removed(reason);
-        let now = Instant::now();
-        let mut deleting = FuturesUnordered::new();
-        for (index, member) in object.members().into_iter().enumerate() {
-            let Some(id) = member.filter(|id| !self.0.health.is_slow(*id, now)) else { continue };
-            let Some(link) = self.0.nodes.link(id) else { continue };
-            let chunk = object.chunk(index);
-            deleting.push(async move { (id, link.call(Request::Delete { chunk }).await) });
-        }
-        let enough = object.chunks_left().saturating_sub(object.data() - 1).min(deleting.len());
-        let mut waiting: Vec<MemberId> = object.members().into_iter().flatten().collect();
-        let acknowledged = async {
-            let mut count = 0;
-            while count < enough {
-                let Some((id, reply)) = deleting.next().await else { break };
-                waiting.retain(|member| *member != id);
-                count += usize::from(matches!(reply, Reply::Done { .. }));
-            }
-        };
-        if time::timeout(DELETE_DEADLINE, acknowledged).await.is_err() {
-            debug!(?object, "members do not acknowledge a delete");
-            waiting.into_iter().for_each(|member| self.0.health.was_late(member, Instant::now()));
-        }
-    }
-
-    /// Enters a rebuilt chunk, if the object is still the value of its key.
-    pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
-        let _turn = self.0.turns.take(object.key()).await;
-        if object.is_dead() || self.0.nodes.member(member.id).is_none() {
-            return false;
-        }
-        if let Some(previous) = object.move_to(index, member.id) {
-            let bytes = object.footprint(index);
-            self.0.keeper.free(object.chunk(index), previous, bytes);
-        }
-        true
-    }
-
-    pub(crate) fn keeper(&self) -> &Arc<Housekeeper> {
-        &self.0.keeper
-    }
-
-    /// Moves what a member that is about to go holds.
-    pub(crate) fn vacate(&self, member: MemberId) {
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let (objects, next) = self.0.catalog.walk(slot, BATCH);
-            let held = objects.into_iter().filter(|object| object.is_held_by(member));
-            held.for_each(|object| self.0.keeper.repair(object));
-            from = next;
-        }
-    }
-
-    /// Loses what a member held; objects that lack too many chunks are lost altogether.
-    pub(crate) fn lose_member(&self, member: MemberId) {
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let (objects, next) = self.0.catalog.walk(slot, BATCH);
-            for object in objects.into_iter().filter(|object| object.lose(member)) {
-                if object.chunks_left() >= object.data() {
-                    self.0.keeper.repair(object);
-                } else if self.0.catalog.remove(&object) {
-                    warn!(write = ?object.chunk(0).write, size = object.size(), "object lost");
-                    object.retire();
-                    self.0.metrics.removed("lost");
-                }
-            }
-            from = next;
-        }
     }
 }
 
@@ -400,36 +299,11 @@ impl Pool for Cache {
     }
 }
 
-/// A value on its way out.
-pub(crate) struct Reading {
-    reader: Reader<Cache>,
-    length: u64,
-    first: Option<Vec<Bytes>>,
-    metrics: Arc<Metrics>,
-}
-
-impl Reading {
-    /// Bytes that it gives in all.
-    pub(crate) fn len(&self) -> u64 {
-        self.length
-    }
-
-    /// The next bytes, in one or more pieces; `None` at the end.
-    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
-        let pieces = match self.first.take() {
-            Some(first) => Some(first),
-            None => self.reader.next().await?,
-        };
-        if let Some(pieces) = &pieces {
-            self.metrics.given_out(pieces.iter().map(|piece| piece.len() as u64).sum());
-        }
-        Ok(pieces)
-    }
-}
-
 /// Milliseconds since 1970.
 pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 

@@ -14,8 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dashmap::{DashMap, Entry};
 
-use self::{object::ByKey, ring::Ring};
 pub(crate) use self::object::{Found, Keeper, Object};
+use self::{object::ByKey, ring::Ring};
 
 /// All objects of the pool.
 #[derive(Debug, Default)]
@@ -79,7 +79,10 @@ impl Catalog {
     /// Takes out up to `limit` objects that have expired.
     pub(crate) fn expire(&self, now_ms: u64, limit: usize) -> Vec<Arc<Object>> {
         let expired = self.ring().expired(now_ms, limit);
-        expired.into_iter().filter(|object| self.remove(object)).collect()
+        expired
+            .into_iter()
+            .filter(|object| self.remove(object))
+            .collect()
     }
 
     /// How many objects there are.

@@ -17,7 +17,11 @@ pub struct Config {
     pub listen: SocketAddr,
 
     /// Where nodes dial in
-    #[arg(long, env = "INFINICACHE_NODE_LISTEN", default_value = "127.0.0.1:6379")]
+    #[arg(
+        long,
+        env = "INFINICACHE_NODE_LISTEN",
+        default_value = "127.0.0.1:6379"
+    )]
     pub node_listen: SocketAddr,
 
     /// HOST:PORT that nodes are told to dial; the address of --node-listen, if not given
@@ -25,11 +29,20 @@ pub struct Config {
     pub advertise: Option<String>,
 
     /// Where metrics and probes are served over HTTP
-    #[arg(long, env = "INFINICACHE_ADMIN_LISTEN", default_value = "127.0.0.1:6380")]
+    #[arg(
+        long,
+        env = "INFINICACHE_ADMIN_LISTEN",
+        default_value = "127.0.0.1:6380"
+    )]
     pub admin_listen: SocketAddr,
 
     /// The nodes: NAME=URL,NAME=URL,...
-    #[arg(long, env = "INFINICACHE_NODES", value_delimiter = ',', required = true)]
+    #[arg(
+        long,
+        env = "INFINICACHE_NODES",
+        value_delimiter = ',',
+        required = true
+    )]
     pub nodes: Vec<NodeAddress>,
 
     /// Data chunks of a large object
@@ -69,7 +82,11 @@ pub struct Config {
     pub max_connections: usize,
 
     /// Fastest pace of repair, in bytes of values a second
-    #[arg(long, env = "INFINICACHE_REPAIR_BYTES_PER_SECOND", default_value = "256MiB")]
+    #[arg(
+        long,
+        env = "INFINICACHE_REPAIR_BYTES_PER_SECOND",
+        default_value = "256MiB"
+    )]
     pub repair_bytes_per_second: ByteSize,
 
     /// Where the pool's secret comes from.
@@ -86,7 +103,11 @@ impl Config {
     pub(crate) fn code(&self) -> anyhow::Result<Code> {
         let code = Code::new(self.data, self.parity)?;
         let nodes = self.nodes.len();
-        anyhow::ensure!(nodes > code.parity(), "{nodes} nodes cannot bear {} losses", code.parity());
+        anyhow::ensure!(
+            nodes > code.parity(),
+            "{nodes} nodes cannot bear {} losses",
+            code.parity()
+        );
         Ok(code)
     }
 }
@@ -98,7 +119,10 @@ impl FromStr for NodeAddress {
         let (name, url) = text.split_once('=').ok_or("not of the form NAME=URL")?;
         let url: Uri = url.parse().map_err(|error| format!("{url}: {error}"))?;
         match (name.is_empty(), url.scheme_str(), url.host()) {
-            (false, Some("http"), Some(_)) => Ok(Self { name: name.to_owned(), url }),
+            (false, Some("http"), Some(_)) => Ok(Self {
+                name: name.to_owned(),
+                url,
+            }),
             _ => Err(format!("{text}: a name and an http:// URL are needed")),
         }
     }

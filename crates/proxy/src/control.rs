@@ -82,7 +82,9 @@ async fn open(cache: &Cache, args: &[Bytes]) -> Answer {
 
 fn reserve(cache: &Cache, args: &[Bytes]) -> Answer {
     let reserved = cache.make_room(write_id(&args[1])?, number(&args[2])?)?;
-    Ok(BytesFrame::Integer(i64::try_from(reserved).unwrap_or(i64::MAX)))
+    Ok(BytesFrame::Integer(
+        i64::try_from(reserved).unwrap_or(i64::MAX),
+    ))
 }
 
 async fn replace(cache: &Cache, args: &[Bytes]) -> Answer {
@@ -91,7 +93,9 @@ async fn replace(cache: &Cache, args: &[Bytes]) -> Answer {
 }
 
 async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
-    let committed = cache.commit(write_id(&args[1])?, number(&args[2])?, &terms).await?;
+    let committed = cache
+        .commit(write_id(&args[1])?, number(&args[2])?, &terms)
+        .await?;
     document(&match committed {
         Commit::Stored { version, .. } => Committed::Stored { version },
         Commit::ConditionFailed { .. } => Committed::ConditionFailed,
@@ -100,7 +104,9 @@ async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
 }
 
 fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
-    let Some(found) = cache.find_counted(&args[1]) else { return Ok(BytesFrame::Null) };
+    let Some(found) = cache.find_counted(&args[1]) else {
+        return Ok(BytesFrame::Null);
+    };
     let Found(object) = &found;
     let code = found.geometry().code();
     // What fits one stripe is read anew if it is replaced meanwhile.

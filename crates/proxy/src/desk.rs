@@ -41,7 +41,10 @@ impl store::Store for Cache {
 
     fn stat(&self, key: &[u8]) -> Option<store::Stat> {
         let found = self.find(key)?;
-        Some(store::Stat { size: found.0.size(), expires_at: found.0.expires_at() })
+        Some(store::Stat {
+            size: found.0.size(),
+            expires_at: found.0.expires_at(),
+        })
     }
 
     fn len(&self) -> u64 {
@@ -208,9 +211,15 @@ impl Observe for Clerk {
             expiring_keys: catalog.expiring() as u64,
             used_bytes: nodes.members().iter().map(|member| member.used()).sum(),
             capacity_bytes: nodes.usable().into_iter().map(capacity).sum(),
-            nodes: [NodeState::Active, NodeState::Asleep, NodeState::Waking, NodeState::Draining, NodeState::Lost]
-                .map(|state| (state.as_str(), count(state) as u64))
-                .to_vec(),
+            nodes: [
+                NodeState::Active,
+                NodeState::Asleep,
+                NodeState::Waking,
+                NodeState::Draining,
+                NodeState::Lost,
+            ]
+            .map(|state| (state.as_str(), count(state) as u64))
+            .to_vec(),
             loading: false,
         }
     }
@@ -231,8 +240,13 @@ impl TakeOver for ToRelay {
     ) {
         let metrics = self.cache.metrics().clone();
         metrics.links.inc();
-        let relaying =
-            relay::serve(parts.reader, parts.writer, parts.ahead, self.cache, self.stall_timeout);
+        let relaying = relay::serve(
+            parts.reader,
+            parts.writer,
+            parts.ahead,
+            self.cache,
+            self.stall_timeout,
+        );
         let ended = draining.run_until_cancelled(relaying).await;
         if let Some(Err(error)) = ended {
             debug!(%error, "relayed link ended");

@@ -7,12 +7,13 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{NodeLink, Pool};
-use infinicache_wire::Request;
+use infinicache_wire::{ChunkId, MemberId, Request};
 use tokio::{sync::mpsc, task, time};
 
 use crate::{
-    cache::{Cache, Chore},
-    nodes::Event,
+    cache::Cache,
+    catalog::{Keeper, Object},
+    nodes::{Event, Nodes},
     repair::Queue,
 };
 
@@ -24,6 +25,48 @@ const IDLE_TICK: Duration = Duration::from_secs(2);
 
 /// Chunks that may be freed at once.
 const PARALLEL_FREES: usize = 256;
+
+/// Work that can wait a moment.
+#[derive(Debug)]
+pub(crate) enum Chore {
+    /// Tell a member to let go of a chunk.
+    Free(ChunkId, MemberId),
+    /// Rebuild what an object lacks.
+    Repair(Arc<Object>),
+}
+
+/// Keeps the books at once, and leaves the rest as chores.
+///
+/// Chores are at most one for each chunk there was, so their queue is bounded by the metadata.
+pub(crate) struct Housekeeper {
+    nodes: Nodes,
+    chores: mpsc::UnboundedSender<Chore>,
+}
+
+impl Housekeeper {
+    pub(crate) fn new(nodes: Nodes, chores: mpsc::UnboundedSender<Chore>) -> Self {
+        Self { nodes, chores }
+    }
+
+    pub(crate) fn leave(&self, chore: Chore) {
+        // Nobody does chores any more once the proxy stops.
+        let _ = self.chores.send(chore);
+    }
+}
+
+impl Keeper for Housekeeper {
+    fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
+        if let Some(member) = self.nodes.member(member) {
+            member.give_back(bytes);
+            member.count_chunk(false);
+        }
+        self.leave(Chore::Free(chunk, member));
+    }
+
+    fn repair(&self, object: Arc<Object>) {
+        self.leave(Chore::Repair(object));
+    }
+}
 
 /// Does the chores, for ever.
 pub(crate) async fn do_chores(

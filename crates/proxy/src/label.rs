@@ -51,7 +51,10 @@ mod tests {
     #[test]
     fn a_label_says_what_the_picture_says() {
         let geometry = Geometry::new(0x0102, Code::new(10, 2).unwrap());
-        let version = Version { epoch: 3, counter: 4 };
+        let version = Version {
+            epoch: 3,
+            counter: 4,
+        };
         let label = encode(b"key", &geometry, version, Some(5));
         assert_eq!(label[..4], [1, 10, 2, 0]);
         assert_eq!(label[4..12], 0x0102u64.to_le_bytes());

@@ -36,7 +36,11 @@ impl Leases {
         if self.0.len() >= MOST {
             return;
         }
-        let lease = || Lease { _found: found.clone(), readers: 0, until: now };
+        let lease = || Lease {
+            _found: found.clone(),
+            readers: 0,
+            until: now,
+        };
         let mut lease = self.0.entry(found.write()).or_insert_with(lease);
         lease.readers += 1;
         lease.until = now + TERM;
@@ -55,8 +59,12 @@ impl Leases {
     /// Ends what has had time enough.
     pub(crate) fn sweep(&self, now: Instant) {
         let is_over = |lease: &Lease| lease.until <= now;
-        let over: Vec<WriteId> =
-            self.0.iter().filter(|lease| is_over(lease)).map(|lease| *lease.key()).collect();
+        let over: Vec<WriteId> = self
+            .0
+            .iter()
+            .filter(|lease| is_over(lease))
+            .map(|lease| *lease.key())
+            .collect();
         for write in over {
             drop(self.0.remove_if(&write, |_, lease| is_over(lease)));
         }

@@ -40,6 +40,9 @@ mod server;
 mod turns;
 mod writes;
 
+#[cfg(fuzzing)]
+pub use resp::fuzzing;
+
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
@@ -52,9 +55,10 @@ use tokio_util::{
 use tracing::info;
 
 use crate::{
-    cache::{Cache, Housekeeper},
+    cache::Cache,
     command::State,
     desk::{Clerk, ToRelay},
+    house::Housekeeper,
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
     repair::Queue,
@@ -73,7 +77,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let code = config.code()?;
     let secret = config.secret.load()?;
     let bind = async |address| {
-        TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}"))
+        TcpListener::bind(address)
+            .await
+            .with_context(|| format!("cannot listen on {address}"))
     };
     let redis = bind(config.listen).await?;
     let door = bind(config.node_listen).await?;
@@ -89,9 +95,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let health = Arc::new(Health::default());
     let (events, followed) = mpsc::unbounded_channel();
     let (chores, to_do) = mpsc::unbounded_channel();
-    let settings = nodes::Settings { timing: timing(&config), secret, advertise, epoch };
-    let nodes =
-        Nodes::new(settings, config.nodes.clone(), health.clone(), metrics.clone(), events);
+    let settings = nodes::Settings {
+        timing: timing(&config),
+        secret,
+        advertise,
+        epoch,
+    };
+    let nodes = Nodes::new(
+        settings,
+        config.nodes.clone(),
+        health.clone(),
+        metrics.clone(),
+        events,
+    );
     let settings = cache::Settings {
         code,
         max_object_bytes: config.max_object_bytes.0,
@@ -110,18 +126,30 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 
     let background = |task| AbortOnDropHandle::new(task);
     let pace = config.repair_bytes_per_second.0 / PARALLEL_REPAIRS as u64;
-    let _doing_chores =
-        background(tokio::spawn(house::do_chores(cache.clone(), repairs.clone(), to_do)));
+    let _doing_chores = background(tokio::spawn(house::do_chores(
+        cache.clone(),
+        repairs.clone(),
+        to_do,
+    )));
     let _following = background(tokio::spawn(house::follow_nodes(cache.clone(), followed)));
     let _tidying = background(tokio::spawn(house::tidy(cache.clone())));
     let _living = background(tokio::spawn(nodes.clone().live()));
     let _admitting = background(tokio::spawn(nodes::door::open(door, nodes)));
     let _repairing: Vec<_> = (0..PARALLEL_REPAIRS)
-        .map(|_| background(tokio::spawn(repair::run(cache.clone(), repairs.clone(), pace))))
+        .map(|_| {
+            background(tokio::spawn(repair::run(
+                cache.clone(),
+                repairs.clone(),
+                pace,
+            )))
+        })
         .collect();
 
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
-    let view = admin::Admin { cache: cache.clone(), repairs };
+    let view = admin::Admin {
+        cache: cache.clone(),
+        repairs,
+    };
     tracker.spawn(admin::serve(admin, view, stop.clone().cancelled_owned()));
 
     let port = redis.local_addr()?.port();
@@ -133,7 +161,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         stall_timeout: config.stall_timeout,
         ..server::Config::default()
     };
-    let to_relay = ToRelay { cache, stall_timeout: config.stall_timeout };
+    let to_relay = ToRelay {
+        cache,
+        stall_timeout: config.stall_timeout,
+    };
     server::serve(redis, state, to_relay, limits, shutdown).await;
 
     stop.cancel();

@@ -109,15 +109,27 @@ impl Metrics {
             figures: Figures::default(),
         };
         let it = &metrics;
-        registry.register("commands", "Commands by name and outcome", it.commands.clone());
+        registry.register(
+            "commands",
+            "Commands by name and outcome",
+            it.commands.clone(),
+        );
         let help = "Time from a command's first byte to its reply's last, by size of the value";
         registry.register_with_unit("command", help, Unit::Seconds, it.seconds.clone());
         let help = "Bytes of values taken in and given out";
         registry.register_with_unit("value", help, Unit::Bytes, it.bytes.clone());
-        registry.register("reads", "Reads that were a hit, a miss or a loss", it.reads.clone());
+        registry.register(
+            "reads",
+            "Reads that were a hit, a miss or a loss",
+            it.reads.clone(),
+        );
         let help = "What went wrong in reads and was made up for";
         registry.register("read_incidents", help, it.incidents.clone());
-        registry.register("removals", "Objects removed, by reason", it.removals.clone());
+        registry.register(
+            "removals",
+            "Objects removed, by reason",
+            it.removals.clone(),
+        );
         let help = "Objects lost because too many of their chunks were";
         registry.register("losses", help, it.losses.clone());
         let help = "Writes given up before their commit";
@@ -125,14 +137,26 @@ impl Metrics {
         registry.register("wakes", "Wakes sent, by outcome", it.wakes.clone());
         let help = "Time until a wake was answered";
         registry.register_with_unit("wake", help, Unit::Seconds, it.wake_seconds.clone());
-        registry.register("nodes_joined", "Instances that joined the pool", it.joined.clone());
+        registry.register(
+            "nodes_joined",
+            "Instances that joined the pool",
+            it.joined.clone(),
+        );
         registry.register("nodes_lost", "Instances that were lost", it.lost.clone());
         registry.register("repaired_chunks", "Chunks rebuilt", it.repaired.clone());
         let help = "Bytes of chunks rebuilt";
         registry.register_with_unit("repaired", help, Unit::Bytes, it.repaired_bytes.clone());
-        registry.register("repair_failures", "Repairs to be tried again", it.repair_failures.clone());
+        registry.register(
+            "repair_failures",
+            "Repairs to be tried again",
+            it.repair_failures.clone(),
+        );
         registry.register("connections", "Client connections", it.connections.clone());
-        registry.register("relay_links", "Relayed links of smart clients", it.links.clone());
+        registry.register(
+            "relay_links",
+            "Relayed links of smart clients",
+            it.links.clone(),
+        );
         let help = "Client connections closed by the proxy, by reason";
         registry.register("connections_closed", help, it.closed.clone());
 
@@ -140,12 +164,30 @@ impl Metrics {
         registry.register("objects", "Objects", figures.objects.clone());
         let help = "Bytes of their values";
         registry.register_with_unit("objects", help, Unit::Bytes, figures.object_bytes.clone());
-        registry.register("objects_degraded", "Objects that lack chunks", figures.degraded.clone());
-        registry.register("open_writes", "Writes under way", figures.open_writes.clone());
+        registry.register(
+            "objects_degraded",
+            "Objects that lack chunks",
+            figures.degraded.clone(),
+        );
+        registry.register(
+            "open_writes",
+            "Writes under way",
+            figures.open_writes.clone(),
+        );
         let help = "Buffer memory in use";
-        registry.register_with_unit("buffer_used", help, Unit::Bytes, figures.buffer_used.clone());
+        registry.register_with_unit(
+            "buffer_used",
+            help,
+            Unit::Bytes,
+            figures.buffer_used.clone(),
+        );
         let help = "Buffer memory that may be used";
-        registry.register_with_unit("buffer_capacity", help, Unit::Bytes, figures.buffer_capacity.clone());
+        registry.register_with_unit(
+            "buffer_capacity",
+            help,
+            Unit::Bytes,
+            figures.buffer_capacity.clone(),
+        );
         let help = "Resident memory of the process";
         registry.register_with_unit("resident", help, Unit::Bytes, figures.resident.clone());
         metrics.registry = registry;
@@ -155,19 +197,27 @@ impl Metrics {
     /// A command has ended.
     pub(crate) fn command(&self, command: &'static str, ok: bool, bytes: u64, elapsed: Duration) {
         let outcome = if ok { "ok" } else { "error" };
-        self.commands.get_or_create(&ByOutcome { command, outcome }).inc();
+        self.commands
+            .get_or_create(&ByOutcome { command, outcome })
+            .inc();
         let size = size_class(bytes);
-        self.seconds.get_or_create(&ByCommand { command, size }).observe(elapsed.as_secs_f64());
+        self.seconds
+            .get_or_create(&ByCommand { command, size })
+            .observe(elapsed.as_secs_f64());
     }
 
     /// Bytes of values came in.
     pub(crate) fn taken_in(&self, bytes: u64) {
-        self.bytes.get_or_create(&ByDirection { direction: "in" }).inc_by(bytes);
+        self.bytes
+            .get_or_create(&ByDirection { direction: "in" })
+            .inc_by(bytes);
     }
 
     /// Bytes of values went out.
     pub(crate) fn given_out(&self, bytes: u64) {
-        self.bytes.get_or_create(&ByDirection { direction: "out" }).inc_by(bytes);
+        self.bytes
+            .get_or_create(&ByDirection { direction: "out" })
+            .inc_by(bytes);
     }
 
     /// A read found its value, or did not: `hit`, `miss` or `lost`.
@@ -258,7 +308,8 @@ impl Metrics {
         let end = text.rfind("# EOF").unwrap_or(text.len());
         text.truncate(end);
         rest(&mut text);
-        text.write_str("# EOF\n").expect("a string takes everything");
+        text.write_str("# EOF\n")
+            .expect("a string takes everything");
         text
     }
 }

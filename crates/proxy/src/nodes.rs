@@ -1,44 +1,40 @@
 //! The nodes of the pool: who is awake, who is a member, and how to reach them.
 //!
-//! [`Life`](life::Life) decides, one for each node; this module carries its
+//! A `Life` decides, one for each node; this module carries its
 //! decisions out: it posts wakes, sends pings, admits who dials in, and tells the
 //! rest of the proxy when a member is lost.
 //!
-//! - [`life`]: the pure state machine;
-//! - [`member`]: one instance while its chunks count;
-//! - [`wake`]: the POST;
-//! - [`door`]: the listener and the handshake.
+//! - `life`: the pure state machine;
+//! - `member`: one instance while its chunks count;
+//! - `door`: the listener and the handshake; `admit`: who may come in;
+//! - `act`: what a life decided is done; `wake`: the POST.
 
+mod act;
+mod admit;
 pub(crate) mod door;
 pub(crate) mod life;
 pub(crate) mod member;
 pub(crate) mod wake;
 
 use std::{
-    sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering::Relaxed},
-    },
+    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
     time::{Duration, Instant},
 };
 
 use dashmap::DashMap;
 use hyper::Uri;
-use infinicache_client::{Health, Mux, MuxLink, NodeLink};
+use infinicache_client::{Health, MuxLink};
 use infinicache_wire::{
-    MemberId, PROTOCOL_VERSION, Reply, Request, Secret,
+    MemberId, Secret,
     control::{NodeState, NodeView},
-    handshake::{Hello, Welcome, is_compatible},
-    wake::Wake,
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
     time,
 };
-use tracing::{debug, info, warn};
 
 use self::{
-    life::{Action, Life, Timing},
+    life::{Life, Timing},
     member::Member,
     wake::Waker,
 };
@@ -67,17 +63,6 @@ pub(crate) struct Settings {
     /// `host:port` that nodes dial.
     pub(crate) advertise: String,
     pub(crate) epoch: u64,
-}
-
-/// Why an instance is not admitted.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum Inadmissible {
-    #[error("node speaks protocol {0}, this is {PROTOCOL_VERSION}")]
-    Protocol(u16),
-    #[error("there is no node {0:?} in the pool")]
-    Unknown(String),
-    #[error("node {0} answers no wake of this proxy, or without proof of the secret")]
-    Unproven(String),
 }
 
 /// What happens to a member.
@@ -169,13 +154,19 @@ impl Nodes {
             ticks.tick().await;
             for (index, node) in self.0.nodes.iter().enumerate() {
                 let now = Instant::now();
-                let member = node.state().life.member().and_then(|(id, _)| self.member(id));
+                let member = node
+                    .state()
+                    .life
+                    .member()
+                    .and_then(|(id, _)| self.member(id));
                 let holds_data = member.is_some_and(|member| member.used() > 0);
                 let actions = node.state().life.tick(now, holds_data);
                 if !actions.is_empty() {
                     node.changed.send_replace(());
                 }
-                actions.into_iter().for_each(|action| self.act(index, action));
+                actions
+                    .into_iter()
+                    .for_each(|action| self.act(index, action));
             }
         }
     }
@@ -192,7 +183,11 @@ impl Nodes {
 
     /// All members.
     pub(crate) fn members(&self) -> Vec<Arc<Member>> {
-        self.0.members.iter().map(|member| member.value().clone()).collect()
+        self.0
+            .members
+            .iter()
+            .map(|member| member.value().clone())
+            .collect()
     }
 
     /// The name of a node.
@@ -207,7 +202,10 @@ impl Nodes {
         let usable = |(index, node): (usize, &Node)| {
             let state = node.state();
             let active = state.life.active().and_then(|id| self.member(id));
-            state.life.is_usable(now).then_some((index, active, state.capacity))
+            state
+                .life
+                .is_usable(now)
+                .then_some((index, active, state.capacity))
         };
         self.0.nodes.iter().enumerate().filter_map(usable).collect()
     }
@@ -232,184 +230,20 @@ impl Nodes {
             if let Some(action) = action {
                 self.act(index, action);
             }
-            time::timeout_at(deadline.into(), changed.changed()).await.ok()?.ok()?;
+            time::timeout_at(deadline.into(), changed.changed())
+                .await
+                .ok()?
+                .ok()?;
         }
-    }
-
-    /// Checks a hello and makes its instance a member, or finds that it is one.
-    fn admit_member(&self, hello: &Hello) -> Result<(Arc<Member>, bool), Inadmissible> {
-        if !is_compatible(hello.protocol) {
-            return Err(Inadmissible::Protocol(hello.protocol));
-        }
-        let by_name = |node: &Node| node.address.name == hello.node;
-        let index = self.0.nodes.iter().position(by_name);
-        let index = index.ok_or_else(|| Inadmissible::Unknown(hello.node.clone()))?;
-        let mut state = self.0.nodes[index].state();
-        let same = state.life.member().filter(|(_, instance)| *instance == hello.instance);
-        // Names are not locks: an instance of an older session that has been succeeded stays out.
-        let sessions = &state.sessions[..if same.is_some() { 2 } else { 1 }];
-        let is_known = !hello.session.is_empty() && sessions.contains(&hello.session);
-        if !is_known || !hello.is_genuine(&self.0.settings.secret) {
-            return Err(Inadmissible::Unproven(hello.node.clone()));
-        }
-        state.capacity = hello.capacity;
-        if let Some(member) = same.and_then(|(id, _)| self.member(id)) {
-            return Ok((member, false));
-        }
-        let id = MemberId(self.0.last_member.fetch_add(1, Relaxed) + 1);
-        Ok((Arc::new(Member::new(id, index, hello)), true))
-    }
-
-    /// Admits an instance that said hello; what to answer it.
-    pub(crate) fn admit(&self, hello: &Hello) -> Result<(Arc<Member>, Welcome), Inadmissible> {
-        let (member, fresh) = self.admit_member(hello)?;
-        let welcome = Welcome {
-            protocol: PROTOCOL_VERSION,
-            member: member.id,
-            epoch: self.0.settings.epoch,
-            fresh,
-            proof: String::new(),
-        };
-        Ok((member, welcome.signed(&self.0.settings.secret, hello)))
-    }
-
-    /// A member has been welcomed and is linked from now on.
-    fn linked(&self, member: &Arc<Member>, mux: &Mux) {
-        let replaced = member.set_link(mux.link(member.id));
-        if let Some(replaced) = replaced {
-            replaced.mux().close();
-        }
-        self.0.members.insert(member.id, member.clone());
-        let node = &self.0.nodes[member.node];
-        let action = node.state().life.joined(member.instance, member.id, Instant::now());
-        info!(node = node.address.name, member = %member.id, instance = %member.instance, "node joined");
-        self.0.metrics.node_joined();
-        if let Some(action) = action {
-            self.act(member.node, action);
-        }
-        node.changed.send_replace(());
-    }
-
-    /// A member's link has ended.
-    fn unlinked(&self, member: &Arc<Member>) {
-        if !member.drop_ended_link() {
-            return;
-        }
-        let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, "node's link ended");
-        let (action, is_current) = {
-            let mut state = node.state();
-            let action = state.life.unlinked(member.id, Instant::now());
-            (action, state.life.member().is_some_and(|(id, _)| id == member.id))
-        };
-        match action {
-            Some(action) => self.act(member.node, action),
-            None if !is_current => self.act(member.node, Action::Lost(member.id)),
-            None => {}
-        }
-        node.changed.send_replace(());
-    }
-
-    /// A member says that it is about to go.
-    fn leaving(&self, member: &Arc<Member>, reason: &str) {
-        let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, reason, "node is leaving");
-        node.state().life.leaving(member.id);
-        node.changed.send_replace(());
-        self.vacate(member.id);
-    }
-
-    /// What a member holds is to be moved away.
-    fn vacate(&self, id: MemberId) {
-        let Some(member) = self.member(id) else { return };
-        member.drain();
-        self.tell(Event::Leaving(member));
-    }
-
-    fn tell(&self, event: Event) {
-        // Nobody listens any more once the proxy stops.
-        let _ = self.0.events.send(event);
-    }
-
-    fn act(&self, index: usize, action: Action) {
-        match action {
-            Action::Wake => self.wake(index, true),
-            Action::KeepAwake => self.wake(index, false),
-            Action::Ping(member) => self.ping(index, member),
-            Action::Lost(member) => self.lose(index, member),
-            Action::Vacate(member) => self.vacate(member),
-        }
-    }
-
-    fn lose(&self, index: usize, id: MemberId) {
-        let Some((_, member)) = self.0.members.remove(&id) else { return };
-        match member.chunks() {
-            0 => info!(node = self.name(index), member = %id, "member left"),
-            chunks => warn!(node = self.name(index), member = %id, chunks, "member lost"),
-        }
-        member.cut();
-        self.0.health.forget(id);
-        self.0.metrics.node_lost();
-        self.tell(Event::Lost(member));
-    }
-
-    /// Wakes a node: for a new session, or to keep the one it has from ending.
-    fn wake(&self, index: usize, anew: bool) {
-        let nodes = self.clone();
-        tokio::spawn(async move {
-            let node = &nodes.0.nodes[index];
-            let _slot = nodes.0.wakes.acquire().await.expect("never closed");
-            let session = match anew {
-                true => {
-                    let session = random_session();
-                    let mut state = node.state();
-                    state.sessions.swap(0, 1);
-                    state.sessions[0].clone_from(&session);
-                    session
-                }
-                false => node.state().sessions[0].clone(),
-            };
-            let wake = Wake {
-                version: PROTOCOL_VERSION,
-                node: node.address.name.clone(),
-                proxy: nodes.0.settings.advertise.clone(),
-                session,
-                epoch: nodes.0.settings.epoch,
-                proof: String::new(),
-            };
-            let started = Instant::now();
-            let woken = nodes.0.waker.wake(&node.address.url, &wake.signed(&nodes.0.settings.secret)).await;
-            nodes.0.metrics.wake(anew, woken.is_ok(), started.elapsed());
-            let Err(error) = woken else { return };
-            warn!(node = node.address.name, %error, "node cannot be woken");
-            if anew {
-                node.state().life.wake_failed(Instant::now());
-                node.changed.send_replace(());
-            }
-        });
-    }
-
-    fn ping(&self, index: usize, id: MemberId) {
-        let Some(member) = self.member(id) else { return };
-        let Some(link) = member.link() else { return };
-        let nodes = self.clone();
-        tokio::spawn(async move {
-            match link.call(Request::Ping).await {
-                Reply::Done { bytes, .. } => {
-                    nodes.0.nodes[index].state().life.heard_of(id, Instant::now());
-                    match serde_json::from_slice(&bytes) {
-                        Ok(report) => member.set_report(report),
-                        Err(error) => debug!(%error, "unreadable report"),
-                    }
-                }
-                reply => debug!(node = nodes.name(index), ?reply, "ping unanswered"),
-            }
-        });
     }
 
     /// How many nodes are in which state.
     pub(crate) fn states(&self) -> Vec<NodeState> {
-        self.0.nodes.iter().map(|node| node.state().life.state()).collect()
+        self.0
+            .nodes
+            .iter()
+            .map(|node| node.state().life.state())
+            .collect()
     }
 
     /// Each node, as its user sees it.
@@ -438,10 +272,4 @@ impl Nodes {
         };
         self.0.nodes.iter().map(view).collect()
     }
-}
-
-fn random_session() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
-    format!("{:032x}", u128::from_le_bytes(bytes))
 }

@@ -112,7 +112,11 @@ async fn relay(
 
     let want = request.want();
     let weight = (request.payload_len() + want).max(LEAST_BYTES) as u32;
-    let slot = slots.clone().acquire_many_owned(weight).await.expect("never closed");
+    let slot = slots
+        .clone()
+        .acquire_many_owned(weight)
+        .await
+        .expect("never closed");
     let answer_memory = reserve(cache.budget(), want).await?;
     let link = cache.link(member);
     let answers = answers.clone();
@@ -123,9 +127,10 @@ async fn relay(
             (None, None) => Reply::Unreachable,
         };
         let reply = match reply {
-            Reply::Done { bytes, checksum } if !bytes.is_empty() => {
-                Reply::Done { bytes: answer_memory.hold(bytes), checksum }
-            }
+            Reply::Done { bytes, checksum } if !bytes.is_empty() => Reply::Done {
+                bytes: answer_memory.hold(bytes),
+                checksum,
+            },
             reply => reply,
         };
         // The client may have left.

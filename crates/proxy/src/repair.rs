@@ -60,7 +60,10 @@ impl Queue {
         state.arrivals += 1;
         let place = (margin, state.arrivals);
         let entry = state.entries.entry(address(&object));
-        let entry = entry.or_insert(Entry { place: None, failures: 0 });
+        let entry = entry.or_insert(Entry {
+            place: None,
+            failures: 0,
+        });
         let moved = entry.place.replace(place);
         if let Some(moved) = moved {
             state.waiting.remove(&moved);
@@ -102,7 +105,9 @@ impl Queue {
     /// How long to wait before the object is tried again.
     fn failed(&self, object: &Arc<Object>) -> Duration {
         let mut state = self.state();
-        let Some(entry) = state.entries.get_mut(&address(object)) else { return FIRST_BACKOFF };
+        let Some(entry) = state.entries.get_mut(&address(object)) else {
+            return FIRST_BACKOFF;
+        };
         entry.failures += 1;
         (FIRST_BACKOFF * 2u32.saturating_pow(entry.failures.min(16) - 1)).min(MOST_BACKOFF)
     }
@@ -163,8 +168,9 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
         .map(|holder| holder.and_then(|id| cache.nodes().member(id)))
         .collect();
     let stays = |holder: &Option<Arc<Member>>| holder.as_ref().is_some_and(|it| !it.is_draining());
-    let lacking: Vec<usize> =
-        (0..holders.len()).filter(|&index| !stays(&holders[index])).collect();
+    let lacking: Vec<usize> = (0..holders.len())
+        .filter(|&index| !stays(&holders[index]))
+        .collect();
     if lacking.is_empty() {
         return Ok(0);
     }
@@ -186,18 +192,38 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
         let bytes = object.footprint(*index);
         cache.take_room(std::slice::from_ref(target), bytes, object.key())?;
     }
-    let ids: Vec<_> = targets.iter().map(|(index, target)| (*index, target.id)).collect();
+    let ids: Vec<_> = targets
+        .iter()
+        .map(|(index, target)| (*index, target.id))
+        .collect();
     let rebuilt = rebuild(cache, &found, &ids, 0..geometry.stripes()).await;
-    let failed = rebuilt.as_ref().map_or_else(|_| lacking.clone(), Clone::clone);
-    let label = label::encode(object.key(), &geometry, object.version(), object.expires_at());
+    let failed = rebuilt
+        .as_ref()
+        .map_or_else(|_| lacking.clone(), Clone::clone);
+    let label = label::encode(
+        object.key(),
+        &geometry,
+        object.version(),
+        object.expires_at(),
+    );
     for (index, target) in targets {
         let chunk = object.chunk(index);
         let units = geometry.chunk_units(index);
         let is_whole = !failed.contains(&index)
-            && finish(&target, Request::Finish { chunk, units, label: label.clone() }).await;
+            && finish(
+                &target,
+                Request::Finish {
+                    chunk,
+                    units,
+                    label: label.clone(),
+                },
+            )
+            .await;
         target.count_chunk(true);
         if !is_whole || object.is_dead() || !cache.enter(object, index, &target).await {
-            cache.keeper().free(chunk, target.id, object.footprint(index));
+            cache
+                .keeper()
+                .free(chunk, target.id, object.footprint(index));
             continue;
         }
         cache.metrics().repaired(geometry.chunk_len(index));
@@ -205,7 +231,10 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     }
     rebuilt?;
     if entered < lacking.len() {
-        return Err(Error::Unreachable(format!("{entered} of {} chunks repaired", lacking.len())));
+        return Err(Error::Unreachable(format!(
+            "{entered} of {} chunks repaired",
+            lacking.len()
+        )));
     }
     Ok(entered)
 }

@@ -27,6 +27,8 @@
 
 mod connection;
 mod error;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod inline;
 mod integer;
 mod outbox;

@@ -45,8 +45,11 @@ impl Room {
         let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for member in members {
             while member.free() < bytes {
-                let no_room =
-                    NoRoom { needed: bytes, free: member.free(), capacity: member.capacity() };
+                let no_room = NoRoom {
+                    needed: bytes,
+                    free: member.free(),
+                    capacity: member.capacity(),
+                };
                 // What could never fit must not empty the cache.
                 if bytes > member.capacity() {
                     return Err(no_room);

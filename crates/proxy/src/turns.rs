@@ -34,7 +34,12 @@ impl Turns {
                 }
             }
         };
-        let mut turn = Turn { turns: self, key: key.into(), mutex: mutex.clone(), guard: None };
+        let mut turn = Turn {
+            turns: self,
+            key: key.into(),
+            mutex: mutex.clone(),
+            guard: None,
+        };
         turn.guard = Some(mutex.lock_owned().await);
         turn
     }

@@ -51,8 +51,19 @@ impl OpenWrite {
         size: Option<u64>,
         members: Vec<Arc<Member>>,
     ) -> Self {
-        let state = State { members, replaced: Vec::new(), taken: 0, touched: Instant::now() };
-        Self { id, key, code, size, state: Mutex::new(state) }
+        let state = State {
+            members,
+            replaced: Vec::new(),
+            taken: 0,
+            touched: Instant::now(),
+        };
+        Self {
+            id,
+            key,
+            code,
+            size,
+            state: Mutex::new(state),
+        }
     }
 
     pub(crate) fn state(&self) -> MutexGuard<'_, State> {
@@ -66,7 +77,10 @@ impl OpenWrite {
 
     /// Whether `member` takes chunk `index`.
     pub(crate) fn is_on(&self, index: u8, member: MemberId) -> bool {
-        self.state().members.get(usize::from(index)).is_some_and(|taker| taker.id == member)
+        self.state()
+            .members
+            .get(usize::from(index))
+            .is_some_and(|taker| taker.id == member)
     }
 
     /// Bytes that the first `bytes` of the value take on each member.
@@ -80,7 +94,9 @@ impl OpenWrite {
         if bytes == 0 {
             return footprint(0, 0, label);
         }
-        let stripes = bytes.min(geometry.size()).div_ceil(geometry.stripe().max(1) as u64);
+        let stripes = bytes
+            .min(geometry.size())
+            .div_ceil(geometry.stripe().max(1) as u64);
         if stripes >= u64::from(geometry.stripes()) {
             return footprint(geometry.chunk_len(0), geometry.chunk_units(0), label);
         }
@@ -98,12 +114,19 @@ pub(crate) struct Writes {
 
 impl Writes {
     pub(crate) fn new(epoch: u64) -> Self {
-        Self { epoch, last: AtomicU64::new(0), open: DashMap::new() }
+        Self {
+            epoch,
+            last: AtomicU64::new(0),
+            open: DashMap::new(),
+        }
     }
 
     /// An id that no other write has or will have.
     pub(crate) fn next_id(&self) -> WriteId {
-        WriteId { epoch: self.epoch, sequence: self.last.fetch_add(1, Relaxed) + 1 }
+        WriteId {
+            epoch: self.epoch,
+            sequence: self.last.fetch_add(1, Relaxed) + 1,
+        }
     }
 
     pub(crate) fn insert(&self, write: Arc<OpenWrite>) {
@@ -122,7 +145,11 @@ impl Writes {
     /// Writes that nobody has gone on with.
     pub(crate) fn idle(&self, now: Instant) -> Vec<WriteId> {
         let is_idle = |write: &OpenWrite| now >= write.state().touched + IDLE_DEADLINE;
-        self.open.iter().filter(|write| is_idle(write)).map(|write| write.id).collect()
+        self.open
+            .iter()
+            .filter(|write| is_idle(write))
+            .map(|write| write.id)
+            .collect()
     }
 
     pub(crate) fn len(&self) -> usize {

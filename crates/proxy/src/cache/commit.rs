@@ -12,6 +12,7 @@ use tracing::debug;
 use super::Cache;
 use crate::{
     catalog::{Found, Keeper, Object},
+    house::Chore,
     label,
     nodes::member::Member,
     writes::OpenWrite,
@@ -31,7 +32,9 @@ impl Cache {
         let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
         if size > self.0.settings.max_object_bytes || write.size.is_some_and(|told| told != size) {
             self.give_up(write.id);
-            return Err(Error::Refused("the value is not as long as it may be".into()));
+            return Err(Error::Refused(
+                "the value is not as long as it may be".into(),
+            ));
         }
         write.touch();
 
@@ -53,17 +56,33 @@ impl Cache {
         };
 
         let geometry = Geometry::new(size, write.code);
-        let version = Version { epoch: self.0.settings.epoch, counter: self.0.next_commit() };
+        let version = Version {
+            epoch: self.0.settings.epoch,
+            counter: self.0.next_commit(),
+        };
         let label = label::encode(&write.key, &geometry, version, expires_at);
         let members = write.state().members.clone();
         let finishing = members.iter().enumerate().map(|(index, member)| {
-            let chunk = ChunkId { write: write.id, index: index as u8 };
+            let chunk = ChunkId {
+                write: write.id,
+                index: index as u8,
+            };
             let units = geometry.chunk_units(index);
-            finish(member, Request::Finish { chunk, units, label: label.clone() })
+            finish(
+                member,
+                Request::Finish {
+                    chunk,
+                    units,
+                    label: label.clone(),
+                },
+            )
         });
         let finished = join_all(finishing).await;
-        let incomplete: Vec<u8> =
-            (0u8..).zip(&finished).filter(|(_, done)| !**done).map(|(index, _)| index).collect();
+        let incomplete: Vec<u8> = (0u8..)
+            .zip(&finished)
+            .filter(|(_, done)| !**done)
+            .map(|(index, _)| index)
+            .collect();
         if !incomplete.is_empty() {
             debug!(write = %write.id, ?incomplete, "members did not complete their chunks");
             return Ok(Commit::Incomplete(incomplete));
@@ -83,14 +102,25 @@ impl Cache {
         self.settle_room(&write, &object);
         let replaced = self.0.catalog.insert(object.clone());
         // A member may have been lost between its Finish and now.
-        for member in members.iter().filter(|member| self.0.nodes.member(member.id).is_none()) {
+        for member in members
+            .iter()
+            .filter(|member| self.0.nodes.member(member.id).is_none())
+        {
             object.lose(member.id);
             self.0.keeper.repair(object.clone());
         }
-        let Some(replaced) = replaced else { return Ok(Commit::Stored { version, previous: None }) };
+        let Some(replaced) = replaced else {
+            return Ok(Commit::Stored {
+                version,
+                previous: None,
+            });
+        };
         self.retire(&replaced, "replaced").await;
         let is_value = !replaced.is_expired(super::now_ms());
-        Ok(Commit::Stored { version, previous: is_value.then_some(Found(replaced)) })
+        Ok(Commit::Stored {
+            version,
+            previous: is_value.then_some(Found(replaced)),
+        })
     }
 
     /// What was taken ahead is given back; what the object takes stays.
@@ -111,23 +141,31 @@ impl Cache {
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
             member.give_back(taken);
-            let chunk = ChunkId { write: write.id, index: index as u8 };
-            self.0.keeper.leave(super::Chore::Free(chunk, member.id));
+            let chunk = ChunkId {
+                write: write.id,
+                index: index as u8,
+            };
+            self.0.keeper.leave(Chore::Free(chunk, member.id));
         }
         self.free_replaced(write.id, &state.replaced);
     }
 
     fn free_replaced(&self, write: WriteId, replaced: &[(u8, Arc<Member>)]) {
         for (index, member) in replaced {
-            let chunk = ChunkId { write, index: *index };
-            self.0.keeper.leave(super::Chore::Free(chunk, member.id));
+            let chunk = ChunkId {
+                write,
+                index: *index,
+            };
+            self.0.keeper.leave(Chore::Free(chunk, member.id));
         }
     }
 }
 
 /// Whether a member completed its chunk in time.
 pub(crate) async fn finish(member: &Member, request: Request) -> bool {
-    let Some(link) = member.link() else { return false };
+    let Some(link) = member.link() else {
+        return false;
+    };
     let finished = time::timeout(FINISH_DEADLINE, link.call(request)).await;
     matches!(finished, Ok(Reply::Done { .. }))
 }

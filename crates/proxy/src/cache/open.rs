@@ -53,7 +53,9 @@ impl Cache {
 
         let id = self.0.writes.next_id();
         let ids = members.iter().map(|member| member.id).collect();
-        self.0.writes.insert(Arc::new(OpenWrite::new(id, key, code, size, members)));
+        self.0
+            .writes
+            .insert(Arc::new(OpenWrite::new(id, key, code, size, members)));
         let reserved = match self.make_room(id, size.map_or(STEP, |size| size.min(STEP))) {
             Ok(reserved) => reserved,
             Err(error) => {
@@ -106,7 +108,9 @@ impl Cache {
                 let text = format!("{} nodes can be used, {width} needed", candidates.len());
                 return Err(Error::Unreachable(text));
             };
-            let waking = placed.iter().map(|&index| self.0.nodes.ensure(usable[index].0, deadline));
+            let waking = placed
+                .iter()
+                .map(|&index| self.0.nodes.ensure(usable[index].0, deadline));
             let woken = join_all(waking).await;
             if woken.iter().all(Option::is_some) {
                 return Ok(woken.into_iter().flatten().collect());
@@ -114,7 +118,10 @@ impl Cache {
             if Instant::now() >= deadline {
                 return Err(Error::TimedOut("too few nodes woke up"));
             }
-            let failed = placed.iter().zip(&woken).filter(|(_, member)| member.is_none());
+            let failed = placed
+                .iter()
+                .zip(&woken)
+                .filter(|(_, member)| member.is_none());
             excluded.extend(failed.map(|(&index, _)| usable[index].0));
             debug!(?excluded, "placing anew without nodes that do not wake");
         }
@@ -122,8 +129,17 @@ impl Cache {
 
     fn candidate(&self, member: Option<&Member>, capacity: u64) -> Candidate {
         let Some(member) = member else {
-            let free = if capacity > 0 { capacity } else { self.0.settings.presumed_capacity };
-            return Candidate { host: String::new(), zone: String::new(), free, rank: 1 };
+            let free = if capacity > 0 {
+                capacity
+            } else {
+                self.0.settings.presumed_capacity
+            };
+            return Candidate {
+                host: String::new(),
+                zone: String::new(),
+                free,
+                rank: 1,
+            };
         };
         let is_slow = self.0.health.is_slow(member.id, Instant::now());
         let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
@@ -176,7 +192,10 @@ impl Cache {
             victim.retire();
             self.0.metrics.removed("evicted");
         };
-        let taken = self.0.room.take(&self.0.catalog, members, bytes, key, retire);
+        let taken = self
+            .0
+            .room
+            .take(&self.0.catalog, members, bytes, key, retire);
         taken.map_err(|no_room| Error::OutOfMemory(no_room.to_string()))
     }
 
@@ -186,13 +205,23 @@ impl Cache {
         let excluded: Vec<usize> = {
             let state = write.state();
             let replaced = state.replaced.iter().map(|(_, member)| member.node);
-            state.members.iter().map(|member| member.node).chain(replaced).collect()
+            state
+                .members
+                .iter()
+                .map(|member| member.node)
+                .chain(replaced)
+                .collect()
         };
         // The node itself may have a new instance, which is as good as any other.
         let substitute = match self.place(1, 0, &excluded).await {
             Ok(members) => members,
             Err(_) => {
-                let kept = write.state().members.iter().map(|member| member.node).collect::<Vec<_>>();
+                let kept = write
+                    .state()
+                    .members
+                    .iter()
+                    .map(|member| member.node)
+                    .collect::<Vec<_>>();
                 let own = kept.get(usize::from(index)).copied();
                 let others: Vec<_> = kept.into_iter().filter(|node| Some(*node) != own).collect();
                 self.place(1, 0, &others).await?
@@ -209,7 +238,9 @@ impl Cache {
         }
         self.take_room(std::slice::from_ref(&substitute), taken, &write.key)?;
         member.give_back(taken);
-        let placed = Placed { member: substitute.id };
+        let placed = Placed {
+            member: substitute.id,
+        };
         state.members[usize::from(index)] = substitute;
         state.replaced.push((index, member));
         Ok(placed)
@@ -217,7 +248,9 @@ impl Cache {
 
     /// Gives a write up and frees what was sent.
     pub(super) fn give_up(&self, write: WriteId) {
-        let Some(write) = self.0.writes.close(write) else { return };
+        let Some(write) = self.0.writes.close(write) else {
+            return;
+        };
         self.0.metrics.write_abandoned();
         self.release(&write);
     }

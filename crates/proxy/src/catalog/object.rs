@@ -14,10 +14,10 @@ use std::{
     },
 };
 
+use crate::label;
 use infinicache_client::Holders;
 use infinicache_erasure::Geometry;
 use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
-use crate::label;
 
 /// Stands for nobody in a list of holders, which is kept small.
 const NOBODY: MemberId = MemberId(u32::MAX);
@@ -85,7 +85,10 @@ impl Object {
 
     /// Bytes of a node's memory that a chunk takes.
     pub(crate) fn footprint(&self, index: usize) -> u64 {
-        let (bytes, units) = (self.geometry.chunk_len(index), self.geometry.chunk_units(index));
+        let (bytes, units) = (
+            self.geometry.chunk_len(index),
+            self.geometry.chunk_units(index),
+        );
         infinicache_wire::footprint(bytes, units, label::length(&self.key))
     }
 
@@ -95,7 +98,10 @@ impl Object {
     }
 
     pub(crate) fn chunk(&self, index: usize) -> ChunkId {
-        ChunkId { write: self.write, index: index as u8 }
+        ChunkId {
+            write: self.write,
+            index: index as u8,
+        }
     }
 
     /// When it expires, in milliseconds since 1970.
@@ -133,7 +139,10 @@ impl Object {
 
     /// Who holds its chunks, by index.
     pub(crate) fn members(&self) -> Vec<Option<MemberId>> {
-        self.holders().iter().map(|&member| Some(member).filter(|&m| m != NOBODY)).collect()
+        self.holders()
+            .iter()
+            .map(|&member| Some(member).filter(|&m| m != NOBODY))
+            .collect()
     }
 
     /// Whether one of its chunks is on `member`.
@@ -143,7 +152,10 @@ impl Object {
 
     /// How many chunks it has; fewer than `data` of its code are a loss.
     pub(crate) fn chunks_left(&self) -> usize {
-        self.holders().iter().filter(|&&member| member != NOBODY).count()
+        self.holders()
+            .iter()
+            .filter(|&&member| member != NOBODY)
+            .count()
     }
 
     /// `member` is gone, and all that it held; whether the object lost a chunk by it.

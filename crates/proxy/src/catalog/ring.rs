@@ -35,7 +35,9 @@ impl Ring {
     }
 
     pub(super) fn remove(&mut self, object: &Arc<Object>) {
-        let Some(slot) = self.slot_of(object) else { return };
+        let Some(slot) = self.slot_of(object) else {
+            return;
+        };
         self.slots[slot as usize] = None;
         self.free.push(slot);
         self.bytes -= object.size();
@@ -45,7 +47,9 @@ impl Ring {
     }
 
     pub(super) fn set_expiry(&mut self, object: &Arc<Object>, at_ms: Option<u64>) {
-        let Some(slot) = self.slot_of(object) else { return };
+        let Some(slot) = self.slot_of(object) else {
+            return;
+        };
         if let Some(at) = object.expires_at() {
             self.expiring.remove(&(at, slot));
         }
@@ -62,7 +66,9 @@ impl Ring {
         let rounds = self.slots.len() * 3;
         for step in 0..rounds {
             self.hand = (self.hand + 1) % self.slots.len();
-            let Some(object) = &self.slots[self.hand] else { continue };
+            let Some(object) = &self.slots[self.hand] else {
+                continue;
+            };
             if !may_go(object) || object.take_mark() {
                 continue;
             }
@@ -77,12 +83,17 @@ impl Ring {
 
     pub(super) fn expired(&self, now_ms: u64, limit: usize) -> Vec<Arc<Object>> {
         let due = self.expiring.range(..=(now_ms, u32::MAX)).take(limit);
-        due.filter_map(|(_, slot)| self.slots[*slot as usize].clone()).collect()
+        due.filter_map(|(_, slot)| self.slots[*slot as usize].clone())
+            .collect()
     }
 
     pub(super) fn walk(&self, from: usize, count: usize) -> (Vec<Arc<Object>>, Option<usize>) {
         let to = (from + count).min(self.slots.len());
-        let objects = self.slots[from.min(to)..to].iter().flatten().cloned().collect();
+        let objects = self.slots[from.min(to)..to]
+            .iter()
+            .flatten()
+            .cloned()
+            .collect();
         (objects, (to < self.slots.len()).then_some(to))
     }
 
@@ -124,8 +135,14 @@ mod tests {
         let code = Code::new(1, 2).unwrap();
         Object::new(
             name.as_bytes().into(),
-            WriteId { epoch: 1, sequence: 1 },
-            Version { epoch: 1, counter: 1 },
+            WriteId {
+                epoch: 1,
+                sequence: 1,
+            },
+            Version {
+                epoch: 1,
+                counter: 1,
+            },
             Geometry::new(10, code),
             vec![MemberId(0); 3].into(),
             expires_at,
@@ -194,7 +211,11 @@ mod tests {
         let (first, next) = ring.walk(0, 3);
         let (second, end) = ring.walk(next.unwrap(), 3);
         assert_eq!(end, None);
-        let met: Vec<_> = first.iter().chain(&second).map(|object| object.key()[0]).collect();
+        let met: Vec<_> = first
+            .iter()
+            .chain(&second)
+            .map(|object| object.key()[0])
+            .collect();
         assert_eq!(met, b"acde");
     }
 }

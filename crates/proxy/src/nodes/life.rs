@@ -82,7 +82,14 @@ pub(crate) struct Life {
 
 impl Life {
     pub(crate) fn new(timing: Timing) -> Self {
-        Self { timing, phase: Phase::Asleep, rousing: None, woken: None, failures: 0, retry_at: None }
+        Self {
+            timing,
+            phase: Phase::Asleep,
+            rousing: None,
+            woken: None,
+            failures: 0,
+            retry_at: None,
+        }
     }
 
     /// The state in the words that everybody uses.
@@ -216,7 +223,9 @@ impl Life {
         if waking_overdue || self.rousing.is_some_and(overdue) {
             self.wake_failed(now);
         }
-        let Phase::Member(it) = &mut self.phase else { return actions };
+        let Phase::Member(it) = &mut self.phase else {
+            return actions;
+        };
 
         if now >= it.heard + self.timing.lost_after {
             let lost = it.member;
@@ -227,7 +236,9 @@ impl Life {
             it.pinged = now;
             actions.push(Action::Ping(it.member));
         }
-        let due = self.woken.is_none_or(|woken| now >= woken + self.timing.keep_awake_every);
+        let due = self
+            .woken
+            .is_none_or(|woken| now >= woken + self.timing.keep_awake_every);
         if it.linked && !it.draining && holds_data && due {
             self.woken = Some(now);
             actions.push(Action::KeepAwake);
@@ -298,7 +309,11 @@ mod tests {
         assert!(life.is_usable(start + seconds(6)));
         assert_eq!(life.wanted(start + seconds(6)), Some(Action::Wake));
         life.wake_failed(start + seconds(6));
-        assert_eq!(life.wanted(start + seconds(7)), None, "the back-off doubles");
+        assert_eq!(
+            life.wanted(start + seconds(7)),
+            None,
+            "the back-off doubles"
+        );
         assert_eq!(life.wanted(start + seconds(8)), Some(Action::Wake));
     }
 
@@ -308,7 +323,10 @@ mod tests {
         assert_eq!(life.tick(start + seconds(1), false), [Action::Ping(FIRST)]);
         life.heard_of(FIRST, start + seconds(1));
         for second in 2..11 {
-            assert_eq!(life.tick(start + seconds(second), false), [Action::Ping(FIRST)]);
+            assert_eq!(
+                life.tick(start + seconds(second), false),
+                [Action::Ping(FIRST)]
+            );
         }
         assert_eq!(life.tick(start + seconds(11), false), [Action::Lost(FIRST)]);
         assert_eq!(life.state(), NodeState::Asleep);
@@ -320,8 +338,16 @@ mod tests {
         life.heard_of(FIRST, start + seconds(30));
         let with_data = life.tick(start + seconds(20), true);
         assert!(with_data.contains(&Action::KeepAwake));
-        assert!(!life.tick(start + seconds(21), true).contains(&Action::KeepAwake));
-        assert!(!life.tick(start + seconds(40), false).contains(&Action::KeepAwake));
+        assert!(
+            !life
+                .tick(start + seconds(21), true)
+                .contains(&Action::KeepAwake)
+        );
+        assert!(
+            !life
+                .tick(start + seconds(40), false)
+                .contains(&Action::KeepAwake)
+        );
     }
 
     #[test]
@@ -369,6 +395,10 @@ mod tests {
         assert_eq!(life.wanted(start), Some(Action::Wake));
         assert_eq!(life.joined(NEW, SECOND, start), None);
         assert_eq!(life.active(), Some(SECOND));
-        assert_eq!(life.unlinked(FIRST, start), None, "no longer this life's concern");
+        assert_eq!(
+            life.unlinked(FIRST, start),
+            None,
+            "no longer this life's concern"
+        );
     }
 }

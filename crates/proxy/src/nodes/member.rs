@@ -106,7 +106,13 @@ impl Member {
 
     /// Enters a chunk, or one less.
     pub(crate) fn count_chunk(&self, more: bool) {
-        let change = |chunks: u64| Some(if more { chunks + 1 } else { chunks.saturating_sub(1) });
+        let change = |chunks: u64| {
+            Some(if more {
+                chunks + 1
+            } else {
+                chunks.saturating_sub(1)
+            })
+        };
         let _ = self.chunks.fetch_update(Relaxed, Relaxed, change);
     }
 

@@ -38,13 +38,18 @@ impl Waker {
         let mut connector = HttpConnector::new();
         connector.set_connect_timeout(Some(deadline));
         connector.set_nodelay(true);
-        Self { http: Client::builder(TokioExecutor::new()).build(connector), deadline }
+        Self {
+            http: Client::builder(TokioExecutor::new()).build(connector),
+            deadline,
+        }
     }
 
     /// Posts `wake` to the node at `url`.
     pub(crate) async fn wake(&self, url: &Uri, wake: &Wake) -> Result<(), WakeError> {
         let posting = self.post(url, wake);
-        time::timeout(self.deadline, posting).await.unwrap_or(Err(WakeError::TimedOut))
+        time::timeout(self.deadline, posting)
+            .await
+            .unwrap_or(Err(WakeError::TimedOut))
     }
 
     async fn post(&self, url: &Uri, wake: &Wake) -> Result<(), WakeError> {
@@ -63,6 +68,9 @@ impl Waker {
         }
         let text = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
         let text = text.map(|body| body.to_bytes()).unwrap_or_default();
-        Err(WakeError::Refused { status, text: String::from_utf8_lossy(&text).trim().to_owned() })
+        Err(WakeError::Refused {
+            status,
+            text: String::from_utf8_lossy(&text).trim().to_owned(),
+        })
     }
 }
