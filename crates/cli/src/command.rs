@@ -1,7 +1,12 @@
 //! The command tree. Each subcommand is one file: its arguments, and `run`.
 
+mod del;
+mod get;
 mod node;
+mod pool;
 mod proxy;
+mod put;
+mod stat;
 mod up;
 
 use anyhow::Result;
@@ -41,6 +46,24 @@ pub enum Command {
     /// hold nothing. Ctrl-C stops everything.
     Up(up::Up),
 
+    /// Make a file the value of a key
+    ///
+    /// The value is coded here and sent to the nodes while it is read. Until it
+    /// is whole, others read the value before; Ctrl-C leaves that one in place.
+    Put(put::Put),
+
+    /// Write the value of a key to a file or standard output
+    Get(get::Get),
+
+    /// Delete values
+    Del(del::Del),
+
+    /// Show what is known of a value, and which nodes hold its chunks
+    Stat(stat::Stat),
+
+    /// Show the nodes, and how full they are
+    Pool(pool::Pool),
+
     /// Run a node; `up` starts its nodes with this
     #[command(hide = true)]
     Node(node::Node),
@@ -60,6 +83,11 @@ impl Cli {
         telemetry::init(&self.log)?;
         match self.command {
             Command::Up(up) => up.run(self.log),
+            Command::Put(put) => put.run(),
+            Command::Get(get) => get.run(),
+            Command::Del(del) => del.run(),
+            Command::Stat(stat) => stat.run(),
+            Command::Pool(pool) => pool.run(),
             Command::Node(node) => node.run(),
             Command::Proxy(proxy) => proxy.run(),
         }

@@ -14,13 +14,24 @@
 //! - [`launcher`]: how a child process is started, signalled and waited for;
 //! - [`leash`]: why no child outlives `up`, however it ends;
 //! - [`http`]: one request over one connection;
+//! - [`connect`]: how the other commands reach a cache, and take their leave;
+//! - [`pipe`] and [`destination`]: the files that values come from and go to;
+//! - [`progress`], [`table`] and [`human`]: what the user sees;
+//! - [`exit`]: how a command ends, and with which status;
 //! - [`units`]: sizes such as `256MiB` and durations such as `60s`.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
 pub mod command;
+pub mod connect;
+pub mod destination;
+pub mod exit;
 pub mod front;
 pub mod http;
+pub mod human;
 pub mod launcher;
 pub mod leash;
+pub mod pipe;
+pub mod progress;
+pub mod table;
 pub mod units;

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use infinicache::command::Cli;
+use infinicache::{command::Cli, exit};
 
 // Most of the work of a node and a proxy is on short-lived buffers.
 #[global_allocator]
@@ -13,9 +13,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("infinicache: {error:#}");
-            ExitCode::FAILURE
-        }
+        Err(error) => exit::report(&error),
     }
 }

@@ -33,7 +33,8 @@ impl Room {
     ///
     /// # Errors
     ///
-    /// [`NoRoom`]; nothing is taken then, though something may have been evicted.
+    /// [`NoRoom`]; nothing is taken then, though something may have been evicted. Whoever
+    /// asks has made sure that it could fit at all.
     pub(crate) fn take(
         &self,
         catalog: &Catalog,
@@ -50,10 +51,6 @@ impl Room {
                     free: member.free(),
                     capacity: member.capacity(),
                 };
-                // What could never fit must not empty the cache.
-                if bytes > member.capacity() {
-                    return Err(no_room);
-                }
                 let may_go = |object: &Object| object.key() != key && object.is_held_by(member.id);
                 let victim = catalog.evict(may_go).ok_or(no_room)?;
                 debug!(size = victim.size(), "evicted");

@@ -42,8 +42,15 @@ pub struct ParseIdError;
 
 fn parse_pair(text: &str) -> Result<(u64, u64), ParseIdError> {
     let (epoch, number) = text.split_once('-').ok_or(ParseIdError)?;
-    let hex = |digits| u64::from_str_radix(digits, 16).map_err(|_| ParseIdError);
-    Ok((hex(epoch)?, hex(number)?))
+    Ok((parse_hex(epoch)?, parse_hex(number)?))
+}
+
+fn parse_hex(digits: &str) -> Result<u64, ParseIdError> {
+    // `from_str_radix` alone would take "+2".
+    match digits.starts_with('+') {
+        true => Err(ParseIdError),
+        false => u64::from_str_radix(digits, 16).map_err(|_| ParseIdError),
+    }
 }
 
 impl fmt::Display for WriteId {
@@ -122,9 +129,7 @@ impl FromStr for InstanceId {
     type Err = ParseIdError;
 
     fn from_str(text: &str) -> Result<Self, ParseIdError> {
-        u64::from_str_radix(text, 16)
-            .map(Self)
-            .map_err(|_| ParseIdError)
+        parse_hex(text).map(Self)
     }
 }
 
@@ -158,9 +163,14 @@ mod tests {
             "-1",
             "1-g",
             "1-2-3",
+            "+1-2",
+            "1-+2",
             "fffffffffffffffff-1",
         ] {
             assert_eq!(text.parse::<WriteId>(), Err(ParseIdError), "{text:?}");
+        }
+        for text in ["", "-1", "+1", "g", "10000000000000000"] {
+            assert_eq!(text.parse::<InstanceId>(), Err(ParseIdError), "{text:?}");
         }
     }
 }

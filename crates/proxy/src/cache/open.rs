@@ -166,6 +166,12 @@ impl Cache {
         let ahead = bytes.div_ceil(STEP).saturating_mul(STEP);
         let ahead = write.size.map_or(ahead, |size| ahead.min(size)).max(bytes);
         let mut state = write.state();
+        // What could never fit must not empty the cache on its way.
+        let total = write.share(write.size.unwrap_or(ahead));
+        if let Some(member) = state.members.iter().find(|member| total > member.planned()) {
+            let text = format!("{total} bytes needed on a node of {}", member.capacity());
+            return Err(Error::OutOfMemory(text));
+        }
         let share = write.share(ahead);
         if share > state.taken {
             let more = share - state.taken;

@@ -88,9 +88,14 @@ impl Member {
         self.chunks.load(Relaxed)
     }
 
+    /// Bytes that can be placed on it in all.
+    pub(crate) fn planned(&self) -> u64 {
+        self.capacity / 100 * PLANNED_PERCENT
+    }
+
     /// Bytes that can still be placed on it.
     pub(crate) fn free(&self) -> u64 {
-        (self.capacity / 100 * PLANNED_PERCENT).saturating_sub(self.used())
+        self.planned().saturating_sub(self.used())
     }
 
     /// Enters bytes that are placed on it.
