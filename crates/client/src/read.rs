@@ -40,8 +40,9 @@ pub(crate) async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation
     reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
 }
 
-/// Stripes on their way to one reader, while memory is plentiful. With two, nodes and proxy
-/// wait for each other now and then: with four a 10 MiB value comes a fifth faster.
+/// Stripes that one reader takes while memory is plentiful: the one that its caller has, and
+/// those on their way. With two, nodes and proxy wait for each other now and then: with four
+/// a 10 MiB value comes a fifth faster.
 const WINDOW: usize = 4;
 
 /// Bytes that fetching one stripe may take: every unit may come.
@@ -294,45 +295,40 @@ impl<P: Pool> Reader<P> {
     ///
     /// [`Error::Lost`] or [`Error::TimedOut`]; the reader is of no use then.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
-        self.send_for().await?;
+        if self.arriving.is_empty() && !self.stripes.is_empty() {
+            let memory = reserve(self.pool.budget(), stripe_memory(&self.geometry)).await?;
+            let arriving = self.arrive(memory);
+            self.arriving.push_back(arriving);
+        }
         let Some(pieces) = self.arriving.next().await.transpose()? else {
             return Ok(None);
         };
+        self.look_ahead();
         let length: usize = pieces.iter().map(Bytes::len).sum();
         self.range.start += length as u64;
         Ok(Some(pieces))
     }
 
-    /// Keeps the window full: one stripe at any price, a further one from spare memory.
+    /// Asks for the stripes after the one that has come, from spare memory.
     ///
-    /// The further one comes on a task of its own: a caller who takes long over
-    /// the stripe before keeps nobody from looking after it, so that its members
-    /// are not held for slow.
-    async fn send_for(&mut self) -> Result<(), Error> {
+    /// Not before it has come: they would only delay it. They come on tasks of
+    /// their own: a caller who takes long keeps nobody from looking after them, so
+    /// that their members are not held for slow.
+    fn look_ahead(&mut self) {
         let bytes = stripe_memory(&self.geometry);
-        while self.arriving.len() < WINDOW && !self.stripes.is_empty() {
-            let budget = self.pool.budget();
-            let is_ahead = !self.arriving.is_empty();
-            let memory = match is_ahead {
-                true => match budget.reserve_spare(bytes) {
-                    Some(memory) => memory,
-                    None => return Ok(()),
-                },
-                false => reserve(budget, bytes).await?,
+        while self.arriving.len() < WINDOW - 1 && !self.stripes.is_empty() {
+            let Some(memory) = self.pool.budget().reserve_spare(bytes) else {
+                return;
             };
-            let stripe = self.stripes.start;
-            self.stripes.start += 1;
-            let arriving = self.arrive(stripe, memory);
-            self.arriving.push_back(match is_ahead {
-                true => beside(arriving),
-                false => arriving,
-            });
+            let arriving = beside(self.arrive(memory));
+            self.arriving.push_back(arriving);
         }
-        Ok(())
     }
 
-    /// Fetches the units of `stripe` that the range touches, cut to it.
-    fn arrive(&self, stripe: u32, memory: Reservation) -> Arriving {
+    /// Fetches the units of the next stripe that the range touches, cut to it.
+    fn arrive(&mut self, memory: Reservation) -> Arriving {
+        let stripe = self.stripes.start;
+        self.stripes.start += 1;
         let start = self.geometry.stripe_offset(stripe);
         let length = self.geometry.stripe_len(stripe) as u64;
         let from = self.range.start.saturating_sub(start).min(length) as usize;
