@@ -1,0 +1,204 @@
+//! How a command reaches the cache, and how it takes its leave.
+
+use std::{ffi::OsString, fmt, io, time::Duration};
+
+use anyhow::Result;
+use clap::Args;
+use infinicache_client::{Client, Error, Options};
+use tokio::{
+    runtime::Builder,
+    signal::unix::{SignalKind, signal},
+    time,
+};
+
+use crate::{exit::Ending, units};
+
+/// Memory for values on their way: several stripes of any usual code, so that two
+/// are always under way.
+const BUDGET: usize = 64 << 20;
+
+/// Threads that move the data. Beyond these the network is what limits.
+const THREADS: usize = 4;
+
+/// How long taking leave may take.
+const FAREWELL: Duration = Duration::from_secs(1);
+
+/// Which cache, and how patiently.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Connection")]
+pub struct Servers {
+    /// The cache's proxy, or all of them: each owns part of the keys
+    #[arg(
+        long = "server",
+        env = "INFINICACHE_SERVERS",
+        default_value = "127.0.0.1:6378",
+        value_name = "HOST:PORT",
+        value_delimiter = ',',
+        value_parser = address
+    )]
+    addresses: Vec<String>,
+
+    /// How long the transfer may stand still before it is given up
+    #[arg(
+        long,
+        env = "INFINICACHE_TIMEOUT",
+        default_value = "60s",
+        value_name = "TIME",
+        value_parser = time_span
+    )]
+    timeout: Duration,
+}
+
+impl fmt::Display for Servers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.addresses.join(", "))
+    }
+}
+
+impl Servers {
+    /// Connects, and runs `operation` to its end or until a signal asks to stop.
+    ///
+    /// Then `operation` is dropped, and what it has begun is given up.
+    ///
+    /// # Errors
+    ///
+    /// Those of connecting and of `operation`, and [`Ending::Signal`].
+    pub fn run(&self, operation: impl AsyncFnOnce(&Client) -> Result<()>) -> Result<()> {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let runtime = Builder::new_multi_thread()
+            .worker_threads(cores.min(THREADS))
+            .enable_all()
+            .build()?;
+        let outcome = runtime.block_on(async {
+            let mut stop = Box::pin(stop()?);
+            let client = tokio::select! {
+                connected = self.connect() => connected?,
+                stopped = &mut stop => return Err(stopped.into()),
+            };
+            let outcome = tokio::select! {
+                outcome = operation(&client) => outcome,
+                stopped = &mut stop => Err(stopped.into()),
+            };
+            take_leave(&client).await;
+            outcome
+        });
+        // A name that is still being looked up is of no interest any more.
+        runtime.shutdown_background();
+        outcome
+    }
+
+    async fn connect(&self) -> Result<Client, Error> {
+        let options = Options::default().deadline(self.timeout).budget(BUDGET);
+        options
+            .connect(self.addresses.iter().map(String::as_str))
+            .await
+    }
+}
+
+/// Lets the proxies know of what has ended, so that they need not wait for more of it.
+///
+/// A write that was given up and a read that has ended are told in the
+/// background, on connections that are open. By the time a request made after
+/// that is answered, the news has left this process.
+async fn take_leave(client: &Client) {
+    let _ = time::timeout(FAREWELL, client.pools()).await;
+}
+
+/// Waits for Ctrl-C or SIGTERM, which are caught from now on.
+fn stop() -> io::Result<impl Future<Output = Ending>> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    Ok(async move {
+        let kind = tokio::select! {
+            _ = interrupt.recv() => SignalKind::interrupt(),
+            _ = terminate.recv() => SignalKind::terminate(),
+        };
+        Ending::Signal(kind.as_raw_value() as u8)
+    })
+}
+
+/// Reads `host:port`, so that a slip is told before anything is tried.
+fn address(text: &str) -> Result<String, String> {
+    let address = text.trim().trim_end_matches('/');
+    match address.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.into()),
+        _ => Err("host:port expected".into()),
+    }
+}
+
+/// Reads a duration that is not zero.
+pub fn time_span(text: &str) -> Result<Duration, String> {
+    match units::duration(text) {
+        Ok(Duration::ZERO) => Err("some time needed".into()),
+        Ok(time) => Ok(time),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A key: the bytes of an argument, whatever they are.
+#[derive(Clone, Debug)]
+pub struct Key(OsString);
+
+impl From<OsString> for Key {
+    fn from(argument: OsString) -> Self {
+        Self(argument)
+    }
+}
+
+impl AsRef<[u8]> for Key {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_encoded_bytes()
+    }
+}
+
+impl Key {
+    /// The key as text; what is no text in it is replaced.
+    pub fn to_text(&self) -> String {
+        self.0.to_string_lossy().into_owned()
+    }
+}
+
+impl fmt::Display for Key {
+    /// In quotes, with what cannot be printed escaped.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_is_a_host_and_a_port() {
+        assert_eq!(address("cache:6378"), Ok("cache:6378".into()));
+        assert_eq!(address(" [::1]:6378/"), Ok("[::1]:6378".into()));
+        assert_eq!(
+            address("redis://cache:6378"),
+            Ok("redis://cache:6378".into())
+        );
+        for text in [
+            "",
+            "cache",
+            "cache:",
+            ":6378",
+            "cache:port",
+            "cache:65536",
+            "[::1]",
+        ] {
+            assert!(address(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn no_time_is_not_enough() {
+        assert_eq!(time_span("10m"), Ok(Duration::from_mins(10)));
+        assert!(time_span("0s").is_err());
+        assert!(time_span("soon").is_err());
+    }
+
+    #[test]
+    fn a_key_is_told_in_one_line() {
+        assert_eq!(Key::from(OsString::from("a\nb")).to_string(), r#""a\nb""#);
+    }
+}
