@@ -1,7 +1,7 @@
 //! Puts a value of a few megabytes, and gets it back.
 //!
 //! ```text
-//! cargo run -p infinicache-client --example put_get -- localhost:6379
+//! cargo run -p infinicache-client --example put_get -- localhost:6378
 //! ```
 
 use std::{env, time::Instant};

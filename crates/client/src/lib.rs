@@ -11,7 +11,7 @@
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Error> {
-//! let client = Client::connect(["localhost:6379"]).await?;
+//! let client = Client::connect(["localhost:6378"]).await?;
 //! client.put("model", vec![7; 10 << 20]).await?;
 //! match client.get("model").await {
 //!     Ok(model) => println!("{} bytes", model.len()),

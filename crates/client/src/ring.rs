@@ -50,7 +50,7 @@ mod tests {
 
     fn names(count: usize) -> Vec<String> {
         (0..count)
-            .map(|index| format!("proxy-{index}:6379"))
+            .map(|index| format!("proxy-{index}:6378"))
             .collect()
     }
 

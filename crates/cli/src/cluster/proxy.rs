@@ -218,7 +218,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_proxy_that_does_not_go_is_made_to() {
-        let mut proxy = proxy("trap '' TERM; while :; do sleep 3600; done");
+        let mut proxy = proxy("trap '' TERM; exec sleep 3600");
         proxy.spawn().unwrap();
         proxy.stop(Duration::from_millis(50)).await;
         assert!(proxy.child.is_none());

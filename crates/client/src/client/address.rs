@@ -4,8 +4,8 @@
 
 use crate::Error;
 
-/// Redis's port, and the proxy's.
-const DEFAULT_PORT: u16 = 6379;
+/// The proxy's port, unless it is told another.
+const DEFAULT_PORT: u16 = 6378;
 
 /// Reads an address off what the user wrote, as `host:port`.
 ///
@@ -50,12 +50,12 @@ mod tests {
     fn addresses_read_as_host_and_port() {
         for (text, address) in [
             ("cache:7000", "cache:7000"),
-            ("cache", "cache:6379"),
-            ("redis://cache", "cache:6379"),
+            ("cache", "cache:6378"),
+            ("redis://cache", "cache:6378"),
             ("redis://cache:7000/", "cache:7000"),
-            ("redis://cache/0", "cache:6379"),
+            ("redis://cache/0", "cache:6378"),
             ("[::1]:7000", "[::1]:7000"),
-            ("redis://[fe80::1]", "[fe80::1]:6379"),
+            ("redis://[fe80::1]", "[fe80::1]:6378"),
         ] {
             assert_eq!(parse(text).unwrap(), address, "{text:?}");
         }

@@ -22,9 +22,6 @@ use crate::{
     read::{fetch, reserve, stripe_memory},
 };
 
-/// How often a value is located before it is held for lost.
-const ATTEMPTS: usize = 3;
-
 /// A single piece is given on as it came, if it does not keep a larger buffer alive.
 const WORTH_KEEPING: usize = infinicache_wire::decode::LARGE_PAYLOAD;
 
@@ -105,29 +102,31 @@ impl Client {
     }
 }
 
-/// Locates the value of `key` and reads it, again if it was replaced meanwhile.
+/// Locates the value of `key` and reads it, again if it was replaced meanwhile:
+/// however often that happens, until `deadline`.
 async fn located<T, Reading>(
     proxy: &Proxy,
     key: &[u8],
+    deadline: Duration,
     read: impl Fn(Found) -> Reading,
 ) -> Result<T, Error>
 where
     Reading: Future<Output = Result<T, Error>>,
 {
-    let mut before = None;
-    let mut lost = Error::Miss;
-    for _ in 0..ATTEMPTS {
+    let give_up = clock::now() + deadline;
+    let mut before: Option<(Located, Error)> = None;
+    loop {
         let located = proxy.control().locate(key).await?.ok_or(Error::Miss)?;
-        if before.as_ref() == Some(&located) {
-            break;
+        match before {
+            // It is where it was, and cannot be had there; or its writers never rest.
+            Some((tried, lost)) if tried == located || clock::now() >= give_up => return Err(lost),
+            _ => {}
         }
-        before = Some(located.clone());
-        match read(Found::new(proxy.clone(), located)?).await {
-            Err(error @ Error::Lost { .. }) => lost = error,
+        match read(Found::new(proxy.clone(), located.clone())?).await {
+            Err(lost @ Error::Lost { .. }) => before = Some((located, lost)),
             done => return done,
         }
     }
-    Err(lost)
 }
 
 /// Reads a range into one buffer of its own.

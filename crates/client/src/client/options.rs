@@ -12,7 +12,7 @@ use crate::{Condition, Error, Expiry, Terms, client::Client};
 ///
 /// let client = infinicache_client::Options::default()
 ///     .deadline(Duration::from_secs(10))
-///     .connect(["localhost:6379"])
+///     .connect(["localhost:6378"])
 ///     .await?;
 /// # Ok(()) }
 /// ```

@@ -1,13 +1,22 @@
 //! A value becomes that of its key.
 
-use std::{io, time::Duration};
+use std::{
+    future::Future,
+    io,
+    pin::Pin,
+    task::{Context, Poll, ready},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use infinicache_wire::Version;
-use tokio::{io::AsyncRead, time};
+use tokio::{
+    io::{AsyncRead, ReadBuf},
+    time::{self, Instant, Sleep},
+};
 
 use super::{Client, options::PutOptions, proxy::Proxy};
-use crate::{Commit, Error, Source, Stream, Upload, upload};
+use crate::{Commit, Error, Stream, Upload, upload};
 
 impl Client {
     /// Makes `value` the value of `key`, and returns its version.
@@ -68,10 +77,7 @@ impl Client {
         options: PutOptions,
     ) -> Result<Option<Version>, Error> {
         let key = key.as_ref();
-        let source = Watched {
-            stream: Stream(reader),
-            deadline: self.deadline(),
-        };
+        let source = Stream(Watched::new(reader, self.deadline()));
         commit(upload(self.proxy(key), key, size, source).await?, &options).await
     }
 }
@@ -84,16 +90,65 @@ async fn commit(upload: Upload<Proxy>, options: &PutOptions) -> Result<Option<Ve
     }
 }
 
-/// A source that may not take longer than a deadline for each piece.
-struct Watched<S> {
-    stream: S,
+/// A reader that may not give nothing for longer than a deadline.
+struct Watched<R> {
+    reader: R,
     deadline: Duration,
+    /// When it counts as stalled; set anew each time it gives something.
+    stalled: Pin<Box<Sleep>>,
 }
 
-impl<S: Source> Source for Watched<S> {
-    async fn read(&mut self, length: usize) -> io::Result<Bytes> {
-        let reading = time::timeout(self.deadline, self.stream.read(length)).await;
-        reading
-            .unwrap_or_else(|_| Err(io::Error::new(io::ErrorKind::TimedOut, "the source stalls")))
+impl<R> Watched<R> {
+    fn new(reader: R, deadline: Duration) -> Self {
+        let stalled = Box::pin(time::sleep(deadline));
+        Self {
+            reader,
+            deadline,
+            stalled,
+        }
+    }
+}
+
+impl<R: AsyncRead + Unpin> AsyncRead for Watched<R> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(read) = Pin::new(&mut self.reader).poll_read(context, buffer) {
+            let deadline = Instant::now() + self.deadline;
+            self.stalled.as_mut().reset(deadline);
+            return Poll::Ready(read);
+        }
+        ready!(self.stalled.as_mut().poll(context));
+        let stalls = io::Error::new(io::ErrorKind::TimedOut, "the source stalls");
+        Poll::Ready(Err(stalls))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::AsyncWriteExt;
+
+    use super::*;
+    use crate::Source;
+
+    const DEADLINE: Duration = Duration::from_secs(10);
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_source_is_not_a_stalled_one() {
+        let (reader, mut writer) = tokio::io::duplex(16);
+        let mut source = Stream(Watched::new(reader, DEADLINE));
+        let writing = tokio::spawn(async move {
+            for _ in 0..5 {
+                time::sleep(DEADLINE - Duration::from_secs(1)).await;
+                writer.write_all(b"x").await.unwrap();
+            }
+            writer
+        });
+        assert_eq!(source.read(5).await.unwrap(), "xxxxx");
+        let _open = writing.await.unwrap();
+        let stalled = source.read(1).await.unwrap_err();
+        assert_eq!(stalled.kind(), io::ErrorKind::TimedOut);
     }
 }
