@@ -5,13 +5,14 @@ use std::{ffi::OsString, fmt, io, time::Duration};
 use anyhow::Result;
 use clap::Args;
 use infinicache_client::{Client, Error, Options};
+use infinicache_daemon::parse_duration;
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
     time,
 };
 
-use crate::{exit::Ending, units};
+use crate::exit::Ending;
 
 /// Memory for values on their way: several stripes of any usual code, so that two
 /// are always under way.
@@ -128,7 +129,7 @@ fn address(text: &str) -> Result<String, String> {
 
 /// Reads a duration that is not zero.
 pub fn time_span(text: &str) -> Result<Duration, String> {
-    match units::duration(text) {
+    match parse_duration(text) {
         Ok(Duration::ZERO) => Err("some time needed".into()),
         Ok(time) => Ok(time),
         Err(error) => Err(error.to_string()),

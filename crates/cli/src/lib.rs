@@ -17,8 +17,7 @@
 //! - [`connect`]: how the other commands reach a cache, and take their leave;
 //! - [`pipe`] and [`destination`]: the files that values come from and go to;
 //! - [`progress`], [`table`] and [`human`]: what the user sees;
-//! - [`exit`]: how a command ends, and with which status;
-//! - [`units`]: sizes such as `256MiB` and durations such as `60s`.
+//! - [`exit`]: how a command ends, and with which status.
 #![forbid(unsafe_code)]
 
 pub mod cluster;
@@ -34,4 +33,3 @@ pub mod leash;
 pub mod pipe;
 pub mod progress;
 pub mod table;
-pub mod units;

@@ -38,7 +38,11 @@ async fn main() -> Result<(), Error> {
     println!("size      way      set GB/s (x other)   get GB/s (x other)");
     for (mib, rounds) in SIZES {
         let size = mib << 20;
-        let value = Bytes::from((0..size).map(|i| (i * 31 >> 3) as u8).collect::<Vec<u8>>());
+        let value = Bytes::from(
+            (0..size)
+                .map(|i| ((i * 31) >> 3) as u8)
+                .collect::<Vec<u8>>(),
+        );
         let mut times: [[Vec<Duration>; 2]; 3] = Default::default();
         for _ in 0..rounds {
             let [library, resp, beside] = &mut times;

@@ -3,7 +3,7 @@
 //!
 //! - [`units`]: sizes and durations as people write them;
 //! - [`secret`]: where the pool's secret comes from;
-//! - [`telemetry`]: logs;
+//! - [`telemetry`]: what logs look like and where they go;
 //! - [`signals`]: what asks a process to stop;
 //! - [`memory`]: how much memory the process has.
 #![forbid(unsafe_code)]

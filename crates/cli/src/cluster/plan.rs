@@ -7,11 +7,11 @@ use std::{
 };
 
 use anyhow::{Context, Result};
+use infinicache_daemon::ByteSize;
 
 use crate::{
     front::{self, life::Timing},
     launcher::Launcher,
-    units::Size,
 };
 
 /// What of its grace a node may spend handing over its chunks: all but a
@@ -32,7 +32,7 @@ pub struct Plan {
     /// Parity chunks.
     pub parity: usize,
     /// Memory of a node.
-    pub memory: Size,
+    pub memory: ByteSize,
     /// How long a node without requests is kept.
     pub idle_window: Duration,
     /// Where Redis clients connect.
@@ -40,9 +40,9 @@ pub struct Plan {
     /// Where health and metrics are.
     pub admin: SocketAddr,
     /// Largest value, if the proxy's own limit is not meant.
-    pub max_object_bytes: Option<Size>,
+    pub max_object_bytes: Option<ByteSize>,
     /// Buffers of the proxy.
-    pub buffer_bytes: Size,
+    pub buffer_bytes: ByteSize,
     /// The secret of the pool.
     pub secret: String,
     /// What all of them log.
@@ -164,12 +164,12 @@ mod tests {
             nodes: 3,
             data: 2,
             parity: 1,
-            memory: Size(1 << 20),
+            memory: ByteSize(1 << 20),
             idle_window: Duration::from_millis(1500),
             redis: "0.0.0.0:6378".parse().unwrap(),
             admin: "0.0.0.0:6380".parse().unwrap(),
             max_object_bytes: None,
-            buffer_bytes: Size(1 << 30),
+            buffer_bytes: ByteSize(1 << 30),
             secret: random_secret().unwrap(),
             log: "info".into(),
         }

@@ -5,6 +5,7 @@ use std::{ops::Range, path::PathBuf};
 use anyhow::{Context, Result};
 use clap::Args;
 use infinicache_client::{Client, Download};
+use infinicache_daemon::ByteSize;
 
 use crate::{
     connect::{Key, Servers},
@@ -12,7 +13,6 @@ use crate::{
     exit,
     pipe::Outlet,
     progress::Progress,
-    units::Size,
 };
 
 const EXAMPLES: &str = "  \
@@ -87,7 +87,7 @@ fn range(text: &str) -> Result<Range<u64>, String> {
         "" => Ok(missing),
         text => text
             .parse()
-            .map(|Size(bytes)| bytes)
+            .map(|ByteSize(bytes)| bytes)
             .map_err(|error| error.to_string()),
     };
     let (start, end) = (bound(start, 0)?, bound(end, u64::MAX)?);

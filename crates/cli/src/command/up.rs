@@ -4,16 +4,14 @@ use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
 use clap::Args;
+use infinicache_daemon::{ByteSize, parse_duration};
 use infinicache_wire::Secret;
 use tokio::runtime::Builder;
 
-use crate::{
-    cluster::{self, Plan},
-    units::{self, Size},
-};
+use crate::cluster::{self, Plan};
 
 /// Smallest memory of a node that is worth a process.
-const MIN_MEMORY: Size = Size(1 << 20);
+const MIN_MEMORY: ByteSize = ByteSize(1 << 20);
 
 /// Most nodes of one machine; each is a process.
 const MAX_NODES: usize = 512;
@@ -40,7 +38,7 @@ pub struct Up {
         default_value = "256MiB",
         value_name = "SIZE"
     )]
-    memory: Size,
+    memory: ByteSize,
 
     /// How long a node without requests is kept; the proxy keeps those that hold data
     #[arg(
@@ -48,7 +46,7 @@ pub struct Up {
         env = "INFINICACHE_NODE_IDLE_WINDOW",
         default_value = "60s",
         value_name = "TIME",
-        value_parser = units::duration
+        value_parser = parse_duration
     )]
     idle_window: Duration,
 
@@ -71,7 +69,7 @@ pub struct Up {
 
     /// Largest value that is accepted
     #[arg(long, env = "INFINICACHE_MAX_OBJECT_BYTES", value_name = "SIZE")]
-    max_object_bytes: Option<Size>,
+    max_object_bytes: Option<ByteSize>,
 
     /// Memory of the proxy for values that pass through it
     #[arg(
@@ -80,7 +78,7 @@ pub struct Up {
         default_value = "512MiB",
         value_name = "SIZE"
     )]
-    buffer_bytes: Size,
+    buffer_bytes: ByteSize,
 
     /// Shared by the proxy, the nodes and direct clients; random if not given
     #[arg(long, env = "INFINICACHE_SECRET", hide_env_values = true)]
@@ -187,7 +185,7 @@ mod tests {
         let plan = plan("").unwrap();
         assert_eq!((plan.nodes, plan.data, plan.parity), (14, 10, 2));
         assert_eq!(plan.redis.to_string(), "127.0.0.1:6378");
-        assert_eq!(plan.memory, Size(256 << 20));
+        assert_eq!(plan.memory, ByteSize(256 << 20));
         assert_eq!(plan.warning(), None);
     }
 

@@ -7,6 +7,7 @@
 use std::{future::Future, ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use infinicache_wire::control::Located;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
     time,
@@ -18,7 +19,7 @@ use super::{
     proxy::{Found, Proxy},
 };
 use crate::{
-    Error, Holders, Pool, Reader,
+    Error, Holders, Pool, Reader, clock,
     read::{fetch, reserve, stripe_memory},
 };
 
@@ -47,7 +48,7 @@ impl Client {
     ) -> Result<Bytes, Error> {
         let proxy = self.proxy(key.as_ref());
         let deadline = self.deadline();
-        located(proxy, key.as_ref(), |found| {
+        located(proxy, key.as_ref(), deadline, |found| {
             whole(proxy, found, range.clone(), deadline)
         })
         .await
@@ -75,7 +76,7 @@ impl Client {
         let proxy = self.proxy(key.as_ref());
         let deadline = self.deadline();
         let open = |found| Download::begin(proxy.clone(), found, range.clone(), deadline);
-        located(proxy, key.as_ref(), open).await
+        located(proxy, key.as_ref(), deadline, open).await
     }
 
     /// Writes the value of `key` to `writer` as it comes, and returns its length.
