@@ -191,7 +191,25 @@ impl Metrics {
         let help = "Resident memory of the process";
         registry.register_with_unit("resident", help, Unit::Bytes, figures.resident.clone());
         metrics.registry = registry;
+        metrics.show_zeroes();
         metrics
+    }
+
+    /// Makes what is counted by reason appear before it happens: a rate is taken
+    /// between two samples, and the first time is often the one that matters.
+    fn show_zeroes(&self) {
+        let begin = |family: &Family<ByReason, Counter>, reasons: &[&'static str]| {
+            reasons.iter().for_each(|reason| drop(family.get_or_create(&ByReason { reason })));
+        };
+        begin(&self.reads, &["hit", "miss", "lost"]);
+        begin(&self.incidents, &["degraded", "hedged", "missing", "corrupt"]);
+        let removals = ["deleted", "replaced", "expired", "evicted", "flushed", "lost"];
+        begin(&self.removals, &removals);
+        begin(&self.wakes, &["woken", "kept_awake", "failed"]);
+        begin(&self.closed, &["stalled", "aborted_reply", "too_many"]);
+        for direction in ["in", "out"] {
+            drop(self.bytes.get_or_create(&ByDirection { direction }));
+        }
     }
 
     /// A command has ended.

@@ -64,7 +64,8 @@ impl Object {
             geometry,
             holders: Mutex::new(holders),
             expires_at: AtomicU64::new(expires_at.unwrap_or(0)),
-            visited: AtomicBool::new(true),
+            // Not before it is read: or new values, read or not, would drive out those that are.
+            visited: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             slot: AtomicU32::new(u32::MAX),
             keeper,

@@ -236,6 +236,12 @@ impl Life {
             it.pinged = now;
             actions.push(Action::Ping(it.member));
         }
+        // A wake that met the dying process was in vain. Until one succeeds nobody knows
+        // whether what the member holds is lost.
+        if !it.linked && holds_data {
+            actions.extend(self.wanted(now));
+            return actions;
+        }
         let due = self
             .woken
             .is_none_or(|woken| now >= woken + self.timing.keep_awake_every);
@@ -383,6 +389,18 @@ mod tests {
         life.unlinked(FIRST, start);
         life.wake_failed(start);
         assert_eq!(life.tick(start + seconds(10), true), [Action::Lost(FIRST)]);
+    }
+
+    #[test]
+    fn an_unlinked_member_with_data_is_woken_again_and_again() {
+        let (mut life, start) = active();
+        assert_eq!(life.unlinked(FIRST, start), Some(Action::Wake));
+        assert!(life.tick(start + seconds(1), true).is_empty(), "under way");
+        life.wake_failed(start + seconds(1));
+        assert!(life.tick(start + seconds(1), true).is_empty(), "backed off");
+        assert!(life.tick(start + seconds(2), false).is_empty(), "not needed");
+        assert_eq!(life.tick(start + seconds(2), true), [Action::Wake]);
+        assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Lost(FIRST)));
     }
 
     #[test]
