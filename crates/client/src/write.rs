@@ -45,6 +45,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a write may make no progress at all.
 const STALL: Duration = Duration::from_secs(30);
 
+/// How long to wait before a unit is offered again to a node that was full, at first and at last.
+const FIRST_FULL_PAUSE: Duration = Duration::from_millis(5);
+const LAST_FULL_PAUSE: Duration = Duration::from_millis(320);
+
 /// How often a commit is tried, with what was incomplete rebuilt in between.
 const COMMIT_ATTEMPTS: usize = 4;
 
@@ -532,9 +536,17 @@ pub(crate) fn put<P: Pool>(
     };
     let link = pool.link(member);
     async move {
-        match link {
-            Some(link) => link.call(request).await,
-            None => Reply::Unreachable,
+        let Some(link) = link else {
+            return Reply::Unreachable;
+        };
+        let mut pause = FIRST_FULL_PAUSE;
+        loop {
+            // Room was made, but what was evicted may be freed a moment later than this comes.
+            match link.call(request.clone()).await {
+                Reply::Full if pause <= LAST_FULL_PAUSE => time::sleep(pause).await,
+                reply => return reply,
+            }
+            pause *= 2;
         }
     }
 }

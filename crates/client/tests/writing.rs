@@ -215,6 +215,21 @@ async fn a_failure_without_a_spare_node_fails_the_write_and_leaves_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_node_that_is_full_for_a_moment_is_offered_the_unit_again() {
+    let pool = FakePool::new("4+2", 0);
+    let node = pool.nodes()[1].clone();
+    node.set_after(2, Mood::Full);
+    let relief = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        node.set(Mood::Well);
+    });
+    let value = value(5 * stripe(4));
+    let found = put(&pool, "key", &value).await.unwrap();
+    pool.assert_exact(&found, &value);
+    relief.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_pool_that_never_finds_a_replacement_does_not_hold_a_write_for_ever() {
     let pool = FakePool::new("4+2", 2);
     pool.state().never_replaces = true;
