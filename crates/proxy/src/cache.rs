@@ -278,7 +278,7 @@ impl Pool for Cache {
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        self.make_room(write, bytes)
+        self.make_room(write, bytes).await
     }
 
     async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {

@@ -38,7 +38,7 @@ pub(crate) async fn run(cache: &Cache, control: Control, args: &[Bytes], terms: 
     match control {
         Control::Nodes => nodes(cache),
         Control::Open => open(cache, args).await,
-        Control::Reserve => reserve(cache, args),
+        Control::Reserve => reserve(cache, args).await,
         Control::Replace => replace(cache, args).await,
         Control::Commit => commit(cache, args, terms).await,
         Control::Abort => {
@@ -80,8 +80,10 @@ async fn open(cache: &Cache, args: &[Bytes]) -> Answer {
     document(&cache.open_on(key, size, &proposal).await?)
 }
 
-fn reserve(cache: &Cache, args: &[Bytes]) -> Answer {
-    let reserved = cache.make_room(write_id(&args[1])?, number(&args[2])?)?;
+async fn reserve(cache: &Cache, args: &[Bytes]) -> Answer {
+    let reserved = cache
+        .make_room(write_id(&args[1])?, number(&args[2])?)
+        .await?;
     Ok(BytesFrame::Integer(
         i64::try_from(reserved).unwrap_or(i64::MAX),
     ))

@@ -199,11 +199,18 @@ impl Metrics {
     /// between two samples, and the first time is often the one that matters.
     fn show_zeroes(&self) {
         let begin = |family: &Family<ByReason, Counter>, reasons: &[&'static str]| {
-            reasons.iter().for_each(|reason| drop(family.get_or_create(&ByReason { reason })));
+            reasons
+                .iter()
+                .for_each(|reason| drop(family.get_or_create(&ByReason { reason })));
         };
         begin(&self.reads, &["hit", "miss", "lost"]);
-        begin(&self.incidents, &["degraded", "hedged", "missing", "corrupt"]);
-        let removals = ["deleted", "replaced", "expired", "evicted", "flushed", "lost"];
+        begin(
+            &self.incidents,
+            &["degraded", "hedged", "missing", "corrupt"],
+        );
+        let removals = [
+            "deleted", "replaced", "expired", "evicted", "flushed", "lost",
+        ];
         begin(&self.removals, &removals);
         begin(&self.wakes, &["woken", "kept_awake", "failed"]);
         begin(&self.closed, &["stalled", "aborted_reply", "too_many"]);

@@ -8,7 +8,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, Instant},
 };
 
@@ -38,7 +38,8 @@ pub(crate) struct Queue {
 #[derive(Default)]
 struct State {
     /// By how many further losses it can bear, then by arrival.
-    waiting: BTreeMap<(usize, u64), Arc<Object>>,
+    /// Not held: an object that is evicted meanwhile shall free its memory.
+    waiting: BTreeMap<(usize, u64), Weak<Object>>,
     /// Where each object waits, by address; and how often its repair has failed.
     entries: HashMap<usize, Entry>,
     arrivals: u64,
@@ -68,7 +69,7 @@ impl Queue {
         if let Some(moved) = moved {
             state.waiting.remove(&moved);
         }
-        state.waiting.insert(place, object);
+        state.waiting.insert(place, Arc::downgrade(&object));
         drop(state);
         self.added.notify_one();
     }
@@ -82,8 +83,13 @@ impl Queue {
         loop {
             {
                 let mut state = self.state();
-                if let Some((_, object)) = state.waiting.pop_first() {
-                    if let Some(entry) = state.entries.get_mut(&address(&object)) {
+                while let Some((_, object)) = state.waiting.pop_first() {
+                    let address = object.as_ptr().addr();
+                    let Some(object) = object.upgrade() else {
+                        state.entries.remove(&address);
+                        continue;
+                    };
+                    if let Some(entry) = state.entries.get_mut(&address) {
                         entry.place = None;
                     }
                     return object;
@@ -102,6 +108,11 @@ impl Queue {
         }
     }
 
+    /// The object that was there is no more.
+    fn forget(&self, address: usize) {
+        self.state().entries.remove(&address);
+    }
+
     /// How long to wait before the object is tried again.
     fn failed(&self, object: &Arc<Object>) -> Duration {
         let mut state = self.state();
@@ -117,7 +128,7 @@ impl Queue {
     }
 }
 
-/// Identifies an object in the queue, which keeps it alive and so its address its own.
+/// Identifies an object in the queue: its place in memory is its own for as long as the queue refers to it.
 fn address(object: &Arc<Object>) -> usize {
     Arc::as_ptr(object).addr()
 }
@@ -142,13 +153,13 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
                 let pause = queue.failed(&object);
                 debug!(%error, ?pause, "object not repaired yet");
                 cache.metrics().repair_failed();
-                let queue = queue.clone();
+                let (queue, object) = (queue.clone(), Arc::downgrade(&object));
                 tokio::spawn(async move {
                     time::sleep(pause).await;
-                    if object.is_dead() {
-                        queue.done(&object);
+                    match object.upgrade().filter(|object| !object.is_dead()) {
+                        Some(object) => queue.add(object),
+                        None => queue.forget(object.as_ptr().addr()),
                     }
-                    queue.add(object);
                 });
                 continue;
             }
@@ -190,7 +201,8 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     let mut entered = 0;
     for (index, target) in &targets {
         let bytes = object.footprint(*index);
-        cache.take_room(std::slice::from_ref(target), bytes, object.key())?;
+        let taken = cache.take_room(std::slice::from_ref(target), bytes, object.key());
+        taken.map_err(|no_room| Error::OutOfMemory(no_room.to_string()))?;
     }
     let ids: Vec<_> = targets
         .iter()

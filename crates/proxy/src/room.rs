@@ -17,13 +17,26 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct Room(Mutex<()>);
 
-/// A member has no room, and nothing on it may be evicted.
+/// A member has no room.
 #[derive(Debug, thiserror::Error)]
 #[error("{needed} bytes needed on a node with {free} free of {capacity}, and nothing to evict")]
 pub(crate) struct NoRoom {
     needed: u64,
     free: u64,
     capacity: u64,
+    /// What was evicted is still read: there may be room as soon as it is not.
+    pub(crate) soon: bool,
+}
+
+impl NoRoom {
+    fn on(member: &Member, needed: u64, soon: bool) -> Self {
+        Self {
+            needed,
+            free: member.free(),
+            capacity: member.capacity(),
+            soon,
+        }
+    }
 }
 
 impl Room {
@@ -46,23 +59,15 @@ impl Room {
         let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for member in members {
             while member.free() < bytes {
-                let no_room = NoRoom {
-                    needed: bytes,
-                    free: member.free(),
-                    capacity: member.capacity(),
-                };
                 let may_go = |object: &Object| object.key() != key && object.is_held_by(member.id);
-                let victim = catalog.evict(may_go).ok_or(no_room)?;
+                let victim = catalog.evict(may_go);
+                let victim = victim.ok_or_else(|| NoRoom::on(member, bytes, false))?;
                 debug!(size = victim.size(), "evicted");
                 let before = member.free();
                 retire(victim);
                 // One that is still read frees its memory later: do not evict everything meanwhile.
                 if member.free() <= before {
-                    return Err(NoRoom {
-                        needed: bytes,
-                        free: member.free(),
-                        capacity: member.capacity(),
-                    });
+                    return Err(NoRoom::on(member, bytes, true));
                 }
             }
         }

@@ -16,16 +16,21 @@ use infinicache_wire::{
     MemberId, WriteId,
     control::{Opened, Placed},
 };
+use tokio::time;
 use tracing::debug;
 
 use super::Cache;
-use crate::{nodes::member::Member, writes::OpenWrite};
+use crate::{nodes::member::Member, room::NoRoom, writes::OpenWrite};
 
 /// How long placing a write may take, wakes and all.
 const PLACE_DEADLINE: Duration = Duration::from_secs(8);
 
 /// Room is made in steps of this many bytes of value.
 const STEP: u64 = 16 << 20;
+
+/// How long to wait before room is looked for again where it is about to be freed, at first and at last.
+const FIRST_ROOM_PAUSE: Duration = Duration::from_millis(5);
+const LAST_ROOM_PAUSE: Duration = Duration::from_millis(320);
 
 /// Nodes that sleep are woken for new chunks only once those awake are this full.
 const WATERMARK_PERCENT: u64 = 80;
@@ -56,7 +61,10 @@ impl Cache {
         self.0
             .writes
             .insert(Arc::new(OpenWrite::new(id, key, code, size, members)));
-        let reserved = match self.make_room(id, size.map_or(STEP, |size| size.min(STEP))) {
+        let reserved = match self
+            .make_room(id, size.map_or(STEP, |size| size.min(STEP)))
+            .await
+        {
             Ok(reserved) => reserved,
             Err(error) => {
                 self.give_up(id);
@@ -156,7 +164,11 @@ impl Cache {
     }
 
     /// Makes room for the first `bytes` of a write's value, and some more.
-    pub(crate) fn make_room(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
+    pub(crate) async fn make_room(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
+        patiently(|| self.try_make_room(write, bytes)).await
+    }
+
+    fn try_make_room(&self, write: WriteId, bytes: u64) -> Result<Result<u64, NoRoom>, Error> {
         let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
         let most = self.0.settings.max_object_bytes;
         if bytes > most.saturating_add(self.stripe_bytes(write.code)) {
@@ -165,6 +177,8 @@ impl Cache {
         }
         let ahead = bytes.div_ceil(STEP).saturating_mul(STEP);
         let ahead = write.size.map_or(ahead, |size| ahead.min(size)).max(bytes);
+        write.touch();
+
         let mut state = write.state();
         // What could never fit must not empty the cache on its way.
         let total = write.share(write.size.unwrap_or(ahead));
@@ -175,12 +189,12 @@ impl Cache {
         let share = write.share(ahead);
         if share > state.taken {
             let more = share - state.taken;
-            self.take_room(&state.members, more, &write.key)?;
+            if let Err(no_room) = self.take_room(&state.members, more, &write.key) {
+                return Ok(Err(no_room));
+            }
             state.taken = share;
         }
-        drop(state);
-        write.touch();
-        Ok(ahead)
+        Ok(Ok(ahead))
     }
 
     fn stripe_bytes(&self, code: Code) -> u64 {
@@ -193,16 +207,13 @@ impl Cache {
         members: &[Arc<Member>],
         bytes: u64,
         key: &[u8],
-    ) -> Result<(), Error> {
+    ) -> Result<(), NoRoom> {
         let retire = |victim: Arc<crate::catalog::Object>| {
             victim.retire();
             self.0.metrics.removed("evicted");
         };
-        let taken = self
-            .0
-            .room
-            .take(&self.0.catalog, members, bytes, key, retire);
-        taken.map_err(|no_room| Error::OutOfMemory(no_room.to_string()))
+        let room = &self.0.room;
+        room.take(&self.0.catalog, members, bytes, key, retire)
     }
 
     /// Finds another member for a chunk whose member failed.
@@ -234,22 +245,34 @@ impl Cache {
             }
         };
         let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;
+        patiently(|| self.try_substitute(&write, index, &substitute)).await
+    }
+
+    fn try_substitute(
+        &self,
+        write: &OpenWrite,
+        index: u8,
+        substitute: &Arc<Member>,
+    ) -> Result<Result<Placed, NoRoom>, Error> {
         let mut state = write.state();
-        let taken = state.taken;
+        // A write is closed before its room is given back: what is entered now, will be.
+        self.0.writes.get(write.id).ok_or(Error::NoWrite)?;
         let Some(member) = state.members.get(usize::from(index)).cloned() else {
             return Err(Error::Refused(format!("the write has no chunk {index}")));
         };
         if member.id == substitute.id {
             return Err(Error::Unreachable("no other node can be used".into()));
         }
-        self.take_room(std::slice::from_ref(&substitute), taken, &write.key)?;
+        let taken = state.taken;
+        if let Err(no_room) = self.take_room(std::slice::from_ref(substitute), taken, &write.key) {
+            return Ok(Err(no_room));
+        }
         member.give_back(taken);
-        let placed = Placed {
-            member: substitute.id,
-        };
-        state.members[usize::from(index)] = substitute;
+        state.members[usize::from(index)] = substitute.clone();
         state.replaced.push((index, member));
-        Ok(placed)
+        Ok(Ok(Placed {
+            member: substitute.id,
+        }))
     }
 
     /// Gives a write up and frees what was sent.
@@ -267,5 +290,18 @@ impl Cache {
             debug!(%write, "idle write given up");
             self.give_up(write);
         }
+    }
+}
+
+/// Tries until there is room, or none to be expected soon.
+async fn patiently<T>(attempt: impl Fn() -> Result<Result<T, NoRoom>, Error>) -> Result<T, Error> {
+    let mut pause = FIRST_ROOM_PAUSE;
+    loop {
+        match attempt()? {
+            Ok(done) => return Ok(done),
+            Err(no_room) if no_room.soon && pause <= LAST_ROOM_PAUSE => time::sleep(pause).await,
+            Err(no_room) => return Err(Error::OutOfMemory(no_room.to_string())),
+        }
+        pause *= 2;
     }
 }

@@ -398,7 +398,10 @@ mod tests {
         assert!(life.tick(start + seconds(1), true).is_empty(), "under way");
         life.wake_failed(start + seconds(1));
         assert!(life.tick(start + seconds(1), true).is_empty(), "backed off");
-        assert!(life.tick(start + seconds(2), false).is_empty(), "not needed");
+        assert!(
+            life.tick(start + seconds(2), false).is_empty(),
+            "not needed"
+        );
         assert_eq!(life.tick(start + seconds(2), true), [Action::Wake]);
         assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Lost(FIRST)));
     }

@@ -1,0 +1,36 @@
+//! Answers to the client library: bytes that arrive in any pieces give the same answers.
+//!
+//! Nothing panics or runs out of stack; and what is left in the buffer, where
+//! frames may follow, is the same too. The first byte says how many bytes arrive
+//! at a time.
+#![no_main]
+
+use bytes::BytesMut;
+use infinicache_client::client::fuzzing::take_answer;
+use libfuzzer_sys::fuzz_target;
+use redis_protocol::resp2::types::BytesFrame;
+
+fuzz_target!(|data: &[u8]| {
+    let Some((&step, stream)) = data.split_first() else {
+        return;
+    };
+    let stepwise = answers(stream, 1 + usize::from(step));
+    assert_eq!(stepwise, answers(stream, stream.len().max(1)));
+});
+
+/// The answers of a stream, and what is left after them; nothing is after what is none.
+fn answers(stream: &[u8], step: usize) -> (Vec<BytesFrame>, Option<BytesMut>) {
+    let mut buffer = BytesMut::new();
+    let mut answers = Vec::new();
+    let mut pieces = stream.chunks(step);
+    loop {
+        match take_answer(&mut buffer) {
+            Ok(Some(answer)) => answers.push(answer),
+            Ok(None) => match pieces.next() {
+                Some(piece) => buffer.extend_from_slice(piece),
+                None => return (answers, Some(buffer)),
+            },
+            Err(_) => return (answers, None),
+        }
+    }
+}

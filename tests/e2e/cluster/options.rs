@@ -1,0 +1,99 @@
+//! How a cache is started.
+
+use std::{
+    net::{Ipv4Addr, TcpListener},
+    process,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
+};
+
+/// Ports from which the system does not give any to whoever wants any: a proxy
+/// that is restarted finds its own still free.
+const PORTS: (u32, u32) = (10_240, 32_000);
+
+/// The arguments and the environment of `infinicache up`.
+pub(crate) struct Options {
+    pub(super) args: Vec<String>,
+    pub(super) env: Vec<(&'static str, String)>,
+}
+
+impl Options {
+    /// A small cache of the usual code.
+    pub(super) fn new(redis: u16, admin: u16) -> Self {
+        let options = Self {
+            args: Vec::new(),
+            env: Vec::new(),
+        };
+        options
+            .arg("--port", redis)
+            .arg("--admin-port", admin)
+            .nodes(14)
+            .memory("64MiB")
+            .buffer_bytes("64MiB")
+            .env("INFINICACHE_LOG", "info")
+    }
+
+    pub(crate) fn nodes(self, count: usize) -> Self {
+        self.arg("--nodes", count)
+    }
+
+    pub(crate) fn code(self, data: usize, parity: usize) -> Self {
+        self.arg("--data", data).arg("--parity", parity)
+    }
+
+    pub(crate) fn memory(self, size: &str) -> Self {
+        self.arg("--memory", size)
+    }
+
+    pub(crate) fn buffer_bytes(self, size: &str) -> Self {
+        self.arg("--buffer-bytes", size)
+    }
+
+    pub(crate) fn max_object_bytes(self, size: &str) -> Self {
+        self.arg("--max-object-bytes", size)
+    }
+
+    pub(crate) fn idle_window(self, time: &str) -> Self {
+        self.arg("--idle-window", time)
+    }
+
+    /// After how long a silent node is given up.
+    pub(crate) fn lost_after(self, time: &str) -> Self {
+        self.env("INFINICACHE_NODE_LOST_AFTER", time)
+    }
+
+    /// After how long a client that makes no progress is dropped.
+    pub(crate) fn stall_timeout(self, time: &str) -> Self {
+        self.env("INFINICACHE_STALL_TIMEOUT", time)
+    }
+
+    /// Sets an option; the last of a name counts.
+    fn arg(mut self, name: &str, value: impl ToString) -> Self {
+        if let Some(at) = self.args.iter().position(|arg| arg == name) {
+            self.args.drain(at..at + 2);
+        }
+        self.args.extend([name.into(), value.to_string()]);
+        self
+    }
+
+    fn env(mut self, name: &'static str, value: impl ToString) -> Self {
+        self.env.push((name, value.to_string()));
+        self
+    }
+}
+
+/// Two ports that nobody has, and that no other cache of these tests is given.
+pub(super) fn ports() -> (u16, u16) {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let (first, end) = PORTS;
+    // Processes that run at once mostly have ids that are near each other.
+    let start = process::id().wrapping_mul(64);
+    let mut free = (0..end - first).map_while(|_| {
+        let number = start.wrapping_add(GIVEN.fetch_add(1, Relaxed));
+        Some((first + number % (end - first)) as u16)
+    });
+    let mut next = || {
+        free.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+            .expect("a free port")
+    };
+    (next(), next())
+}

@@ -1,0 +1,61 @@
+//! A node is there, but does nothing.
+
+use crate::{
+    cluster::{Cluster, until},
+    random::Random,
+    stored::Stored,
+    values::Value,
+};
+
+/// Freezes a node, goes on reading and writing, thaws it.
+async fn freeze(cluster: &Cluster, stored: &mut Stored, until_lost: bool) {
+    let lost = async || {
+        let metrics = cluster.metrics().await;
+        metrics.total("infinicache_proxy_nodes_lost_total")
+    };
+    let before = lost().await;
+    let node = Random::new("frozen")
+        .choose(1, &cluster.awake().await)
+        .remove(0);
+    node.freeze();
+    stored.assert_all().await;
+    for number in 0..3 {
+        stored.add(Value::new(1000 + number, 1_500_000)).await;
+        stored.add(Value::new(2000 + number, 5_000)).await;
+    }
+    if until_lost {
+        until("a node that is silent is given up", async || {
+            (lost().await > before).then_some(())
+        })
+        .await;
+    }
+    stored.assert_all().await;
+    node.thaw();
+    stored.assert_all().await;
+    cluster.until_whole(stored.keys()).await;
+    stored.assert_all().await;
+    let metrics = cluster.metrics().await;
+    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_a_node_is_frozen_for_a_moment_everything_goes_on() {
+    let cluster = Cluster::start(|up| up).await;
+    let mut stored = Stored::new(&cluster, 2).await;
+    freeze(&cluster, &mut stored, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_frozen_node_that_was_given_up_comes_back_and_does_no_harm() {
+    let cluster = Cluster::start(|up| up.lost_after("3s")).await;
+    let mut stored = Stored::new(&cluster, 2).await;
+    freeze(&cluster, &mut stored, true).await;
+    // Whatever it still holds of deleted and replaced values is not believed.
+    until("all nodes take part again", async || {
+        let metrics = cluster.metrics().await;
+        let active = metrics.of("infinicache_proxy_nodes", "state", "active");
+        (active == cluster.awake().await.len() as f64).then_some(())
+    })
+    .await;
+    stored.assert_all().await;
+}

@@ -1,0 +1,52 @@
+//! End to end: real processes, real clients.
+//!
+//! Each test starts a whole cache with `infinicache up`, uses it as its users
+//! do, and does to its processes what the world does. Nothing is looked at but
+//! what is public: replies, pages, metrics, and processes from outside.
+//!
+//! Nothing here is random: what looks so follows from [`random::SEED`], which
+//! `INFINICACHE_E2E_SEED` replaces. What is waited for is asked for again and
+//! again until a deadline that only a broken cache misses.
+//!
+//! What the tests stand on:
+//!
+//! - [`cluster`]: a cache, its processes and its pages;
+//! - [`values`]: values that tell who wrote them, at every byte;
+//! - [`stored`]: values that are there, and must stay;
+//! - [`resp`]: a Redis client that can stop half way;
+//! - [`openmetrics`]: metrics, read strictly;
+//! - [`random`]: numbers that are the same each time.
+//!
+//! And the tests:
+//!
+//! - `redis_*`: what a Redis client sees;
+//! - `clients`: the Rust client beside it;
+//! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
+//! - `scale_to_zero`, `bounded`: what may run and what may be held;
+//! - `mixing`, `model`: never a wrong byte;
+//! - `pages`: what operators see.
+#![cfg(target_os = "linux")]
+
+mod cluster;
+mod openmetrics;
+#[path = "../../crates/cli/tests/processes/mod.rs"]
+mod processes;
+mod random;
+mod resp;
+mod stored;
+mod values;
+
+mod bounded;
+mod clients;
+mod frozen;
+mod half_written;
+mod mixing;
+mod model;
+mod pages;
+mod redis_cli;
+mod redis_commands;
+mod redis_limits;
+mod redis_options;
+mod redis_values;
+mod scale_to_zero;
+mod survival;

@@ -1,0 +1,64 @@
+//! Node processes exist for the bytes that are cached.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    cluster::{Cluster, Node, until},
+    processes::until_gone,
+    values::Value,
+};
+
+async fn awake(cluster: &Cluster) -> BTreeSet<String> {
+    let awake = cluster.awake().await.into_iter();
+    awake.map(|node| node.name).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_stay_while_they_hold_something_and_go_when_they_do_not() {
+    let cluster = Cluster::start(|up| up.idle_window("3s")).await;
+    assert!(cluster.nodes().await.iter().all(|node| node.started == 0));
+    let client = cluster.client().await;
+
+    // Three nodes for a small value, twelve for a large one.
+    let (small, large) = (Value::new(1, 5_000), Value::new(2, 3_000_000));
+    client.put("small", small.bytes()).await.unwrap();
+    client.put("large", large.bytes()).await.unwrap();
+    assert!(awake(&cluster).await.len() >= 12);
+    let stat = client.stat("small").await.unwrap();
+    let holders: BTreeSet<String> = stat
+        .chunks
+        .into_iter()
+        .filter_map(|chunk| chunk.node)
+        .collect();
+    assert_eq!(holders.len(), 3);
+    let is_holder = |node: &Node| holders.contains(&node.name);
+    let (stay, go): (Vec<Node>, Vec<Node>) = cluster.awake().await.into_iter().partition(is_holder);
+
+    assert!(client.delete("large").await.unwrap());
+    until("nodes that hold nothing go", async || {
+        (awake(&cluster).await == holders).then_some(())
+    })
+    .await;
+    for pid in go.iter().flat_map(|node| &node.pids) {
+        until_gone(*pid).await;
+    }
+    // Those that stay are the same processes as before, not others in their place.
+    for node in stay {
+        assert_eq!(cluster.node(&node.name).await.pids, node.pids);
+    }
+    small.assert_is(&client.get("small").await.unwrap());
+
+    assert!(client.delete("small").await.unwrap());
+    until("all nodes go", async || {
+        let nodes = cluster.nodes().await;
+        nodes.iter().all(|node| node.pids.is_empty()).then_some(())
+    })
+    .await;
+    let metrics = cluster.metrics().await;
+    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+
+    // Nodes that are gone are as good as nodes that never were.
+    client.put("small", small.bytes()).await.unwrap();
+    assert!(awake(&cluster).await.len() >= 3);
+    small.assert_is(&client.get("small").await.unwrap());
+}
