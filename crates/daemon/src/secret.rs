@@ -76,8 +76,15 @@ mod tests {
     fn exactly_one_place_names_the_secret() {
         assert!(source(&["--secret", SECRET]).load().is_ok());
         assert!(source(&[]).load().is_err());
-        assert!(source(&["--secret", SECRET, "--secret-file", "/dev/null"]).load().is_err());
-        let error = source(&["--secret-file", "/dev/null"]).load().unwrap_err().to_string();
+        assert!(
+            source(&["--secret", SECRET, "--secret-file", "/dev/null"])
+                .load()
+                .is_err()
+        );
+        let error = source(&["--secret-file", "/dev/null"])
+            .load()
+            .unwrap_err()
+            .to_string();
         assert_eq!(error, "secret of 0 bytes, at least 16 needed");
     }
 

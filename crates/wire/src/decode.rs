@@ -47,7 +47,10 @@ impl Decoder {
 
     /// A decoder of a stream whose first bytes have been read already.
     pub fn starting_with(ahead: BytesMut) -> Self {
-        Self { ahead, ..Self::default() }
+        Self {
+            ahead,
+            ..Self::default()
+        }
     }
 
     /// Where the next bytes of the stream belong. Never without room.

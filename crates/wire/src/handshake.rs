@@ -60,7 +60,10 @@ impl Hello {
 
     /// All that is claimed: the document without its proof.
     fn said(&self) -> Vec<u8> {
-        json(&Self { proof: String::new(), ..self.clone() })
+        json(&Self {
+            proof: String::new(),
+            ..self.clone()
+        })
     }
 
     /// The document as a frame.
@@ -108,7 +111,10 @@ impl Welcome {
     }
 
     fn said(&self) -> Vec<u8> {
-        json(&Self { proof: String::new(), ..self.clone() })
+        json(&Self {
+            proof: String::new(),
+            ..self.clone()
+        })
     }
 
     /// The document as a frame.
