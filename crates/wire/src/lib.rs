@@ -10,8 +10,8 @@
 //! - [`frame`]: the picture of a frame, and its header;
 //! - [`message`]: the requests and replies that frames carry;
 //! - [`decode`] and [`outbox`]: bytes to frames, frames to bytes, without copying payload;
-//! - [`checksum`]: what each unit is sealed with;
-//! - [`footprint`]: what a chunk takes of a node's memory;
+//! - [`mod@checksum`]: what each unit is sealed with;
+//! - [`mod@footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
 //! - [`wake`]: the document that wakes a node;
 //! - [`control`]: the documents of the `IC.*` commands;
