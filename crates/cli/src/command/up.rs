@@ -207,7 +207,7 @@ mod tests {
         assert!(refusal("--data 250 --parity 10 --nodes 300").contains("260 chunks"));
         assert!(refusal("--nodes 1000").contains("at most 512"));
         assert!(refusal("--memory 1KiB").contains("at least 1MiB"));
-        assert!(refusal("--memory lots").contains("does not start with a number"));
+        assert!(refusal("--memory lots").contains("a whole number is expected first"));
         assert!(refusal("--idle-window 0").contains("idle-window"));
         assert!(refusal("--port 6380").contains("both 6380"));
         assert!(refusal("--secret short").contains("INFINICACHE_SECRET"));
