@@ -98,11 +98,9 @@ impl Servers {
 
 /// Lets the proxies know of what has ended, so that they need not wait for more of it.
 ///
-/// A write that was given up and a read that has ended are told in the
-/// background, on connections that are open. By the time a request made after
-/// that is answered, the news has left this process.
+/// A write that was given up and a read that has ended are told in the background.
 async fn take_leave(client: &Client) {
-    let _ = time::timeout(FAREWELL, client.pools()).await;
+    let _ = time::timeout(FAREWELL, client.settled()).await;
 }
 
 /// Waits for Ctrl-C or SIGTERM, which are caught from now on.

@@ -149,6 +149,14 @@ impl Client {
         join_all(self.0.proxies.iter().map(view)).await
     }
 
+    /// Waits until the proxies have heard which reads have ended and which writes were given up.
+    ///
+    /// They are told in the background. A process that is about to exit calls this, or the
+    /// proxies keep what is of no use any more until they find out by themselves.
+    pub async fn settled(&self) {
+        join_all(self.0.proxies.iter().map(Proxy::told)).await;
+    }
+
     /// Bytes that all operations together hold in buffers now.
     pub fn buffered(&self) -> usize {
         self.0.budget.used()

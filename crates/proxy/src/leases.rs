@@ -2,7 +2,8 @@
 //! their bytes away.
 //!
 //! A remote reader cannot hold an object as a local one does. The proxy holds it
-//! in its place, until the reader says that it is done or has had time enough.
+//! in its place, until the reader says that it is done, has had time enough, or
+//! memory is short.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +26,7 @@ pub(crate) struct Leases(DashMap<WriteId, Lease>);
 #[derive(Debug)]
 struct Lease {
     /// Held so that its chunks are not freed.
-    _found: Found,
+    found: Found,
     readers: usize,
     until: Instant,
 }
@@ -37,7 +38,7 @@ impl Leases {
             return;
         }
         let lease = || Lease {
-            _found: found.clone(),
+            found: found.clone(),
             readers: 0,
             until: now,
         };
@@ -54,6 +55,22 @@ impl Leases {
         });
         // Letting go of an object can free its chunks: not under the map's lock.
         drop(ended);
+    }
+
+    /// Ends the leases of objects that are nobody's value any more, because memory is short;
+    /// whether there were any.
+    pub(crate) fn relieve(&self) -> bool {
+        let is_dead = |lease: &Lease| lease.found.0.is_dead();
+        let dead: Vec<WriteId> = self
+            .0
+            .iter()
+            .filter(|lease| is_dead(lease))
+            .map(|lease| *lease.key())
+            .collect();
+        for write in &dead {
+            drop(self.0.remove_if(write, |_, lease| is_dead(lease)));
+        }
+        !dead.is_empty()
     }
 
     /// Ends what has had time enough.

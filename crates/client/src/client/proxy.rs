@@ -112,6 +112,12 @@ impl Proxy {
         });
     }
 
+    /// Waits until all that the proxy was told in the background has been received.
+    pub(super) async fn told(&self) {
+        let all = self.0.messages.acquire_many(MOST_MESSAGES as u32).await;
+        drop(all);
+    }
+
     /// Tells the proxy that a read which it granted a lease has ended.
     fn release(&self, write: WriteId) {
         let proxy = self.clone();

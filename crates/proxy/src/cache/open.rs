@@ -25,6 +25,9 @@ use crate::{nodes::member::Member, room::NoRoom, writes::OpenWrite};
 /// How long placing a write may take, wakes and all.
 const PLACE_DEADLINE: Duration = Duration::from_secs(8);
 
+/// How long to wait for nodes to wake while there may be others to do without them.
+const WAKE_PATIENCE: Duration = Duration::from_secs(1);
+
 /// Room is made in steps of this many bytes of value.
 const STEP: u64 = 16 << 20;
 
@@ -103,22 +106,30 @@ impl Cache {
         excluded: &[usize],
     ) -> Result<Vec<Arc<Member>>, Error> {
         let deadline = Instant::now() + PLACE_DEADLINE;
-        let mut excluded = excluded.to_vec();
+        // Nodes that did not wake at once, and those that did not when there was no other.
+        let (mut late, mut excluded) = (Vec::new(), excluded.to_vec());
+        let mut patience = WAKE_PATIENCE;
         loop {
             let mut usable = self.0.nodes.usable();
-            usable.retain(|(node, ..)| !excluded.contains(node));
+            usable.retain(|(node, ..)| !excluded.contains(node) && !late.contains(node));
             let candidates: Vec<_> = usable
                 .iter()
                 .map(|(_, member, capacity)| self.candidate(member.as_deref(), *capacity))
                 .collect();
             let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch;
             let Some(placed) = place(&candidates, width, parity, seed) else {
+                if !late.is_empty() {
+                    late.clear();
+                    patience = PLACE_DEADLINE;
+                    continue;
+                }
                 let text = format!("{} nodes can be used, {width} needed", candidates.len());
                 return Err(Error::Unreachable(text));
             };
+            let until = deadline.min(Instant::now() + patience);
             let waking = placed
                 .iter()
-                .map(|&index| self.0.nodes.ensure(usable[index].0, deadline));
+                .map(|&index| self.0.nodes.ensure(usable[index].0, until));
             let woken = join_all(waking).await;
             if woken.iter().all(Option::is_some) {
                 return Ok(woken.into_iter().flatten().collect());
@@ -130,8 +141,16 @@ impl Cache {
                 .iter()
                 .zip(&woken)
                 .filter(|(_, member)| member.is_none());
-            excluded.extend(failed.map(|(&index, _)| usable[index].0));
-            debug!(?excluded, "placing anew without nodes that do not wake");
+            let failed = failed.map(|(&index, _)| usable[index].0);
+            match patience {
+                WAKE_PATIENCE => late.extend(failed),
+                _ => excluded.extend(failed),
+            }
+            debug!(
+                ?late,
+                ?excluded,
+                "placing anew without nodes that do not wake"
+            );
         }
     }
 
@@ -165,7 +184,7 @@ impl Cache {
 
     /// Makes room for the first `bytes` of a write's value, and some more.
     pub(crate) async fn make_room(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        patiently(|| self.try_make_room(write, bytes)).await
+        self.patiently(|| self.try_make_room(write, bytes)).await
     }
 
     fn try_make_room(&self, write: WriteId, bytes: u64) -> Result<Result<u64, NoRoom>, Error> {
@@ -245,7 +264,8 @@ impl Cache {
             }
         };
         let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;
-        patiently(|| self.try_substitute(&write, index, &substitute)).await
+        self.patiently(|| self.try_substitute(&write, index, &substitute))
+            .await
     }
 
     fn try_substitute(
@@ -291,17 +311,25 @@ impl Cache {
             self.give_up(write);
         }
     }
-}
 
-/// Tries until there is room, or none to be expected soon.
-async fn patiently<T>(attempt: impl Fn() -> Result<Result<T, NoRoom>, Error>) -> Result<T, Error> {
-    let mut pause = FIRST_ROOM_PAUSE;
-    loop {
-        match attempt()? {
-            Ok(done) => return Ok(done),
-            Err(no_room) if no_room.soon && pause <= LAST_ROOM_PAUSE => time::sleep(pause).await,
-            Err(no_room) => return Err(Error::OutOfMemory(no_room.to_string())),
+    /// Tries until there is room, or none to be expected soon.
+    ///
+    /// Remote reads of what is nobody's value any more give way.
+    async fn patiently<T>(
+        &self,
+        attempt: impl Fn() -> Result<Result<T, NoRoom>, Error>,
+    ) -> Result<T, Error> {
+        let mut pause = FIRST_ROOM_PAUSE;
+        loop {
+            match attempt()? {
+                Ok(done) => return Ok(done),
+                Err(_) if self.0.leases.relieve() => continue,
+                Err(no_room) if no_room.soon && pause <= LAST_ROOM_PAUSE => {
+                    time::sleep(pause).await;
+                }
+                Err(no_room) => return Err(Error::OutOfMemory(no_room.to_string())),
+            }
+            pause *= 2;
         }
-        pause *= 2;
     }
 }
