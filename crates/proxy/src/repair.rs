@@ -199,10 +199,16 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     let targets: Vec<(usize, Arc<Member>)> = lacking.iter().copied().zip(targets?).collect();
 
     let mut entered = 0;
-    for (index, target) in &targets {
+    for (number, (index, target)) in targets.iter().enumerate() {
         let bytes = object.footprint(*index);
         let taken = cache.take_room(std::slice::from_ref(target), bytes, object.key());
-        taken.map_err(|no_room| Error::OutOfMemory(no_room.to_string()))?;
+        if let Err(no_room) = taken {
+            // Nothing has been sent: what was taken before is to be given back.
+            for (index, target) in &targets[..number] {
+                target.give_back(object.footprint(*index));
+            }
+            return Err(Error::OutOfMemory(no_room.to_string()));
+        }
     }
     let ids: Vec<_> = targets
         .iter()
