@@ -12,6 +12,7 @@
 
 pub(crate) mod commit;
 mod fate;
+mod finishing;
 mod open;
 mod reading;
 mod retire;

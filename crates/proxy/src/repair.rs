@@ -18,7 +18,7 @@ use tokio::{sync::Notify, time};
 use tracing::{debug, info};
 
 use crate::{
-    cache::{Cache, commit::finish},
+    cache::{Cache, commit::finish_rebuilt},
     catalog::{Found, Keeper, Object},
     label,
     nodes::member::Member,
@@ -228,7 +228,7 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
         let chunk = object.chunk(index);
         let units = geometry.chunk_units(index);
         let is_whole = !failed.contains(&index)
-            && finish(
+            && finish_rebuilt(
                 &target,
                 Request::Finish {
                     chunk,

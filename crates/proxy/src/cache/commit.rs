@@ -1,15 +1,19 @@
 //! A write becomes the value of its key, or leaves no trace.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
-use futures_util::future::join_all;
+use bytes::Bytes;
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, NodeLink, Terms};
 use infinicache_erasure::Geometry;
 use infinicache_wire::{ChunkId, Reply, Request, Version, WriteId};
 use tokio::time;
 use tracing::debug;
 
-use super::Cache;
+use super::{Cache, finishing::Finishing};
 use crate::{
     catalog::{Found, Keeper, Object},
     house::Chore,
@@ -18,8 +22,8 @@ use crate::{
     writes::OpenWrite,
 };
 
-/// How long a member may take to complete a chunk.
-const FINISH_DEADLINE: Duration = Duration::from_secs(1);
+/// How long a member may take to complete a chunk that is rebuilt.
+const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Cache {
     /// Decides a commit, one at a time for each key.
@@ -62,27 +66,7 @@ impl Cache {
         };
         let label = label::encode(&write.key, &geometry, version, expires_at);
         let members = write.state().members.clone();
-        let finishing = members.iter().enumerate().map(|(index, member)| {
-            let chunk = ChunkId {
-                write: write.id,
-                index: index as u8,
-            };
-            let units = geometry.chunk_units(index);
-            finish(
-                member,
-                Request::Finish {
-                    chunk,
-                    units,
-                    label: label.clone(),
-                },
-            )
-        });
-        let finished = join_all(finishing).await;
-        let incomplete: Vec<u8> = (0u8..)
-            .zip(&finished)
-            .filter(|(_, done)| !**done)
-            .map(|(index, _)| index)
-            .collect();
+        let incomplete = self.complete(&write, &geometry, &members, label).await;
         if !incomplete.is_empty() {
             debug!(write = %write.id, ?incomplete, "members did not complete their chunks");
             return Ok(Commit::Incomplete(incomplete));
@@ -123,6 +107,42 @@ impl Cache {
         })
     }
 
+    /// Has every member complete its chunk; those that did not, or not in time.
+    async fn complete(
+        &self,
+        write: &OpenWrite,
+        geometry: &Geometry,
+        members: &[Arc<Member>],
+        label: Bytes,
+    ) -> Vec<u8> {
+        let parity = write.code.parity();
+        let mut finishing = Finishing::new(members.len(), parity, Instant::now());
+        let mut answers: FuturesUnordered<_> = members
+            .iter()
+            .enumerate()
+            .map(|(index, member)| {
+                let request = Request::Finish {
+                    chunk: ChunkId {
+                        write: write.id,
+                        index: index as u8,
+                    },
+                    units: geometry.chunk_units(index),
+                    label: label.clone(),
+                };
+                async move { (index, finish(member, request).await) }
+            })
+            .collect();
+        while let Some(deadline) = finishing.deadline() {
+            match time::timeout_at(deadline.into(), answers.next()).await {
+                Ok(Some((index, complete))) => {
+                    finishing.answered(index, complete, Instant::now());
+                }
+                Ok(None) | Err(_) => break,
+            }
+        }
+        finishing.incomplete()
+    }
+
     /// What was taken ahead is given back; what the object takes stays.
     fn settle_room(&self, write: &OpenWrite, object: &Object) {
         let mut state = write.state();
@@ -161,11 +181,16 @@ impl Cache {
     }
 }
 
-/// Whether a member completed its chunk in time.
-pub(crate) async fn finish(member: &Member, request: Request) -> bool {
-    let Some(link) = member.link() else {
-        return false;
-    };
-    let finished = time::timeout(FINISH_DEADLINE, link.call(request)).await;
-    matches!(finished, Ok(Reply::Done { .. }))
+/// Whether a member completed its chunk.
+async fn finish(member: &Member, request: Request) -> bool {
+    match member.link() {
+        Some(link) => matches!(link.call(request).await, Reply::Done { .. }),
+        None => false,
+    }
+}
+
+/// Whether a member completed a rebuilt chunk in time.
+pub(crate) async fn finish_rebuilt(member: &Member, request: Request) -> bool {
+    let finished = time::timeout(FINISH_DEADLINE, finish(member, request)).await;
+    finished.unwrap_or(false)
 }
