@@ -139,6 +139,7 @@ impl Keeper {
             zone,
             secret,
         } = &self.identity;
+        let (told_ms, answered_ms) = self.service.told(Instant::now());
         Hello {
             protocol: PROTOCOL_VERSION,
             node: name.clone(),
@@ -150,6 +151,9 @@ impl Keeper {
             capacity: self.service.capacity(),
             used: self.service.used(),
             epoch: self.session().epoch(),
+            roster: self.service.roster(),
+            told_ms,
+            answered_ms,
             proof: String::new(),
         }
         .signed(secret)
@@ -162,6 +166,7 @@ impl Keeper {
             decoder,
             welcome,
         } = dialled;
+        let before = self.session().epoch();
         let outcome = self.session().welcomed(welcome.epoch, Instant::now());
         let wake = match outcome {
             Ok(wake) => wake,
@@ -179,6 +184,8 @@ impl Keeper {
         };
         if welcome.fresh {
             self.service.clear();
+        } else if welcome.epoch > before {
+            self.service.forget_unfinished();
         }
         self.service.counters.links.inc();
         let span = info_span!("link", %proxy, %session);

@@ -12,7 +12,7 @@
 //!    |                                              |
 //!    |<------------ TCP connect, Hello -------------|  dials back
 //!    |------------------- Welcome ----------------->|
-//!    |--- Ping, Put, Finish, Get, Delete, Free ---->|  answers, until the link is lost;
+//!    |--- Ping, Put, Finish, Get, Delete, ... ----->|  answers, until the link is lost;
 //!    |<------------------ Reply --------------------|  then keeps its chunks and redials
 //!    |                                              |
 //!    |<------------------- Bye ---------------------|  SIGTERM: goes when emptied, or late
@@ -31,11 +31,13 @@
 //! - `keeper`: the sockets around those decisions;
 //! - `dial`: one attempt to reach a proxy and be welcomed;
 //! - `link`: frames in, frames out, over one connection;
+//! - `allegiance`: what is remembered for the next proxy;
 //! - `service`: one request answered;
 //! - [`store`]: the chunks;
 //! - `metrics`: what is told to operators.
 #![forbid(unsafe_code)]
 
+mod allegiance;
 pub mod config;
 mod dial;
 mod http;

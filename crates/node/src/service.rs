@@ -5,11 +5,12 @@ use std::{
     time::Instant,
 };
 
-use infinicache_wire::{Reply, Request, message::NodeReport};
+use infinicache_wire::{Reply, Request, Roster, message::NodeReport};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::{
+    allegiance::Allegiance,
     metrics::{Counters, Resident},
     store::{Finish, Limits, Put, Store},
 };
@@ -17,6 +18,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Service {
     store: Mutex<Store>,
+    allegiance: Mutex<Allegiance>,
     pub(crate) counters: Counters,
     resident: Resident,
     /// Told when the last chunk that counts has gone.
@@ -27,6 +29,7 @@ impl Service {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             store: Mutex::new(Store::new(limits)),
+            allegiance: Mutex::default(),
             counters: Counters::default(),
             resident: Resident::default(),
             vacated: Notify::new(),
@@ -36,7 +39,8 @@ impl Service {
     /// Answers a request. Never waits.
     pub(crate) fn answer(&self, now: Instant, request: Request) -> Reply {
         match request {
-            Request::Ping => {
+            Request::Ping { now_ms } => {
+                self.allegiance().pinged(now_ms, now);
                 let report = serde_json::to_vec(&self.report(now));
                 let bytes = report.expect("plain data has a JSON form").into();
                 Reply::Done { bytes, checksum: 0 }
@@ -95,6 +99,18 @@ impl Service {
                 self.change(|store| store.free(chunk));
                 Reply::DONE
             }
+            Request::Expire { chunk, expiry } => match self.store().set_expiry(chunk, expiry) {
+                true => Reply::DONE,
+                false => Reply::NotFound,
+            },
+            Request::Inventory { after } => Reply::Done {
+                bytes: self.store().inventory(after).into_bytes(),
+                checksum: 0,
+            },
+            Request::Roster(roster) => match self.allegiance().enrol(roster) {
+                true => Reply::DONE,
+                false => Reply::Conflict,
+            },
         }
     }
 
@@ -152,6 +168,24 @@ impl Service {
         self.change(Store::clear);
     }
 
+    /// Lets go of what only a proxy that is in charge no longer could go on with.
+    pub(crate) fn forget_unfinished(&self) {
+        self.change(Store::forget_unfinished);
+    }
+
+    /// The latest roster that it was sent.
+    pub(crate) fn roster(&self) -> Option<Roster> {
+        self.allegiance().roster().cloned()
+    }
+
+    /// The highest time that it was told, and how many milliseconds ago it last answered a ping.
+    pub(crate) fn told(&self, now: Instant) -> (u64, Option<u64>) {
+        let allegiance = self.allegiance();
+        let ago = allegiance.answered_ago(now);
+        let millis = ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
+        (allegiance.told_ms(), millis)
+    }
+
     /// Waits until no chunk is held that anybody could miss.
     pub(crate) async fn vacated(&self) {
         while !self.store().is_vacant() {
@@ -166,6 +200,10 @@ impl Service {
             self.vacated.notify_one();
         }
         outcome
+    }
+
+    fn allegiance(&self) -> MutexGuard<'_, Allegiance> {
+        self.allegiance.lock().expect("allegiance does not panic")
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {
@@ -239,7 +277,7 @@ mod tests {
         assert_eq!(answer(Request::Delete { chunk: CHUNK }), Reply::DONE);
         assert_eq!(answer(get(0, 100)), unit);
 
-        let Reply::Done { bytes, .. } = answer(Request::Ping) else {
+        let Reply::Done { bytes, .. } = answer(Request::Ping { now_ms: 1 }) else {
             panic!("a ping is answered by a report");
         };
         let report: NodeReport = serde_json::from_slice(&bytes).unwrap();

@@ -21,6 +21,7 @@
 
 mod chunk;
 mod deadlines;
+mod inventory;
 mod units;
 
 #[cfg(test)]
@@ -35,13 +36,15 @@ use bytes::Bytes;
 use infinicache_wire::{
     ChunkId,
     footprint::{CHUNK_OVERHEAD, label_weight},
+    inventory::Expiry,
 };
 
 pub use self::units::Unit;
 use self::{
     chunk::{Chunk, State, unit_weight},
     deadlines::Deadlines,
-    units::{Units, settled},
+    inventory::Listing,
+    units::Units,
 };
 
 /// Units are numbered below this: 128 GiB of one chunk.
@@ -114,6 +117,7 @@ pub struct Store {
     usage: Usage,
     pending: Deadlines,
     dead: Deadlines,
+    listing: Listing,
 }
 
 impl Store {
@@ -125,6 +129,7 @@ impl Store {
             usage: Usage::default(),
             pending: Deadlines::default(),
             dead: Deadlines::default(),
+            listing: Listing::default(),
         }
     }
 
@@ -197,9 +202,9 @@ impl Store {
     }
 
     /// What a complete chunk was labelled with.
-    pub fn label(&self, id: ChunkId) -> Option<&Bytes> {
+    pub fn label(&self, id: ChunkId) -> Option<&[u8]> {
         match &self.chunks.get(&id)?.state {
-            State::Complete { label } => Some(label),
+            State::Complete { label, .. } => Some(label),
             _ => None,
         }
     }
@@ -224,11 +229,12 @@ impl Store {
             return Finish::Full;
         }
 
-        let label = settled(label);
+        let label = Box::from(&label[..]);
         let chunk = self.chunks.entry(id).or_insert_with(|| Chunk {
             units: Units::new(),
             state: State::Complete {
-                label: Bytes::new(),
+                label: Box::default(),
+                expiry: Expiry::default(),
             },
             weight: 0,
         });
@@ -238,11 +244,26 @@ impl Store {
             self.usage.pending_chunks -= 1;
         }
         chunk.units.pack();
-        chunk.state = State::Complete { label };
+        chunk.state = State::Complete {
+            label,
+            expiry: Expiry::default(),
+        };
         chunk.weight += more;
         self.usage.used += more;
         self.usage.complete_chunks += 1;
         Finish::Done
+    }
+
+    /// Changes when a complete chunk expires, unless a later change is known; whether there is one.
+    pub fn set_expiry(&mut self, id: ChunkId, change: Expiry) -> bool {
+        let chunk = self.chunks.get_mut(&id).map(|chunk| &mut chunk.state);
+        let Some(State::Complete { expiry, .. }) = chunk else {
+            return false;
+        };
+        if change.sequence > expiry.sequence {
+            *expiry = change;
+        }
+        true
     }
 
     /// Holds a complete chunk for dead, and frees a pending one.
@@ -287,10 +308,14 @@ impl Store {
 
     /// Lets go of everything.
     pub fn clear(&mut self) {
-        self.chunks = HashMap::new();
-        self.pending.clear();
-        self.dead.clear();
-        self.usage = Usage::default();
+        *self = Self::new(self.limits);
+    }
+
+    /// Lets go of all that is not complete: nobody is left to go on with it.
+    pub fn forget_unfinished(&mut self) {
+        while let Some(id) = self.pending.first().or(self.dead.first()) {
+            self.free(id);
+        }
     }
 
     /// Lets go of what has been waiting too long. Costs what it lets go.
@@ -433,7 +458,7 @@ mod tests {
         assert_eq!(finish(&mut store, 2), Finish::Done);
         assert_eq!(finish(&mut store, 2), Finish::Done, "repeated");
         assert_eq!(finish(&mut store, 3), Finish::Incomplete);
-        assert_eq!(store.label(chunk(1)), Some(&Bytes::from_static(b"l")));
+        assert_eq!(store.label(chunk(1)), Some(&b"l"[..]));
         store.delete(now, chunk(1));
         assert_eq!(finish(&mut store, 2), Finish::Incomplete);
     }
@@ -596,6 +621,66 @@ mod tests {
         assert!(!store.is_vacant());
         store.delete(now, chunk(1));
         assert!(store.is_vacant());
+    }
+
+    #[test]
+    fn of_several_changes_of_its_expiry_the_latest_counts() {
+        let (mut store, now) = (room_for(2), Instant::now());
+        let change = |sequence, at_ms| Expiry { sequence, at_ms };
+        put_one(&mut store, now, chunk(1));
+        assert!(!store.set_expiry(chunk(1), change(1, 5)), "not complete");
+        store.finish(chunk(1), 1, Bytes::new());
+        assert!(store.set_expiry(chunk(1), change(2, 7)));
+        assert!(store.set_expiry(chunk(1), change(1, 5)));
+        let page = store.inventory(None).into_bytes();
+        let told = infinicache_wire::inventory::read_page(page).unwrap();
+        assert_eq!(told[0].expiry, change(2, 7));
+        store.delete(now, chunk(1));
+        assert!(!store.set_expiry(chunk(1), change(3, 9)), "dead");
+    }
+
+    #[test]
+    fn an_inventory_tells_complete_chunks_in_pages_until_an_empty_one() {
+        const CHUNKS: u64 = 5000;
+        let (mut store, now) = (store(1 << 30), Instant::now());
+        for sequence in (0..CHUNKS).rev() {
+            complete_one(&mut store, now, chunk(sequence));
+        }
+        put_one(&mut store, now, chunk(CHUNKS));
+        let (mut told, mut pages, mut after) = (Vec::new(), 0, None);
+        loop {
+            let page = store.inventory(after).into_bytes();
+            let entries = infinicache_wire::inventory::read_page(page).unwrap();
+            let Some(last) = entries.last() else { break };
+            after = Some(last.chunk);
+            told.extend(entries.into_iter().map(|entry| entry.chunk));
+            pages += 1;
+            // One that goes in between is left out.
+            store.free(chunk(CHUNKS - 1));
+        }
+        let expected: Vec<ChunkId> = (0..CHUNKS - 1).map(chunk).collect();
+        assert!(told == expected, "{} told", told.len());
+        assert!(pages > 1);
+    }
+
+    #[test]
+    fn what_is_not_complete_is_forgotten_with_the_proxy_that_knew_of_it() {
+        let (mut store, now) = (room_for(4), Instant::now());
+        for sequence in 1..=3 {
+            complete_one(&mut store, now, chunk(sequence));
+        }
+        put_one(&mut store, now, chunk(4));
+        store.delete(now, chunk(1));
+        store.forget_unfinished();
+        let usage = store.usage();
+        assert_eq!(
+            (
+                usage.complete_chunks,
+                usage.pending_chunks,
+                usage.dead_chunks
+            ),
+            (2, 0, 0)
+        );
     }
 
     #[test]

@@ -137,7 +137,10 @@ async fn requests_right_behind_the_welcome_are_answered() {
     let mut link = proxy.greeted().await;
     let welcome = proxy.welcome(true).signed(&secret(), &link.hello);
     let mut bytes = Vec::new();
-    for frame in [welcome.to_frame(), Request::Ping.into_frame(9, MemberId(1))] {
+    for frame in [
+        welcome.to_frame(),
+        Request::Ping { now_ms: 1 }.into_frame(9, MemberId(1)),
+    ] {
         bytes.extend_from_slice(&frame.header.encode());
         bytes.extend_from_slice(&frame.payload);
     }

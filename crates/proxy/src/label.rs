@@ -9,8 +9,8 @@
 //!      u8       u8       u8       u8      u64    version    u64      u64, 0 never
 //! ```
 
-use bytes::{BufMut, Bytes, BytesMut};
-use infinicache_erasure::Geometry;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
+use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::Version;
 
 /// The layout above.
@@ -42,10 +42,40 @@ pub(crate) fn encode(
     label.freeze()
 }
 
+/// What a label says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Label {
+    pub(crate) key: Bytes,
+    pub(crate) geometry: Geometry,
+    pub(crate) version: Version,
+    pub(crate) expires_at: Option<u64>,
+}
+
+/// Reads a label; `None` if it is none.
+pub(crate) fn decode(mut label: Bytes) -> Option<Label> {
+    if label.len() < HEAD || label.get_u8() != FORMAT {
+        return None;
+    }
+    let (data, parity) = (label.get_u8(), label.get_u8());
+    let code = Code::new(usize::from(data), usize::from(parity)).ok()?;
+    label.advance(1);
+    let size = label.get_u64_le();
+    if size > infinicache_erasure::MAX_SIZE {
+        return None;
+    }
+    Some(Label {
+        geometry: Geometry::new(size, code),
+        version: Version {
+            epoch: label.get_u64_le(),
+            counter: label.get_u64_le(),
+        },
+        expires_at: Some(label.get_u64_le()).filter(|&at| at > 0),
+        key: label,
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use infinicache_erasure::Code;
-
     use super::*;
 
     #[test]
@@ -63,5 +93,29 @@ mod tests {
         assert_eq!(label[28..36], 5u64.to_le_bytes());
         assert_eq!(&label[HEAD..], b"key");
         assert_eq!(label.len(), length(b"key"));
+        let read = Label {
+            key: Bytes::from_static(b"key"),
+            geometry,
+            version,
+            expires_at: Some(5),
+        };
+        assert_eq!(decode(label), Some(read));
+    }
+
+    #[test]
+    fn what_is_no_label_is_not_read_as_one() {
+        let geometry = Geometry::new(1, Code::new(1, 2).unwrap());
+        let version = Version {
+            epoch: 1,
+            counter: 1,
+        };
+        let label = encode(b"", &geometry, version, None);
+        assert!(decode(label.clone()).is_some());
+        assert_eq!(decode(label.slice(..HEAD - 1)), None);
+        for (at, byte) in [(0, 2), (1, 0), (11, 0xff)] {
+            let mut changed = label.to_vec();
+            changed[at] = byte;
+            assert_eq!(decode(changed.into()), None, "byte {at}");
+        }
     }
 }

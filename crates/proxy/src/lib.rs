@@ -37,6 +37,8 @@ mod repair;
 mod resp;
 mod room;
 mod server;
+#[allow(dead_code)]
+mod tenure;
 mod turns;
 mod writes;
 

@@ -48,6 +48,12 @@ pub enum Kind {
     Free = 8,
     /// Node to pool: the session ends, for the reason in the payload.
     Bye = 9,
+    /// Changes when a complete chunk expires.
+    Expire = 10,
+    /// Asks for a page of the chunks that are complete.
+    Inventory = 11,
+    /// Whose chunks count from now on.
+    Roster = 12,
     /// The answer to any request; `status` says which.
     Reply = 16,
 }
@@ -64,6 +70,9 @@ impl Kind {
             7 => Self::Delete,
             8 => Self::Free,
             9 => Self::Bye,
+            10 => Self::Expire,
+            11 => Self::Inventory,
+            12 => Self::Roster,
             16 => Self::Reply,
             _ => return None,
         })

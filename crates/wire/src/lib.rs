@@ -13,6 +13,7 @@
 //! - [`mod@checksum`]: what each unit is sealed with;
 //! - [`mod@footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
+//! - [`roster`]: whose chunks count; [`inventory`]: what a node tells of its chunks;
 //! - [`wake`]: the document that wakes a node;
 //! - [`control`]: the documents of the `IC.*` commands;
 //! - [`secret`]: proofs of the pool's shared secret.
@@ -25,8 +26,10 @@ pub mod footprint;
 pub mod frame;
 pub mod handshake;
 pub mod id;
+pub mod inventory;
 pub mod message;
 pub mod outbox;
+pub mod roster;
 pub mod secret;
 pub mod wake;
 
@@ -37,6 +40,7 @@ pub use frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD};
 pub use id::{ChunkId, InstanceId, MemberId, Version, WriteId};
 pub use message::{Reply, Request};
 pub use outbox::Outbox;
+pub use roster::{Roster, RosterId};
 pub use secret::Secret;
 
 /// The version of the frame protocol, of the handshake and of the wake document.

@@ -8,9 +8,13 @@
 //! | [`Get`](Request::Get) | give one unit back | `Done` with the unit, `NotFound` |
 //! | [`Delete`](Request::Delete) | hold a chunk for dead | `Done` |
 //! | [`Free`](Request::Free) | let go of a chunk's memory | `Done` |
+//! | [`Expire`](Request::Expire) | change when a complete chunk expires | `Done`, `NotFound` |
+//! | [`Inventory`](Request::Inventory) | tell of its complete chunks | `Done` with a [page](crate::inventory) |
+//! | [`Roster`](Request::Roster) | keep the list of members | `Done`, `Conflict` if it knows a later one |
 //!
 //! Every request may be repeated: a second Put of the same unit, a Finish of a
-//! complete chunk, a Delete or Free of an unknown one are answered `Done`.
+//! complete chunk, a Delete or Free of an unknown one, an Expire that is older
+//! than what the chunk has are answered `Done`.
 //! A relay answers `Unreachable` for members that it has no link to and `Late`
 //! for those that do not answer in time.
 
@@ -20,13 +24,19 @@ use serde::{Deserialize, Serialize};
 use crate::{
     frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD},
     id::{ChunkId, MemberId},
+    inventory::Expiry,
+    roster::Roster,
 };
 
 /// What a node can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
     /// Are you alive?
-    Ping,
+    Ping {
+        /// The pool's time, in milliseconds since 1970: kept, so that a later proxy's
+        /// clock is not behind it.
+        now_ms: u64,
+    },
     /// Keep one unit of a chunk that is being written.
     Put {
         /// Which chunk.
@@ -66,6 +76,20 @@ pub enum Request {
         /// Which chunk.
         chunk: ChunkId,
     },
+    /// The chunk expires at another time than its label says.
+    Expire {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// When; of several changes the one with the highest sequence counts.
+        expiry: Expiry,
+    },
+    /// Tell of the complete chunks that follow `after`, in the order of their ids.
+    Inventory {
+        /// The last chunk of the page before; `None` begins anew.
+        after: Option<ChunkId>,
+    },
+    /// Keep the roster, unless you know a later one.
+    Roster(Roster),
 }
 
 impl Request {
@@ -73,6 +97,7 @@ impl Request {
     pub fn want(&self) -> usize {
         match self {
             Self::Get { want, .. } => *want as usize,
+            Self::Inventory { .. } => MAX_PAYLOAD,
             _ => 0,
         }
     }
@@ -89,12 +114,15 @@ impl Request {
     /// The kind of frame that carries it.
     pub fn kind(&self) -> Kind {
         match self {
-            Self::Ping => Kind::Ping,
+            Self::Ping { .. } => Kind::Ping,
             Self::Put { .. } => Kind::Put,
             Self::Finish { .. } => Kind::Finish,
             Self::Get { .. } => Kind::Get,
             Self::Delete { .. } => Kind::Delete,
             Self::Free { .. } => Kind::Free,
+            Self::Expire { .. } => Kind::Expire,
+            Self::Inventory { .. } => Kind::Inventory,
+            Self::Roster(_) => Kind::Roster,
         }
     }
 
@@ -109,10 +137,11 @@ impl Request {
         };
         let nothing = Bytes::new();
         match self {
-            Self::Ping => Frame::new(
+            Self::Ping { now_ms } => Frame::new(
                 Header {
                     id,
                     member,
+                    checksum: now_ms,
                     ..Header::of(Kind::Ping)
                 },
                 nothing,
@@ -151,6 +180,37 @@ impl Request {
             ),
             Self::Delete { chunk } => Frame::new(header(Kind::Delete, chunk), nothing),
             Self::Free { chunk } => Frame::new(header(Kind::Free, chunk), nothing),
+            Self::Expire { chunk, expiry } => Frame::new(
+                Header {
+                    unit: expiry.sequence,
+                    checksum: expiry.at_ms,
+                    ..header(Kind::Expire, chunk)
+                },
+                nothing,
+            ),
+            Self::Inventory { after: None } => Frame::new(
+                Header {
+                    id,
+                    member,
+                    ..Header::of(Kind::Inventory)
+                },
+                nothing,
+            ),
+            Self::Inventory { after: Some(chunk) } => Frame::new(
+                Header {
+                    unit: 1,
+                    ..header(Kind::Inventory, chunk)
+                },
+                nothing,
+            ),
+            Self::Roster(roster) => Frame::new(
+                Header {
+                    id,
+                    member,
+                    ..Header::of(Kind::Roster)
+                },
+                roster.to_bytes(),
+            ),
         }
     }
 
@@ -163,7 +223,9 @@ impl Request {
         let Frame { header, payload } = frame;
         let chunk = header.chunk_id();
         Ok(match header.kind {
-            Kind::Ping => Self::Ping,
+            Kind::Ping => Self::Ping {
+                now_ms: header.checksum,
+            },
             Kind::Put if payload.is_empty() => return Err(FrameError::Malformed(Kind::Put)),
             Kind::Put => {
                 let Header { unit, checksum, .. } = header;
@@ -189,6 +251,17 @@ impl Request {
             },
             Kind::Delete => Self::Delete { chunk },
             Kind::Free => Self::Free { chunk },
+            Kind::Expire => Self::Expire {
+                chunk,
+                expiry: Expiry {
+                    sequence: header.unit,
+                    at_ms: header.checksum,
+                },
+            },
+            Kind::Inventory => Self::Inventory {
+                after: (header.unit != 0).then_some(chunk),
+            },
+            Kind::Roster => Self::Roster(Roster::from_bytes(&payload)?),
             Kind::Hello | Kind::Welcome | Kind::Bye | Kind::Reply => {
                 return Err(FrameError::Unexpected(header.kind));
             }
@@ -316,7 +389,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::id::WriteId;
+    use crate::{
+        id::{InstanceId, WriteId},
+        roster,
+    };
 
     fn chunk() -> impl Strategy<Value = ChunkId> {
         (any::<u64>(), any::<u64>(), any::<u8>()).prop_map(|(epoch, sequence, index)| ChunkId {
@@ -329,9 +405,31 @@ mod tests {
         prop::collection::vec(any::<u8>(), least..64).prop_map(Bytes::from)
     }
 
+    fn roster() -> impl Strategy<Value = Roster> {
+        let entry = ("[a-z0-9-]{1,9}", any::<u64>()).prop_map(|(node, instance)| roster::Entry {
+            node,
+            instance: InstanceId(instance),
+        });
+        let members = prop::collection::vec(entry, 0..5);
+        (any::<u64>(), any::<u64>(), 0usize..9, members).prop_map(
+            |(epoch, number, parity, members)| Roster {
+                id: roster::RosterId { epoch, number },
+                parity,
+                before: members[..members.len() / 2].to_vec(),
+                members,
+            },
+        )
+    }
+
     fn request() -> impl Strategy<Value = Request> {
         prop_oneof![
-            Just(Request::Ping),
+            any::<u64>().prop_map(|now_ms| Request::Ping { now_ms }),
+            (chunk(), any::<u32>(), any::<u64>()).prop_map(|(chunk, sequence, at_ms)| {
+                let expiry = Expiry { sequence, at_ms };
+                Request::Expire { chunk, expiry }
+            }),
+            prop::option::of(chunk()).prop_map(|after| Request::Inventory { after }),
+            roster().prop_map(Request::Roster),
             (chunk(), any::<u32>(), any::<u64>(), bytes(1)).prop_map(
                 |(chunk, unit, checksum, bytes)| Request::Put {
                     chunk,

@@ -106,7 +106,7 @@ impl FakeNode {
     pub fn serve(&self, request: Request) -> Reply {
         let mut state = self.state();
         match request {
-            Request::Ping => Reply::DONE,
+            Request::Ping { .. } => Reply::DONE,
             Request::Put {
                 chunk,
                 unit,
@@ -145,6 +145,9 @@ impl FakeNode {
                 state.units.retain(|(held, _), _| *held != chunk);
                 state.complete.remove(&chunk);
                 Reply::DONE
+            }
+            Request::Expire { .. } | Request::Inventory { .. } | Request::Roster(_) => {
+                panic!("only a proxy asks for this: {request:?}")
             }
         }
     }

@@ -6,6 +6,7 @@ use bytes::Bytes;
 use infinicache_wire::{
     ChunkId,
     footprint::{CHUNK_OVERHEAD, UNIT_OVERHEAD},
+    inventory::Expiry,
 };
 
 use super::units::{Unit, Units};
@@ -30,7 +31,9 @@ pub(crate) enum State {
     /// Whole.
     Complete {
         /// What its writer wants to be remembered with it.
-        label: Bytes,
+        label: Box<[u8]>,
+        /// The last change of when it expires. That it does is the pool's business.
+        expiry: Expiry,
     },
     /// Deleted, but reads that began before may go on.
     Dead {

@@ -30,8 +30,4 @@ impl Deadlines {
         let &(at, chunk) = self.0.first()?;
         (at <= now).then_some(chunk)
     }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.clear();
-    }
 }

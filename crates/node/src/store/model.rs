@@ -243,7 +243,7 @@ proptest! {
                 }
                 let complete = modelled.filter(|chunk| chunk.state == State::Complete);
                 let label = complete.map(|chunk| Bytes::from(chunk.label.clone()));
-                prop_assert_eq!(store.label(id(chunk)).cloned(), label);
+                prop_assert_eq!(store.label(id(chunk)).map(Bytes::copy_from_slice), label);
             }
         }
     }

@@ -91,6 +91,16 @@ impl Units {
         }
     }
 
+    /// How many there are.
+    pub(crate) fn count(&self) -> u32 {
+        let count = match self {
+            Self::Dense(units) => units.len(),
+            Self::Sparse(units) => units.len(),
+        };
+        // Their numbers are below `MAX_UNITS`.
+        count as u32
+    }
+
     /// Whether these are exactly the units `0..count`.
     pub(crate) fn is_exactly(&self, count: u32) -> bool {
         match self {

@@ -80,7 +80,12 @@ impl Nodes {
         let Some(link) = member.link() else { return };
         let nodes = self.clone();
         tokio::spawn(async move {
-            match link.call(Request::Ping).await {
+            match link
+                .call(Request::Ping {
+                    now_ms: crate::cache::now_ms(),
+                })
+                .await
+            {
                 Reply::Done { bytes, .. } => {
                     nodes.0.nodes[index]
                         .state()

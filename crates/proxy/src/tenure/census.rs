@@ -1,0 +1,351 @@
+//! Whom a new run of the proxy believes, and when it has heard enough.
+//!
+//! It wakes every name it knows. Each instance that dials tells of the latest
+//! roster that it has stored. The latest of these is believed once
+//!
+//! - so many of its members were heard that a later one in force would be known;
+//! - so many of them turned to this run, or were succeeded, that an earlier run
+//!   can hold no lease, and the leases that they gave have ended;
+//! - those that were not heard are known to be succeeded, or time is up.
+//!
+//! Without the first two when time is up, nothing is believed of anybody: what
+//! the pool held is lost to it, and counted.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use infinicache_wire::{InstanceId, Roster, handshake::Hello, roster::Entry};
+
+use super::{fence, read_quorum};
+
+/// How long a member may still dial after an instance that succeeds it did. One that is
+/// about to go has a successor, and is not woken any more.
+const STRAGGLING: Duration = Duration::from_secs(1);
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    /// What an earlier run may rely on after an answered ping.
+    pub(crate) lease: Duration,
+    /// For all of it.
+    pub(crate) deadline: Duration,
+}
+
+/// What is to be done now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// Wait for more, and look again then at the latest.
+    Wait(Instant),
+    /// The roster is to be believed.
+    Believe,
+    /// There is none: no instance has ever been a member.
+    Nobody,
+    /// Too few were heard in time.
+    Undecidable,
+}
+
+/// The testimonies of the instances that have dialled.
+#[derive(Debug)]
+pub(crate) struct Census {
+    names: usize,
+    patience: Patience,
+    began: Instant,
+    witnesses: BTreeMap<InstanceId, Witness>,
+}
+
+#[derive(Debug)]
+struct Witness {
+    node: String,
+    roster: Option<Roster>,
+    /// When the lease that it gave ends.
+    lease_ends: Option<Instant>,
+    heard: Instant,
+}
+
+impl Census {
+    /// Begins to listen to the instances of `names` nodes.
+    pub(crate) fn new(names: usize, patience: Patience, now: Instant) -> Self {
+        Self {
+            names,
+            patience,
+            began: now,
+            witnesses: BTreeMap::new(),
+        }
+    }
+
+    /// An instance has dialled, and obeys this run from now on.
+    pub(crate) fn heard(&mut self, hello: &Hello, now: Instant) {
+        let ends = |ago| {
+            now + self
+                .patience
+                .lease
+                .saturating_sub(Duration::from_millis(ago))
+        };
+        let witness = Witness {
+            node: hello.node.clone(),
+            roster: hello.roster.clone(),
+            lease_ends: hello.answered_ms.map(ends),
+            heard: now,
+        };
+        let known = self.witnesses.remove(&hello.instance);
+        // One that dials again told already how things were before this run.
+        self.witnesses
+            .insert(hello.instance, known.unwrap_or(witness));
+    }
+
+    /// The latest roster that was told of.
+    pub(crate) fn roster(&self) -> Option<&Roster> {
+        let rosters = self.witnesses.values().filter_map(|it| it.roster.as_ref());
+        rosters.reduce(|latest, it| if it.supersedes(latest) { it } else { latest })
+    }
+
+    /// Whether an instance was heard.
+    pub(crate) fn has_heard(&self, instance: InstanceId) -> bool {
+        self.witnesses.contains_key(&instance)
+    }
+
+    /// What is to be done now.
+    pub(crate) fn standing(&self, now: Instant) -> Standing {
+        let end = self.began + self.patience.deadline;
+        let Some(roster) = self.roster() else {
+            return match self.names_heard() == self.names || now >= end {
+                true => Standing::Nobody,
+                false => Standing::Wait(end),
+            };
+        };
+        let knows_latest =
+            self.count_heard(&roster.members) >= read_quorum(roster.members.len(), roster.parity);
+        let is_alone = [&roster.members, &roster.before].iter().all(|members| {
+            let succeeded = members.iter().filter(|it| self.is_succeeded(it, now));
+            self.count_heard(members) + succeeded.count() >= fence(members.len())
+        });
+        let missing = roster
+            .members
+            .iter()
+            .filter(|it| !self.has_heard(it.instance) && !self.is_succeeded(it, now));
+        let is_complete = missing.count() == 0;
+        let leases_end = self.leases_end(roster).unwrap_or(now);
+
+        match (knows_latest && is_alone, is_complete || now >= end) {
+            (true, true) if now >= leases_end => Standing::Believe,
+            (true, true) => Standing::Wait(leases_end),
+            (false, _) if now >= end => Standing::Undecidable,
+            _ => Standing::Wait(self.next_look(now).min(end)),
+        }
+    }
+
+    /// How far it is: members heard, of how many.
+    pub(crate) fn progress(&self) -> (usize, usize) {
+        match self.roster() {
+            Some(roster) => (self.count_heard(&roster.members), roster.members.len()),
+            None => (self.names_heard(), self.names),
+        }
+    }
+
+    fn names_heard(&self) -> usize {
+        let mut names: Vec<&str> = self.witnesses.values().map(|it| &*it.node).collect();
+        names.sort_unstable();
+        names.dedup();
+        names.len()
+    }
+
+    fn count_heard(&self, members: &[Entry]) -> usize {
+        let heard = members.iter().filter(|it| self.has_heard(it.instance));
+        heard.count()
+    }
+
+    /// Whether another instance of its name has been there for a while, and it has not.
+    fn is_succeeded(&self, member: &Entry, now: Instant) -> bool {
+        let succeeds = |(instance, witness): (&InstanceId, &Witness)| {
+            *instance != member.instance
+                && witness.node == member.node
+                && now >= witness.heard + STRAGGLING
+        };
+        !self.has_heard(member.instance) && self.witnesses.iter().any(succeeds)
+    }
+
+    fn leases_end(&self, roster: &Roster) -> Option<Instant> {
+        let members = roster.members.iter().chain(&roster.before);
+        let witnesses = members.filter_map(|it| self.witnesses.get(&it.instance));
+        witnesses.filter_map(|it| it.lease_ends).max()
+    }
+
+    /// When somebody's straggling ends next.
+    fn next_look(&self, now: Instant) -> Instant {
+        let ends = self.witnesses.values().map(|it| it.heard + STRAGGLING);
+        let next = ends.filter(|&at| at > now).min();
+        next.unwrap_or(now + STRAGGLING)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_wire::{PROTOCOL_VERSION, RosterId};
+
+    use super::*;
+
+    const PATIENCE: Patience = Patience {
+        lease: Duration::from_secs(5),
+        deadline: Duration::from_secs(20),
+    };
+
+    fn entry(instance: u64) -> Entry {
+        Entry {
+            node: format!("node-{}", instance % 100),
+            instance: InstanceId(instance),
+        }
+    }
+
+    fn roster(number: u64, members: impl IntoIterator<Item = u64>) -> Roster {
+        Roster {
+            id: RosterId { epoch: 1, number },
+            parity: 2,
+            members: members.into_iter().map(entry).collect(),
+            before: Vec::new(),
+        }
+    }
+
+    fn hello(instance: u64, roster: Option<&Roster>) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            node: entry(instance).node,
+            instance: InstanceId(instance),
+            session: "s".into(),
+            pod: String::new(),
+            host: String::new(),
+            zone: String::new(),
+            capacity: 0,
+            used: 0,
+            epoch: 1,
+            roster: roster.cloned(),
+            told_ms: 0,
+            answered_ms: None,
+            proof: String::new(),
+        }
+    }
+
+    /// A census of 14 names, of which these instances have told of a roster.
+    fn census(roster: &Roster, heard: impl IntoIterator<Item = u64>) -> (Census, Instant) {
+        let start = Instant::now();
+        let mut census = Census::new(14, PATIENCE, start);
+        for instance in heard {
+            census.heard(&hello(instance, Some(roster)), start);
+        }
+        (census, start)
+    }
+
+    #[test]
+    fn a_roster_all_of_whose_members_were_heard_is_believed_at_once() {
+        let (census, now) = census(&roster(1, 0..14), 0..14);
+        assert_eq!(census.standing(now), Standing::Believe);
+        assert_eq!(census.roster(), Some(&roster(1, 0..14)));
+    }
+
+    #[test]
+    fn the_latest_roster_is_believed_whoever_tells_of_it() {
+        let (mut census, now) = census(&roster(1, 0..14), 0..13);
+        let latest = roster(2, 1..14);
+        census.heard(&hello(13, Some(&latest)), now);
+        assert_eq!(census.standing(now), Standing::Believe);
+        assert_eq!(census.roster(), Some(&latest));
+    }
+
+    #[test]
+    fn members_that_do_not_dial_are_waited_for_until_the_deadline() {
+        let (census, now) = census(&roster(1, 0..14), 0..12);
+        assert!(matches!(census.standing(now), Standing::Wait(_)));
+        assert_eq!(census.standing(now + PATIENCE.deadline), Standing::Believe);
+    }
+
+    #[test]
+    fn a_member_whose_name_has_another_instance_is_not_waited_for_long() {
+        let (mut census, now) = census(&roster(1, 0..14), 0..13);
+        census.heard(&hello(113, None), now);
+        assert_eq!(census.standing(now), Standing::Wait(now + STRAGGLING));
+        assert_eq!(census.standing(now + STRAGGLING), Standing::Believe);
+    }
+
+    #[test]
+    fn too_few_members_decide_nothing() {
+        let (census, now) = census(&roster(1, 0..14), 0..6);
+        assert!(matches!(census.standing(now), Standing::Wait(_)));
+        assert_eq!(
+            census.standing(now + PATIENCE.deadline),
+            Standing::Undecidable
+        );
+    }
+
+    #[test]
+    fn one_of_three_decides_when_the_others_were_succeeded() {
+        let (mut census, now) = census(&roster(1, 0..3), 0..1);
+        assert_eq!(
+            census.standing(now + PATIENCE.deadline),
+            Standing::Undecidable
+        );
+        census.heard(&hello(101, None), now);
+        census.heard(&hello(102, None), now);
+        assert_eq!(census.standing(now + STRAGGLING), Standing::Believe);
+    }
+
+    #[test]
+    fn the_leases_that_members_gave_are_waited_out() {
+        let (_, start) = census(&roster(1, 0..3), []);
+        let mut census = Census::new(14, PATIENCE, start);
+        let roster = roster(1, 0..3);
+        for (instance, answered_ms) in [(0, Some(4000)), (1, Some(1000)), (2, None)] {
+            let hello = Hello {
+                answered_ms,
+                ..hello(instance, Some(&roster))
+            };
+            census.heard(&hello, start);
+        }
+        let end = start + Duration::from_secs(4);
+        assert_eq!(census.standing(start), Standing::Wait(end));
+        assert_eq!(census.standing(end), Standing::Believe);
+    }
+
+    #[test]
+    fn a_member_that_dials_again_does_not_prolong_its_lease() {
+        let start = Instant::now();
+        let mut census = Census::new(14, PATIENCE, start);
+        let told = Hello {
+            answered_ms: Some(0),
+            ..hello(0, Some(&roster(1, 0..1)))
+        };
+        census.heard(&told, start);
+        census.heard(&told, start + Duration::from_secs(3));
+        assert_eq!(census.standing(start + PATIENCE.lease), Standing::Believe);
+    }
+
+    #[test]
+    fn a_proposal_is_believed_only_if_nobody_before_it_can_still_give_a_lease() {
+        let proposal = Roster {
+            before: (0..3).map(entry).collect(),
+            ..roster(2, 3..14)
+        };
+        let (mut census, now) = census(&proposal, 3..14);
+        let late = now + PATIENCE.deadline;
+        assert_eq!(census.standing(late), Standing::Undecidable);
+        census.heard(&hello(0, None), now);
+        assert_eq!(census.standing(late), Standing::Undecidable);
+        census.heard(&hello(1, None), now);
+        assert_eq!(census.standing(now), Standing::Believe);
+    }
+
+    #[test]
+    fn a_pool_that_never_had_a_member_is_one_of_nobody() {
+        let start = Instant::now();
+        let mut census = Census::new(2, PATIENCE, start);
+        census.heard(&hello(0, None), start);
+        assert_eq!(
+            census.standing(start),
+            Standing::Wait(start + PATIENCE.deadline)
+        );
+        census.heard(&hello(1, None), start);
+        assert_eq!(census.standing(start), Standing::Nobody);
+        let silent = Census::new(2, PATIENCE, start);
+        assert_eq!(silent.standing(start + PATIENCE.deadline), Standing::Nobody);
+    }
+}

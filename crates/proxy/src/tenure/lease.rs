@@ -1,0 +1,118 @@
+//! Whether this run of the proxy may answer.
+//!
+//! A member that answered a ping obeyed this run when the ping was sent. Another
+//! run takes over only after a majority has turned to it and the longest lease
+//! that they can have given has ended. So a run that has heard from a majority
+//! within its lease is the only one that answers.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use super::majority;
+
+/// The part of a lease that is relied on: clocks run at slightly different speeds.
+const RELIED_PERCENT: u32 = 90;
+
+/// The lease of a run.
+#[derive(Clone, Debug)]
+pub(crate) struct Lease<M> {
+    term: Duration,
+    /// When the last answered ping to each member was sent.
+    heard: BTreeMap<M, Instant>,
+}
+
+impl<M: Copy + Ord> Lease<M> {
+    /// Each answer is worth `term`.
+    pub(crate) fn new(term: Duration) -> Self {
+        Self {
+            term: term * RELIED_PERCENT / 100,
+            heard: BTreeMap::new(),
+        }
+    }
+
+    /// A member answered a ping that was sent at `sent`.
+    pub(crate) fn heard(&mut self, member: M, sent: Instant) {
+        let last = self.heard.entry(member).or_insert(sent);
+        *last = sent.max(*last);
+    }
+
+    /// A member is one no longer.
+    pub(crate) fn forget(&mut self, member: M) {
+        self.heard.remove(&member);
+    }
+
+    /// Whether the run may answer, as far as `members` give it the right to.
+    pub(crate) fn right<'a>(&self, members: impl IntoIterator<Item = &'a M>) -> Right
+    where
+        M: 'a,
+    {
+        let mut heard: Vec<Option<Instant>> = members
+            .into_iter()
+            .map(|member| self.heard.get(member).copied())
+            .collect();
+        let Some(needed) = majority(heard.len()).checked_sub(1) else {
+            return Right::Unneeded;
+        };
+        heard.sort_unstable_by(|a, b| b.cmp(a));
+        heard[needed].map_or(Right::None, |heard| Right::Until(heard + self.term))
+    }
+}
+
+/// The right to answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Right {
+    /// There are no members that somebody else could get values from.
+    Unneeded,
+    /// It was given until then.
+    Until(Instant),
+    /// It was not given.
+    None,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TERM: Duration = Duration::from_secs(10);
+    const RELIED: Duration = Duration::from_secs(9);
+
+    #[test]
+    fn it_lasts_as_long_as_a_majority_was_heard_of_within_it() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut lease = Lease::new(TERM);
+        for member in 0..5 {
+            lease.heard(member, at(member));
+        }
+        assert_eq!(lease.right(&[0, 1, 2, 3, 4]), Right::Until(at(2) + RELIED));
+        lease.heard(0, at(7));
+        assert_eq!(lease.right(&[0, 1, 2, 3, 4]), Right::Until(at(3) + RELIED));
+        lease.forget(0);
+        lease.forget(4);
+        assert_eq!(lease.right(&[1, 2, 3]), Right::Until(at(2) + RELIED));
+    }
+
+    #[test]
+    fn without_members_there_is_none_and_none_is_needed() {
+        assert_eq!(Lease::<u32>::new(TERM).right(&[]), Right::Unneeded);
+    }
+
+    #[test]
+    fn members_that_were_never_heard_of_give_none() {
+        let start = Instant::now();
+        let mut lease = Lease::new(TERM);
+        lease.heard(1, start);
+        assert_eq!(lease.right(&[1, 2, 3]), Right::None);
+    }
+
+    #[test]
+    fn an_answer_to_an_earlier_ping_does_not_shorten_it() {
+        let start = Instant::now();
+        let mut lease = Lease::new(TERM);
+        lease.heard(1, start + TERM);
+        lease.heard(1, start);
+        assert_eq!(lease.right(&[1]), Right::Until(start + TERM + RELIED));
+    }
+}

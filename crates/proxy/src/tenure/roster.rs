@@ -1,0 +1,325 @@
+//! Whose chunks count: the roster in force, and the one that is to replace it.
+//!
+//! ```text
+//!   in force ──── join, expel ───▶ proposed ──── stored on a quorum of both ───▶ in force
+//! ```
+//!
+//! One change is under way at a time; what is wanted meanwhile makes up the
+//! next. A proposal is sent to the members of both rosters, and again to whoever
+//! has not answered. An acknowledgement to a client may count on a change only
+//! when it is in force: from then on every later run of the proxy hears of it,
+//! as long as no more than `parity` members are lost at once.
+//!
+//! Members that are known to be gone cannot store anything. With no more of
+//! them than the parity all others are enough; with more the roster goes on
+//! with those that are left, because nobody else can: this is counted.
+
+use std::collections::BTreeSet;
+
+use super::write_quorum;
+
+type Members<M> = BTreeSet<M>;
+
+/// A roster that members are asked to store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Proposal<M> {
+    pub(crate) number: u64,
+    pub(crate) members: Members<M>,
+    stored: Members<M>,
+}
+
+/// The roster of a pool, as the proxy in charge keeps it.
+#[derive(Clone, Debug)]
+pub(crate) struct Roster<M> {
+    parity: usize,
+    number: u64,
+    in_force: Members<M>,
+    proposal: Option<Proposal<M>>,
+    wanted: Members<M>,
+    gone: Members<M>,
+    forced: u64,
+}
+
+impl<M: Copy + Ord> Roster<M> {
+    /// A roster of nobody.
+    pub(crate) fn new(parity: usize) -> Self {
+        Self::succeed(parity, Members::new())
+    }
+
+    /// What a run of the proxy begins with that believes `members`.
+    ///
+    /// They stored an earlier run's roster; until they have stored one of this run's, no
+    /// change of it is in force.
+    pub(crate) fn succeed(parity: usize, members: Members<M>) -> Self {
+        Self {
+            parity,
+            number: 0,
+            wanted: members.clone(),
+            in_force: members,
+            proposal: None,
+            gone: Members::new(),
+            forced: 0,
+        }
+    }
+
+    /// The chunks of an instance shall count.
+    pub(crate) fn join(&mut self, member: M) {
+        if !self.gone.contains(&member) {
+            self.wanted.insert(member);
+        }
+    }
+
+    /// The chunks of a member shall count no longer.
+    pub(crate) fn expel(&mut self, member: M) {
+        self.wanted.remove(&member);
+    }
+
+    /// A member is gone for good.
+    pub(crate) fn lost(&mut self, member: M) {
+        self.expel(member);
+        if self.in_force.contains(&member) || self.is_proposed(member) {
+            self.gone.insert(member);
+        }
+    }
+
+    /// A member has stored a roster.
+    pub(crate) fn stored(&mut self, member: M, number: u64) {
+        if let Some(proposal) = &mut self.proposal
+            && proposal.number == number
+        {
+            proposal.stored.insert(member);
+        }
+    }
+
+    /// Puts a proposal that enough have stored in force, and makes a new one of what is wanted.
+    /// Whether anything changed.
+    pub(crate) fn advance(&mut self) -> bool {
+        let mut changed = false;
+        loop {
+            if let Some(proposal) = self
+                .proposal
+                .take_if(|it| is_stored(it, &self.in_force, &self.gone, self.parity))
+            {
+                let lost = self.in_force.intersection(&self.gone).count();
+                self.forced += u64::from(lost > self.parity);
+                self.in_force = proposal.members;
+                self.gone.retain(|member| self.in_force.contains(member));
+                changed = true;
+            }
+            if self.proposal.is_some() || self.wanted == self.in_force {
+                return changed;
+            }
+            self.number += 1;
+            self.proposal = Some(Proposal {
+                number: self.number,
+                members: self.wanted.clone(),
+                stored: Members::new(),
+            });
+            changed = true;
+        }
+    }
+
+    /// What is to be stored, and by whom it has not been.
+    pub(crate) fn to_send(&self) -> Option<(&Proposal<M>, Vec<M>)> {
+        let proposal = self.proposal.as_ref()?;
+        let asked = self.in_force.union(&proposal.members);
+        let to = asked
+            .filter(|member| !proposal.stored.contains(*member) && !self.gone.contains(*member));
+        Some((proposal, to.copied().collect()))
+    }
+
+    /// Whether the chunks of a member count.
+    pub(crate) fn contains(&self, member: M) -> bool {
+        self.in_force.contains(&member)
+    }
+
+    /// Whether the chunks of a member may count by now or soon, for a later run of the proxy.
+    ///
+    /// Only who may not can be left out when a value is to be gone from all who count.
+    pub(crate) fn may_count(&self, member: M) -> bool {
+        self.contains(member) || self.is_proposed(member)
+    }
+
+    /// Whose chunks count.
+    pub(crate) fn members(&self) -> &Members<M> {
+        &self.in_force
+    }
+
+    /// Which roster was proposed last.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// How often a change had to be forced because too many members were lost at once.
+    pub(crate) fn forced(&self) -> u64 {
+        self.forced
+    }
+
+    fn is_proposed(&self, member: M) -> bool {
+        let proposal = self.proposal.as_ref();
+        proposal.is_some_and(|proposal| proposal.members.contains(&member))
+    }
+}
+
+/// Whether a quorum of the old members and one of the new have stored it.
+fn is_stored<M: Copy + Ord>(
+    proposal: &Proposal<M>,
+    old: &Members<M>,
+    gone: &Members<M>,
+    parity: usize,
+) -> bool {
+    [old, &proposal.members].into_iter().all(|members| {
+        let there = members.difference(gone).count();
+        let needed = write_quorum(members.len(), parity).min(there);
+        members.intersection(&proposal.stored).count() >= needed
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn members(ids: impl IntoIterator<Item = u32>) -> Members<u32> {
+        ids.into_iter().collect()
+    }
+
+    /// A roster of members 0 to `count`, in force.
+    fn of(count: u32) -> Roster<u32> {
+        let mut roster = Roster::new(2);
+        (0..count).for_each(|member| roster.join(member));
+        assert!(roster.advance());
+        (0..count).for_each(|member| roster.stored(member, 1));
+        assert!(roster.advance() || count == 0);
+        assert_eq!(*roster.members(), members(0..count));
+        roster
+    }
+
+    #[test]
+    fn the_first_members_count_once_more_than_the_parity_have_stored_it() {
+        let mut roster = Roster::new(2);
+        (0..3).for_each(|member| roster.join(member));
+        assert!(roster.advance());
+        for member in 0..3 {
+            assert!(!roster.contains(0), "in force too early");
+            roster.stored(member, 1);
+            roster.advance();
+        }
+        assert!((0..3).all(|member| roster.contains(member)));
+    }
+
+    #[test]
+    fn a_member_is_expelled_once_a_majority_has_stored_it() {
+        let mut roster = of(14);
+        roster.expel(3);
+        assert!(roster.advance());
+        for member in [0, 1, 2, 4, 5, 6, 7] {
+            roster.stored(member, 2);
+            roster.advance();
+        }
+        assert!(roster.contains(3), "seven of fourteen are no majority");
+        roster.stored(8, 2);
+        assert!(roster.advance());
+        assert!(!roster.contains(3));
+        assert_eq!(roster.to_send(), None);
+    }
+
+    #[test]
+    fn a_proposal_is_sent_to_whoever_has_not_stored_it_the_expelled_included() {
+        let mut roster = of(4);
+        roster.expel(3);
+        roster.join(9);
+        roster.advance();
+        roster.stored(1, 2);
+        let (proposal, to) = roster.to_send().unwrap();
+        assert_eq!(proposal.members, members([0, 1, 2, 9]));
+        assert_eq!(to, [0, 2, 3, 9]);
+    }
+
+    #[test]
+    fn one_change_is_under_way_at_a_time_and_the_rest_makes_up_the_next() {
+        let mut roster = of(5);
+        roster.expel(4);
+        roster.advance();
+        roster.expel(3);
+        roster.join(7);
+        assert!(!roster.advance());
+        (0..4).for_each(|member| roster.stored(member, 2));
+        assert!(roster.advance());
+        assert!(roster.contains(3) && !roster.contains(4) && !roster.contains(7));
+        let (proposal, _) = roster.to_send().unwrap();
+        assert_eq!(
+            (proposal.number, &proposal.members),
+            (3, &members([0, 1, 2, 7]))
+        );
+    }
+
+    #[test]
+    fn answers_to_another_proposal_do_not_count() {
+        let mut roster = of(3);
+        roster.expel(2);
+        roster.advance();
+        (0..3).for_each(|member| roster.stored(member, 1));
+        assert!(!roster.advance());
+        assert!(roster.contains(2));
+    }
+
+    #[test]
+    fn members_that_are_gone_need_not_store_it() {
+        let mut roster = of(3);
+        roster.lost(1);
+        roster.lost(2);
+        roster.advance();
+        assert!(roster.contains(1), "until the last one has stored it");
+        roster.stored(0, 2);
+        assert!(roster.advance());
+        assert_eq!(*roster.members(), members([0]));
+        assert_eq!(roster.forced(), 0, "two losses are borne");
+    }
+
+    #[test]
+    fn too_many_losses_at_once_force_the_change_and_are_counted() {
+        let mut roster = of(5);
+        (2..5).for_each(|member| roster.lost(member));
+        roster.advance();
+        (0..2).for_each(|member| roster.stored(member, 2));
+        assert!(roster.advance());
+        assert_eq!(*roster.members(), members([0, 1]));
+        assert_eq!(roster.forced(), 1);
+    }
+
+    #[test]
+    fn a_pool_that_loses_everybody_goes_on_with_others() {
+        let mut roster = of(3);
+        (0..3).for_each(|member| roster.lost(member));
+        roster.join(5);
+        assert!(roster.advance());
+        roster.stored(5, 2);
+        assert!(roster.advance());
+        assert_eq!(*roster.members(), members([5]));
+    }
+
+    #[test]
+    fn who_is_proposed_may_count_already_and_who_is_expelled_still() {
+        let mut roster = of(4);
+        roster.expel(0);
+        roster.join(8);
+        roster.advance();
+        assert!(roster.may_count(8) && !roster.contains(8));
+        assert!(roster.may_count(0) && roster.contains(0));
+        (1..4).for_each(|member| roster.stored(member, 2));
+        roster.stored(8, 2);
+        roster.advance();
+        assert!(!roster.may_count(0));
+    }
+
+    #[test]
+    fn a_member_that_is_gone_does_not_join_again() {
+        let mut roster = of(4);
+        roster.lost(3);
+        roster.advance();
+        roster.join(3);
+        (0..3).for_each(|member| roster.stored(member, 2));
+        roster.advance();
+        assert!(!roster.contains(3));
+    }
+}

@@ -1,0 +1,316 @@
+//! Which objects there are, from what the members of the believed roster hold.
+//!
+//! An overwrite or a delete is acknowledged only when fewer than k chunks of the
+//! old value are left on members. So a value of which k distinct chunks are
+//! found was neither overwritten nor deleted, whatever was not heard; and one of
+//! which fewer are found is lost, or was on its way in or out. Of several values
+//! of a key the one with the highest version wins: the others were not, or need
+//! not have been, acknowledged.
+
+use std::collections::{HashMap, hash_map::Entry as Slot};
+
+use bytes::Bytes;
+use infinicache_erasure::Geometry;
+use infinicache_wire::{
+    ChunkId, Version, WriteId,
+    inventory::{Entry, Expiry},
+};
+
+use crate::label::{self, Label};
+
+/// An object that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Survivor<M> {
+    pub(crate) key: Bytes,
+    pub(crate) write: WriteId,
+    pub(crate) version: Version,
+    pub(crate) geometry: Geometry,
+    /// Milliseconds since 1970.
+    pub(crate) expires_at: Option<u64>,
+    pub(crate) expiry_sequence: u32,
+    /// Who holds which chunk.
+    pub(crate) holders: Vec<Option<M>>,
+}
+
+/// What is to become of all that was found.
+#[derive(Debug)]
+pub(crate) struct Verdict<M> {
+    pub(crate) survivors: Vec<Survivor<M>>,
+    /// Chunks that belong to none of them.
+    pub(crate) leftovers: Vec<(M, ChunkId)>,
+    /// Keys of which chunks were found, but of no value enough.
+    pub(crate) lost: usize,
+}
+
+/// What the members have told so far.
+#[derive(Debug)]
+pub(crate) struct Evidence<M> {
+    writes: HashMap<WriteId, Candidate<M>>,
+    leftovers: Vec<(M, ChunkId)>,
+}
+
+/// A value of which chunks were found.
+#[derive(Debug)]
+struct Candidate<M> {
+    label: Label,
+    expiry: Expiry,
+    holders: Vec<Option<M>>,
+}
+
+impl<M: Copy> Default for Evidence<M> {
+    fn default() -> Self {
+        Self {
+            writes: HashMap::new(),
+            leftovers: Vec::new(),
+        }
+    }
+}
+
+impl<M: Copy> Evidence<M> {
+    /// A member holds a complete chunk.
+    pub(crate) fn found(&mut self, member: M, entry: Entry) {
+        let Entry {
+            chunk,
+            units,
+            expiry,
+            label,
+        } = entry;
+        if !self.enter(member, chunk, units, expiry, label) {
+            self.leftovers.push((member, chunk));
+        }
+    }
+
+    fn enter(
+        &mut self,
+        member: M,
+        chunk: ChunkId,
+        units: u32,
+        expiry: Expiry,
+        label: Bytes,
+    ) -> bool {
+        let Some(label) = label::decode(label) else {
+            return false;
+        };
+        let index = usize::from(chunk.index);
+        let width = label.geometry.code().width();
+        if index >= width || label.geometry.chunk_units(index) != units {
+            return false;
+        }
+        let candidate = match self.writes.entry(chunk.write) {
+            Slot::Occupied(known) => known.into_mut(),
+            Slot::Vacant(vacant) => vacant.insert(Candidate {
+                // The page that it was read from is not kept for it.
+                label: Label {
+                    key: Bytes::copy_from_slice(&label.key),
+                    ..label.clone()
+                },
+                expiry,
+                holders: vec![None; width],
+            }),
+        };
+        let known = &mut candidate.label;
+        if known.key != label.key || known.geometry != label.geometry {
+            return false;
+        }
+        // A commit that was tried again has another version on those that it reached late.
+        known.version = known.version.max(label.version);
+        if expiry.sequence > candidate.expiry.sequence {
+            candidate.expiry = expiry;
+        }
+        match &mut candidate.holders[index] {
+            Some(_) => false,
+            free => {
+                *free = Some(member);
+                true
+            }
+        }
+    }
+
+    /// Decides, as of a time in milliseconds since 1970.
+    pub(crate) fn decide(self, now_ms: u64) -> Verdict<M> {
+        let Self {
+            writes,
+            mut leftovers,
+        } = self;
+        let mut found = HashMap::new();
+        let mut keys = HashMap::new();
+        for (write, candidate) in writes {
+            let Candidate {
+                label,
+                expiry,
+                holders,
+            } = candidate;
+            let chunks = holders.iter().flatten().count();
+            let is_whole = chunks >= label.geometry.code().data();
+            let expires_at = match expiry.sequence {
+                0 => label.expires_at,
+                _ => Some(expiry.at_ms).filter(|&at| at > 0),
+            };
+            let survivor = Survivor {
+                key: label.key,
+                write,
+                version: label.version,
+                geometry: label.geometry,
+                expires_at,
+                expiry_sequence: expiry.sequence,
+                holders,
+            };
+            let best: &mut Option<(Version, WriteId)> =
+                keys.entry(survivor.key.clone()).or_default();
+            if is_whole {
+                *best = (*best).max(Some((survivor.version, write)));
+            }
+            found.insert(write, survivor);
+        }
+        let lost = keys.values().filter(|best| best.is_none()).count();
+        let is_value = |it: &Survivor<M>| {
+            let best = keys.get(&it.key).copied().flatten();
+            best.is_some_and(|(_, write)| write == it.write)
+                && it.expires_at.is_none_or(|at| at > now_ms)
+        };
+        let (survivors, others): (Vec<_>, Vec<_>) = found.into_values().partition(is_value);
+        for other in &others {
+            let chunks = (0u8..).zip(&other.holders).filter_map(|(index, holder)| {
+                let write = other.write;
+                holder.map(|member| (member, ChunkId { write, index }))
+            });
+            leftovers.extend(chunks);
+        }
+        Verdict {
+            survivors,
+            leftovers,
+            lost,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_erasure::Code;
+
+    use super::*;
+
+    const NOW: u64 = 1_000;
+
+    /// A value of 2+2 in four units.
+    fn geometry() -> Geometry {
+        Geometry::new(100_000, Code::new(2, 2).unwrap())
+    }
+
+    fn entry(key: &str, number: u64, index: u8) -> Entry {
+        let version = Version {
+            epoch: 1,
+            counter: number,
+        };
+        Entry {
+            chunk: ChunkId {
+                write: WriteId {
+                    epoch: 1,
+                    sequence: number,
+                },
+                index,
+            },
+            units: geometry().chunk_units(usize::from(index)),
+            expiry: Expiry::default(),
+            label: label::encode(key.as_bytes(), &geometry(), version, None),
+        }
+    }
+
+    fn decide(entries: impl IntoIterator<Item = (u32, Entry)>) -> Verdict<u32> {
+        let mut evidence = Evidence::default();
+        for (member, entry) in entries {
+            evidence.found(member, entry);
+        }
+        evidence.decide(NOW)
+    }
+
+    #[test]
+    fn a_value_is_there_if_k_of_its_chunks_are() {
+        let verdict = decide([(7, entry("key", 1, 0)), (9, entry("key", 1, 3))]);
+        let [survivor] = &verdict.survivors[..] else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(survivor.key, "key");
+        assert_eq!(survivor.holders, [Some(7), None, None, Some(9)]);
+        assert!(verdict.leftovers.is_empty());
+    }
+
+    #[test]
+    fn with_fewer_it_is_lost_and_its_chunks_are_left_over() {
+        let verdict = decide([(7, entry("key", 1, 0))]);
+        assert!(verdict.survivors.is_empty());
+        assert_eq!(verdict.leftovers, [(7, entry("key", 1, 0).chunk)]);
+        assert_eq!(verdict.lost, 1);
+    }
+
+    #[test]
+    fn the_same_chunk_twice_is_one() {
+        let verdict = decide([(7, entry("key", 1, 0)), (8, entry("key", 1, 0))]);
+        assert!(verdict.survivors.is_empty());
+        assert_eq!(verdict.leftovers.len(), 2);
+    }
+
+    #[test]
+    fn the_highest_version_that_is_whole_wins() {
+        let old = (0..4).map(|index| (u32::from(index), entry("key", 1, index)));
+        let new = (0..2).map(|index| (u32::from(index) + 4, entry("key", 2, index)));
+        let partial = [(9, entry("key", 3, 0))];
+        let verdict = decide(old.chain(new).chain(partial));
+        let [survivor] = &verdict.survivors[..] else {
+            panic!("{verdict:?}");
+        };
+        assert_eq!(survivor.version.counter, 2);
+        assert_eq!(verdict.leftovers.len(), 5);
+        assert_eq!(verdict.lost, 0);
+    }
+
+    #[test]
+    fn the_last_change_of_expiry_counts_whoever_has_it() {
+        let changed = |sequence, at_ms| Entry {
+            expiry: Expiry { sequence, at_ms },
+            ..entry("key", 1, 1)
+        };
+        let at = |sequence, at_ms| {
+            let verdict = decide([(1, entry("key", 1, 0)), (2, changed(sequence, at_ms))]);
+            verdict.survivors.first().map(|it| it.expires_at)
+        };
+        assert_eq!(at(0, 0), Some(None));
+        assert_eq!(at(3, NOW + 1), Some(Some(NOW + 1)));
+        assert_eq!(at(4, 0), Some(None));
+        assert_eq!(at(5, NOW), None, "expired");
+    }
+
+    #[test]
+    fn chunks_that_make_no_sense_are_left_over() {
+        let odd = [
+            Entry {
+                units: 77,
+                ..entry("key", 1, 0)
+            },
+            Entry {
+                label: Bytes::from_static(b"?"),
+                ..entry("key", 1, 1)
+            },
+            Entry {
+                chunk: ChunkId {
+                    index: 4,
+                    ..entry("key", 1, 0).chunk
+                },
+                ..entry("key", 1, 0)
+            },
+        ];
+        let verdict = decide(odd.into_iter().map(|entry| (1, entry)));
+        assert_eq!(verdict.leftovers.len(), 3);
+        assert_eq!(verdict.lost, 0);
+    }
+
+    #[test]
+    fn a_commit_that_was_tried_again_is_one_value() {
+        let again = Entry {
+            label: entry("key", 5, 1).label,
+            ..entry("key", 1, 1)
+        };
+        let verdict = decide([(1, entry("key", 1, 0)), (2, again)]);
+        assert_eq!(verdict.survivors[0].version.counter, 5);
+    }
+}
