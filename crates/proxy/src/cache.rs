@@ -12,7 +12,6 @@
 
 pub(crate) mod commit;
 mod fate;
-mod finishing;
 mod open;
 mod reading;
 mod retire;

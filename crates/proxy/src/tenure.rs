@@ -8,10 +8,14 @@
 //!
 //! - [`roster`]: the list, and when a change of it is in force;
 //! - [`lease`]: whether the run may answer;
+//! - [`finishing`]: when a value is complete on all of its members;
+//! - [`farewell`]: when a value is gone from all who count;
 //! - [`census`]: whom a new run believes, and when it has heard enough;
 //! - [`verdict`]: which objects there are, from what the members hold.
 
 pub(crate) mod census;
+pub(crate) mod farewell;
+pub(crate) mod finishing;
 pub(crate) mod lease;
 pub(crate) mod roster;
 pub(crate) mod verdict;

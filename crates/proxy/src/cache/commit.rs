@@ -13,12 +13,13 @@ use infinicache_wire::{ChunkId, Reply, Request, Version, WriteId};
 use tokio::time;
 use tracing::debug;
 
-use super::{Cache, finishing::Finishing};
+use super::Cache;
 use crate::{
     catalog::{Found, Keeper, Object},
     house::Chore,
     label,
     nodes::member::Member,
+    tenure::finishing::Finishing,
     writes::OpenWrite,
 };
 

@@ -1,0 +1,89 @@
+//! When a value, or what it used to say of itself, is gone for good.
+//!
+//! A value can be found again as long as k of its chunks are. So a delete may be
+//! acknowledged once fewer than k members that count, or may come to count, are
+//! left who have not deleted theirs; and a change of expiry once fewer than k
+//! are left who have not heard of it. A member that does not answer is expelled:
+//! then it does not count.
+
+use std::collections::BTreeSet;
+
+/// Who has not acknowledged a change yet.
+#[derive(Clone, Debug)]
+pub(crate) struct Farewell<M> {
+    /// How many chunks make the value.
+    data: usize,
+    left: BTreeSet<(u8, M)>,
+}
+
+impl<M: Copy + Ord> Farewell<M> {
+    /// A change that each of `holders` has to make to its chunk; `data` chunks make the value.
+    pub(crate) fn new(data: usize, holders: impl IntoIterator<Item = (u8, M)>) -> Self {
+        Self {
+            data,
+            left: holders.into_iter().collect(),
+        }
+    }
+
+    /// A member made the change to its chunk.
+    pub(crate) fn acknowledged(&mut self, index: u8, member: M) {
+        self.left.remove(&(index, member));
+    }
+
+    /// Whether too few are left who `may_count` for the old state to be found again.
+    pub(crate) fn is_over(&self, may_count: impl Fn(M) -> bool) -> bool {
+        let left = self.left.iter().filter(|(_, member)| may_count(*member));
+        let indexes: BTreeSet<u8> = left.map(|(index, _)| *index).collect();
+        indexes.len() < self.data
+    }
+
+    /// Who has not answered.
+    pub(crate) fn left(&self) -> impl Iterator<Item = (u8, M)> {
+        self.left.iter().copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A value of 3+2, on members 0 to 4.
+    fn farewell() -> Farewell<u32> {
+        Farewell::new(3, (0..5).map(|index| (index, u32::from(index))))
+    }
+
+    #[test]
+    fn a_value_is_gone_when_fewer_than_k_chunks_are_left() {
+        let mut farewell = farewell();
+        for index in 0..3 {
+            assert!(!farewell.is_over(|_| true));
+            farewell.acknowledged(index, u32::from(index));
+        }
+        assert!(farewell.is_over(|_| true));
+        assert_eq!(farewell.left().count(), 2);
+    }
+
+    #[test]
+    fn members_that_do_not_count_need_not_answer() {
+        let mut farewell = farewell();
+        farewell.acknowledged(0, 0);
+        assert!(!farewell.is_over(|member| member != 4));
+        assert!(farewell.is_over(|member| member < 3));
+    }
+
+    #[test]
+    fn two_who_hold_the_same_chunk_are_one_chunk() {
+        let mut farewell = Farewell::new(2, [(0, 1), (0, 2), (1, 3)]);
+        farewell.acknowledged(0, 1);
+        assert!(!farewell.is_over(|_| true));
+        farewell.acknowledged(0, 2);
+        assert!(farewell.is_over(|_| true));
+    }
+
+    #[test]
+    fn an_answer_from_somebody_else_changes_nothing() {
+        let mut farewell = farewell();
+        farewell.acknowledged(0, 4);
+        assert_eq!(farewell.left().count(), 5);
+    }
+}
