@@ -254,7 +254,12 @@ impl MuxLink {
     }
 
     async fn exchange(&self, request: Request) -> Reply {
-        let credit = u32::try_from(request.payload_len()).expect("a payload is at most one unit");
+        // What decides something must not queue up behind the units that wait for credit.
+        let weight = match &request {
+            Request::Put { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        let credit = u32::try_from(weight).expect("a payload is at most one unit");
         let _credit = self
             .credit
             .acquire_many(credit)

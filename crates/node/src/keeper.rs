@@ -176,6 +176,8 @@ impl Keeper {
             return;
         };
 
+        // Whoever welcomes relies on it from then on.
+        self.service.obey(Instant::now());
         let replaced = link.take().is_some();
         let dropped_bytes = if welcome.fresh {
             self.service.used()

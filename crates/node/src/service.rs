@@ -173,6 +173,11 @@ impl Service {
         self.change(Store::forget_unfinished);
     }
 
+    /// A proxy that welcomed the node may rely on it for a while.
+    pub(crate) fn obey(&self, now: Instant) {
+        self.allegiance().pinged(0, now);
+    }
+
     /// The latest roster that it was sent.
     pub(crate) fn roster(&self) -> Option<Roster> {
         self.allegiance().roster().cloned()

@@ -14,7 +14,10 @@ use infinicache_daemon::memory::resident_bytes;
 use infinicache_wire::control::NodeState;
 use tokio::net::TcpListener;
 
-use crate::{cache::Cache, repair::Queue};
+use crate::{
+    cache::{Cache, Closed},
+    repair::Queue,
+};
 
 /// What the handlers look at.
 #[derive(Clone)]
@@ -45,10 +48,13 @@ pub(crate) async fn serve(
 
 /// Ready to serve clients: nodes need not be awake for that, only not all failing.
 async fn ready(State(admin): State<Admin>) -> Response {
-    match admin.cache.nodes().usable().is_empty() {
-        false => "ready\n".into_response(),
-        true => (StatusCode::SERVICE_UNAVAILABLE, "no node can be used\n").into_response(),
-    }
+    let refusal = match admin.cache.is_open() {
+        Err(Closed::Loading) => "asking nodes what they hold\n",
+        Err(Closed::OutOfTouch) => "too few members answer\n",
+        Ok(()) if admin.cache.nodes().usable().is_empty() => "no node can be used\n",
+        Ok(()) => return "ready\n".into_response(),
+    };
+    (StatusCode::SERVICE_UNAVAILABLE, refusal).into_response()
 }
 
 async fn metrics(State(admin): State<Admin>) -> Response {
@@ -70,6 +76,10 @@ impl Admin {
         figures.buffer_used.set(budget.used() as i64);
         figures.buffer_capacity.set(budget.capacity() as i64);
         figures.resident.set(resident_bytes() as i64);
+        let (members, _, forced) = cache.nodes().roster();
+        let (in_charge, parting) = (cache.is_open().is_ok(), cache.partings().len());
+        let tenure = cache.metrics().tenure();
+        tenure.refresh(members, forced, in_charge, parting);
     }
 
     /// The nodes' own figures, as they last told them.

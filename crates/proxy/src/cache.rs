@@ -6,14 +6,18 @@
 //!
 //! - `open`: a write gets members, and room on them;
 //! - `commit`: members complete their chunks, then the metadata changes;
-//! - `retire`: what was replaced or removed dies on the nodes;
+//! - `retire`: what was replaced or removed dies on the nodes; `partings`: until it has;
+//! - `reconcile`: a member that may have missed something fits the metadata again;
 //! - `reading`: a value on its way out;
 //! - `fate`: what becomes of objects when members come and go.
 
-pub(crate) mod commit;
+mod adopt;
+mod commit;
 mod fate;
 mod open;
+mod partings;
 mod reading;
+mod reconcile;
 mod retire;
 
 use std::{
@@ -22,7 +26,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -31,12 +35,12 @@ use infinicache_client::{
 };
 use infinicache_erasure::Code;
 use infinicache_wire::{
-    MemberId, WriteId,
+    MemberId, Request, WriteId,
     control::{Opened, Placed},
 };
 use tracing::warn;
 
-pub(crate) use self::reading::Reading;
+pub(crate) use self::{partings::Partings, reading::Reading, reconcile::page};
 use crate::{
     catalog::{Catalog, Found},
     house::Housekeeper,
@@ -44,6 +48,7 @@ use crate::{
     metrics::Metrics,
     nodes::Nodes,
     room::Room,
+    tenure::{Epoch, farewell::Farewell, patience},
     turns::Turns,
     writes::Writes,
 };
@@ -56,7 +61,7 @@ const BATCH: usize = 1_000;
 pub(crate) struct Settings {
     pub(crate) code: Code,
     pub(crate) max_object_bytes: u64,
-    pub(crate) epoch: u64,
+    pub(crate) epoch: Epoch,
     /// What a node is thought to hold before one has told.
     pub(crate) presumed_capacity: u64,
 }
@@ -78,6 +83,7 @@ struct Inner {
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     keeper: Arc<Housekeeper>,
+    partings: Arc<Partings>,
     leases: Leases,
 }
 
@@ -89,9 +95,10 @@ impl Cache {
         health: Arc<Health>,
         metrics: Arc<Metrics>,
         keeper: Arc<Housekeeper>,
+        partings: Arc<Partings>,
     ) -> Self {
         Self(Arc::new(Inner {
-            writes: Writes::new(settings.epoch),
+            writes: Writes::new(settings.epoch.clone()),
             settings,
             nodes,
             catalog: Catalog::default(),
@@ -103,6 +110,7 @@ impl Cache {
             health,
             metrics,
             keeper,
+            partings,
             leases: Leases::default(),
         }))
     }
@@ -125,6 +133,10 @@ impl Cache {
 
     pub(crate) fn keeper(&self) -> &Arc<Housekeeper> {
         &self.0.keeper
+    }
+
+    pub(crate) fn partings(&self) -> &Partings {
+        &self.0.partings
     }
 
     pub(crate) fn leases(&self) -> &Leases {
@@ -189,59 +201,123 @@ impl Cache {
         Ok(uploaded)
     }
 
-    /// Removes the value of a key; whether there was one.
-    pub(crate) async fn delete(&self, key: &[u8]) -> bool {
-        let _turn = self.0.turns.take(key).await;
-        let Some(Found(object)) = self.find(key) else {
-            return false;
-        };
-        if !self.0.catalog.remove(&object) {
-            return false;
+    /// Whether the cache may answer.
+    ///
+    /// # Errors
+    ///
+    /// [`Closed`] while it does not know what there is, or whether it is still in charge.
+    pub(crate) fn is_open(&self) -> Result<(), Closed> {
+        if self.0.nodes.is_recovering() {
+            return Err(Closed::Loading);
         }
-        self.retire(&object, "deleted").await;
-        true
+        match self.0.nodes.may_answer() {
+            true => Ok(()),
+            false => Err(Closed::OutOfTouch),
+        }
+    }
+
+    /// Removes the value of a key; whether there was one.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether it is gone for good.
+    pub(crate) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
+        let _turn = self.0.turns.take(key).await;
+        let found = self.find(key);
+        let removed = match &found {
+            Some(Found(object)) if self.0.catalog.remove(object) => {
+                self.retire(object, "deleted").await?;
+                true
+            }
+            // One that was evicted may not be gone yet.
+            _ => {
+                self.settle(key).await?;
+                false
+            }
+        };
+        self.still_in_charge()?;
+        Ok(removed)
     }
 
     /// Sets when the value of a key expires, in milliseconds since 1970, or that it never does.
     ///
     /// A time that has passed deletes it. Whether there was a value.
-    pub(crate) async fn set_expiry(&self, key: &[u8], at_ms: Option<u64>) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether members have it for good.
+    pub(crate) async fn set_expiry(&self, key: &[u8], at_ms: Option<u64>) -> Result<bool, Error> {
         if at_ms.is_some_and(|at| at <= now_ms()) {
             return self.delete(key).await;
         }
         let _turn = self.0.turns.take(key).await;
         let Some(Found(object)) = self.find(key) else {
-            return false;
+            return Ok(false);
         };
         self.0.catalog.set_expiry(&object, at_ms);
-        true
+        object.set_expiry_sequence(object.expiry().sequence + 1);
+        let expiry = object.expiry();
+        let request = |index| Request::Expire {
+            chunk: object.chunk(usize::from(index)),
+            expiry,
+        };
+        let farewell = Farewell::new(object.data(), object.held_by());
+        self.persuade(farewell, object.parity(), request, |_, _| ())
+            .await?;
+        self.still_in_charge()?;
+        Ok(true)
     }
 
     /// Removes every value.
-    pub(crate) async fn clear(&self) {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether all are gone for good.
+    pub(crate) async fn clear(&self) -> Result<(), Error> {
         let mut from = Some(0);
         while let Some(slot) = from {
             let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            let mut keys = Vec::with_capacity(objects.len());
             for object in objects {
                 let _turn = self.0.turns.take(object.key()).await;
                 if self.0.catalog.remove(&object) {
-                    object.retire();
-                    self.0.metrics.removed("flushed");
+                    self.retire_unasked(&object, "flushed");
+                    keys.push(Bytes::copy_from_slice(object.key()));
                 }
+            }
+            for key in keys {
+                self.settle(&key).await?;
             }
             from = next;
         }
+        self.still_in_charge()
     }
 
     /// Removes what has expired; whether there may be more.
     pub(crate) fn expire(&self) -> bool {
         let expired = self.0.catalog.expire(now_ms(), BATCH);
         for object in &expired {
-            object.retire();
-            self.0.metrics.removed("expired");
+            self.retire_unasked(object, "expired");
         }
         expired.len() == BATCH
     }
+
+    /// Expels members that keep what was removed from being gone for good.
+    pub(crate) fn give_up_overdue(&self, now: Instant) {
+        for of_key in self.0.partings.overdue(now, patience::LONGEST) {
+            let cache = self.clone();
+            tokio::spawn(async move { cache.give_up_waiting(&of_key).await });
+        }
+    }
+}
+
+/// Why the cache does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    /// It asks its nodes what they hold.
+    Loading,
+    /// Too few of its nodes answer: there may be another run of the proxy by now.
+    OutOfTouch,
 }
 
 impl Pool for Cache {
@@ -299,8 +375,20 @@ impl Pool for Cache {
     }
 }
 
-/// Milliseconds since 1970.
+/// By how much the clock is behind the times that runs before this one have told.
+static BEHIND: AtomicU64 = AtomicU64::new(0);
+
+/// Milliseconds since 1970. Never less than what a run before told its nodes.
 pub(crate) fn now_ms() -> u64 {
+    clock_ms().saturating_add(BEHIND.load(Relaxed))
+}
+
+/// A run before has told its nodes that it was `told_ms`.
+pub(crate) fn not_before(told_ms: u64) {
+    BEHIND.fetch_max(told_ms.saturating_sub(clock_ms()), Relaxed);
+}
+
+fn clock_ms() -> u64 {
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -33,6 +33,11 @@ impl Catalog {
         (!object.is_expired(now_ms)).then_some(object)
     }
 
+    /// The object of a key, expired or not; it does not count as used.
+    pub(crate) fn peek(&self, key: &[u8]) -> Option<Arc<Object>> {
+        Some(self.objects.get(key)?.key().0.clone())
+    }
+
     /// Makes `object` the one of its key; returns the one that was.
     ///
     /// There is no moment at which the key has neither.

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use hyper::Uri;
 use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
@@ -73,6 +73,18 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_NODE_LOST_AFTER", default_value = "10s", value_parser = parse_duration)]
     pub node_lost_after: Duration,
 
+    /// How long the proxy may answer after a majority of its members last did; another run of it waits as long
+    #[arg(long, env = "INFINICACHE_LEASE", default_value = "5s", value_parser = parse_duration)]
+    pub lease: Duration,
+
+    /// What is known of the run of the proxy before this one
+    #[arg(long, env = "INFINICACHE_PREDECESSOR", default_value = "unknown")]
+    pub predecessor: Predecessor,
+
+    /// How long a new run waits for members of the one before
+    #[arg(long, env = "INFINICACHE_RECOVERY_DEADLINE", default_value = "20s", value_parser = parse_duration)]
+    pub recovery_deadline: Duration,
+
     /// A client that neither sends nor takes anything of a value for this long is dropped
     #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub stall_timeout: Duration,
@@ -92,6 +104,17 @@ pub struct Config {
     /// Where the pool's secret comes from.
     #[command(flatten)]
     pub secret: SecretSource,
+}
+
+/// What is known of the run of the proxy before this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Predecessor {
+    /// There was none: nodes hold nothing.
+    None,
+    /// It has ended: nobody has to wait for its lease.
+    Dead,
+    /// It may still run.
+    Unknown,
 }
 
 impl Config {

@@ -56,7 +56,7 @@ pub(crate) async fn run(cache: &Cache, control: Control, args: &[Bytes], terms: 
 fn nodes(cache: &Cache) -> Answer {
     let settings = cache.settings();
     document(&PoolView {
-        epoch: settings.epoch,
+        epoch: settings.epoch.get(),
         data: settings.code.data() as u8,
         parity: settings.code.parity() as u8,
         max_object_bytes: settings.max_object_bytes,

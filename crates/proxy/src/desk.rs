@@ -19,9 +19,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    cache::{Cache, Reading, now_ms},
+    cache::{Cache, Closed, Reading, now_ms},
     catalog::Found,
-    command::{Answer, Observe, Outcome, store},
+    command::{Answer, Observe, Outcome, Refused, store},
     control::{self, Control},
     info::Figures,
     metrics::Metrics,
@@ -34,6 +34,13 @@ impl store::Store for Cache {
     type Found = Found;
     type Reading = Reading;
     type Upload = Upload<Self>;
+
+    fn is_open(&self) -> Result<(), Refused> {
+        Self::is_open(self).map_err(|closed| match closed {
+            Closed::Loading => Refused::LOADING,
+            Closed::OutOfTouch => Refused::OUT_OF_TOUCH,
+        })
+    }
 
     fn now(&self) -> u64 {
         now_ms()
@@ -59,16 +66,16 @@ impl store::Store for Cache {
         Self::find_counted(self, key)
     }
 
-    async fn delete(&self, key: &[u8]) -> bool {
+    async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
         Self::delete(self, key).await
     }
 
-    async fn set_expiry(&self, key: &[u8], at: Option<u64>) -> bool {
+    async fn set_expiry(&self, key: &[u8], at: Option<u64>) -> Result<bool, Error> {
         Self::set_expiry(self, key, at).await
     }
 
-    async fn clear(&self) {
-        Self::clear(self).await;
+    async fn clear(&self) -> Result<(), Error> {
+        Self::clear(self).await
     }
 
     async fn read(&self, found: &Found, range: Range<u64>) -> Result<Option<Reading>, Error> {
@@ -220,7 +227,7 @@ impl Observe for Clerk {
             ]
             .map(|state| (state.as_str(), count(state) as u64))
             .to_vec(),
-            loading: false,
+            loading: nodes.is_recovering(),
         }
     }
 }

@@ -7,11 +7,12 @@ use std::{
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{NodeLink, Pool};
-use infinicache_wire::{ChunkId, MemberId, Request};
+use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::{sync::mpsc, task, time};
+use tracing::warn;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Partings},
     catalog::{Keeper, Object},
     nodes::{Event, Nodes},
     repair::Queue,
@@ -23,6 +24,9 @@ const EXPIRY_TICK: Duration = Duration::from_millis(100);
 /// How often idle writes and leases are looked for.
 const IDLE_TICK: Duration = Duration::from_secs(2);
 
+/// How long a member that is gone may take to be off the roster.
+const LOSS_DEADLINE: Duration = Duration::from_secs(10);
+
 /// Chunks that may be freed at once.
 const PARALLEL_FREES: usize = 256;
 
@@ -31,6 +35,8 @@ const PARALLEL_FREES: usize = 256;
 pub(crate) enum Chore {
     /// Tell a member to let go of a chunk.
     Free(ChunkId, MemberId),
+    /// Tell a member that a chunk is dead, though somebody still reads it.
+    Delete(ChunkId, MemberId),
     /// Rebuild what an object lacks.
     Repair(Arc<Object>),
 }
@@ -40,12 +46,21 @@ pub(crate) enum Chore {
 /// Chores are at most one for each chunk there was, so their queue is bounded by the metadata.
 pub(crate) struct Housekeeper {
     nodes: Nodes,
+    partings: Arc<Partings>,
     chores: mpsc::UnboundedSender<Chore>,
 }
 
 impl Housekeeper {
-    pub(crate) fn new(nodes: Nodes, chores: mpsc::UnboundedSender<Chore>) -> Self {
-        Self { nodes, chores }
+    pub(crate) fn new(
+        nodes: Nodes,
+        partings: Arc<Partings>,
+        chores: mpsc::UnboundedSender<Chore>,
+    ) -> Self {
+        Self {
+            nodes,
+            partings,
+            chores,
+        }
     }
 
     pub(crate) fn leave(&self, chore: Chore) {
@@ -61,6 +76,11 @@ impl Keeper for Housekeeper {
             member.count_chunk(false);
         }
         self.leave(Chore::Free(chunk, member));
+    }
+
+    fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
+        self.partings.stray(chunk, member);
+        self.free(chunk, member, bytes);
     }
 
     fn repair(&self, object: Arc<Object>) {
@@ -82,12 +102,23 @@ pub(crate) async fn do_chores(
                 None => return,
                 Some(Chore::Repair(object)) => repairs.add(object),
                 Some(Chore::Free(chunk, member)) => {
-                    if let Some(link) = cache.link(member) {
-                        freeing.push(async move { link.call(Request::Free { chunk }).await });
-                    }
+                    freeing.push(let_go(&cache, Request::Free { chunk }, chunk, member));
+                }
+                Some(Chore::Delete(chunk, member)) => {
+                    freeing.push(let_go(&cache, Request::Delete { chunk }, chunk, member));
                 }
             },
         }
+    }
+}
+
+/// Has a member let go of a chunk. One that is not linked is asked what it holds when it is.
+async fn let_go(cache: &Cache, request: Request, chunk: ChunkId, member: MemberId) {
+    let Some(link) = cache.link(member) else {
+        return;
+    };
+    if matches!(link.call(request).await, Reply::Done { .. }) {
+        cache.let_go(chunk, member);
     }
 }
 
@@ -95,10 +126,28 @@ pub(crate) async fn do_chores(
 pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiver<Event>) {
     while let Some(event) = events.recv().await {
         let cache = cache.clone();
+        match &event {
+            // What it held is lost to everybody only once nobody can believe it any more.
+            Event::Lost(member) => {
+                let lost = [member.id];
+                let gone = cache.nodes().until_gone(&lost);
+                if time::timeout(LOSS_DEADLINE, gone).await.is_err() {
+                    warn!(member = %member.id, "the roster without a lost member is not in force");
+                }
+                cache.partings().forget(member.id);
+            }
+            Event::Leaving(_) => {}
+            Event::Returned(member) => {
+                let member = member.clone();
+                tokio::spawn(async move { cache.take_back(&member).await });
+                continue;
+            }
+        }
         // Every object is looked at: not on a thread that serves clients.
         let walking = task::spawn_blocking(move || match event {
             Event::Lost(member) => cache.lose_member(member.id),
             Event::Leaving(member) => cache.vacate(member.id),
+            Event::Returned(_) => {}
         });
         if walking.await.is_err() {
             return;
@@ -119,6 +168,7 @@ pub(crate) async fn tidy(cache: Cache) {
         if idle_at.elapsed() >= IDLE_TICK {
             idle_at = Instant::now();
             cache.give_up_idle();
+            cache.give_up_overdue(idle_at);
             cache.leases().sweep(idle_at);
         }
     }

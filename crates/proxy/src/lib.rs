@@ -15,6 +15,9 @@
 //! 5. what is missing, broken or late is made up for from parity;
 //! 6. `resp` writes each stripe to the client while the next is on its way.
 //!
+//! What it knows outlives it on the nodes: `tenure` has the rules by which a later
+//! run finds it again, `recovery` follows them.
+//!
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
 //! chunks, `house` tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
@@ -32,12 +35,12 @@ mod label;
 mod leases;
 mod metrics;
 mod nodes;
+mod recovery;
 mod relay;
 mod repair;
 mod resp;
 mod room;
 mod server;
-#[allow(dead_code)]
 mod tenure;
 mod turns;
 mod writes;
@@ -57,15 +60,19 @@ use tokio_util::{
 use tracing::info;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, Partings},
     command::State,
     desk::{Clerk, ToRelay},
     house::Housekeeper,
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
     repair::Queue,
+    tenure::{Epoch, census::Patience},
 };
-pub use crate::{config::Config, nodes::NodeAddress};
+pub use crate::{
+    config::{Config, Predecessor},
+    nodes::NodeAddress,
+};
 
 /// Repairs that run at once.
 const PARALLEL_REPAIRS: usize = 2;
@@ -91,8 +98,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         None => door.local_addr()?.to_string(),
     };
 
-    // Later runs have higher epochs, as long as the clock does not go back.
-    let epoch = cache::now_ms();
+    let epoch = Epoch::beginning(cache::now_ms());
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let (events, followed) = mpsc::unbounded_channel();
@@ -101,7 +107,9 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         timing: timing(&config),
         secret,
         advertise,
-        epoch,
+        epoch: epoch.clone(),
+        parity: code.parity(),
+        lease: config.lease,
     };
     let nodes = Nodes::new(
         settings,
@@ -116,14 +124,20 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         epoch,
         presumed_capacity: config.node_memory.0,
     };
+    let partings = Arc::new(Partings::default());
     let cache = Cache::new(
         settings,
         nodes.clone(),
         Budget::new(usize::try_from(config.buffer_bytes.0)?),
         health,
         metrics,
-        Arc::new(Housekeeper::new(nodes.clone(), chores)),
+        Arc::new(Housekeeper::new(nodes.clone(), partings.clone(), chores)),
+        partings,
     );
+    if let Some(patience) = patience(&config) {
+        recovery::prepare(&cache, config.nodes.len(), patience);
+    }
+
     let repairs = Arc::new(Queue::default());
 
     let background = |task| AbortOnDropHandle::new(task);
@@ -137,6 +151,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let _tidying = background(tokio::spawn(house::tidy(cache.clone())));
     let _living = background(tokio::spawn(nodes.clone().live()));
     let _admitting = background(tokio::spawn(nodes::door::open(door, nodes)));
+    let _recovering = cache
+        .nodes()
+        .is_recovering()
+        .then(|| background(tokio::spawn(recovery::run(cache.clone()))));
     let _repairing: Vec<_> = (0..PARALLEL_REPAIRS)
         .map(|_| {
             background(tokio::spawn(repair::run(
@@ -174,6 +192,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     tracker.wait().await;
     info!("stopped");
     Ok(())
+}
+
+/// How long a run before this one is to be reckoned with; `None` if there was none.
+fn patience(config: &Config) -> Option<Patience> {
+    let deadline = config.recovery_deadline;
+    let lease = match config.predecessor {
+        Predecessor::None => return None,
+        Predecessor::Dead => std::time::Duration::ZERO,
+        Predecessor::Unknown => config.lease,
+    };
+    Some(Patience { lease, deadline })
 }
 
 /// How the pool deals with its nodes, from what the platform does with them.

@@ -4,6 +4,8 @@
 //! figures come with their pongs and are exported too, so that nobody has to
 //! scrape, and thereby wake, a node. README.md has the table of all metrics.
 
+mod tenure;
+
 use std::{
     fmt::Write,
     sync::atomic::{AtomicI64, AtomicU64},
@@ -68,6 +70,7 @@ pub(crate) struct Metrics {
     pub(crate) links: Gauge,
     closed: Family<ByReason, Counter>,
     figures: Figures,
+    tenure: tenure::Tenure,
 }
 
 /// Gauges that are read when somebody looks.
@@ -107,8 +110,10 @@ impl Metrics {
             links: Gauge::default(),
             closed: Family::default(),
             figures: Figures::default(),
+            tenure: tenure::Tenure::default(),
         };
         let it = &metrics;
+        it.tenure.register(&mut registry);
         registry.register(
             "commands",
             "Commands by name and outcome",
@@ -289,6 +294,11 @@ impl Metrics {
 
     pub(crate) fn node_lost(&self) {
         self.lost.inc();
+    }
+
+    /// What is counted of whose chunks count and who is in charge.
+    pub(crate) fn tenure(&self) -> &tenure::Tenure {
+        &self.tenure
     }
 
     pub(crate) fn repaired(&self, bytes: u64) {

@@ -6,12 +6,14 @@
 //!
 //! - `life`: the pure state machine;
 //! - `member`: one instance while its chunks count;
+//! - `enrolment`: whose chunks count, and whether the proxy may answer;
 //! - `door`: the listener and the handshake; `admit`: who may come in;
 //! - `act`: what a life decided is done; `wake`: the POST.
 
 mod act;
 mod admit;
 pub(crate) mod door;
+mod enrolment;
 pub(crate) mod life;
 pub(crate) mod member;
 pub(crate) mod wake;
@@ -34,11 +36,15 @@ use tokio::{
 };
 
 use self::{
+    enrolment::Enrolment,
     life::{Life, Timing},
     member::Member,
     wake::Waker,
 };
-use crate::metrics::Metrics;
+use crate::{
+    metrics::Metrics,
+    tenure::{Epoch, census::Census},
+};
 
 /// How often time is told to the nodes' lives.
 const TICK: Duration = Duration::from_millis(200);
@@ -62,7 +68,11 @@ pub(crate) struct Settings {
     pub(crate) secret: Secret,
     /// `host:port` that nodes dial.
     pub(crate) advertise: String,
-    pub(crate) epoch: u64,
+    pub(crate) epoch: Epoch,
+    /// How many members may be lost at once.
+    pub(crate) parity: usize,
+    /// How long the proxy may rely on a member that answered.
+    pub(crate) lease: Duration,
 }
 
 /// What happens to a member.
@@ -72,6 +82,8 @@ pub(crate) enum Event {
     Lost(Arc<Member>),
     /// It is about to go.
     Leaving(Arc<Member>),
+    /// It is there again, and may have missed something.
+    Returned(Arc<Member>),
 }
 
 /// The nodes of the pool. Clones are handles to the same.
@@ -86,6 +98,9 @@ struct Inner {
     last_member: AtomicU32,
     waker: Waker,
     wakes: Semaphore,
+    enrolment: Enrolment,
+    /// Who has been heard by a run that does not serve yet.
+    census: Mutex<Option<Census>>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     events: mpsc::UnboundedSender<Event>,
@@ -116,7 +131,7 @@ impl Node {
 impl Nodes {
     /// The nodes at `addresses`, all asleep as far as is known.
     ///
-    /// What happens to members is sent to `events`: no more than two for each that ever joined.
+    /// What happens to members is sent to `events`: a few for each link that there ever was.
     pub(crate) fn new(
         settings: Settings,
         addresses: Vec<NodeAddress>,
@@ -135,6 +150,8 @@ impl Nodes {
         };
         Self(Arc::new(Inner {
             waker: Waker::new(settings.timing.wake_deadline),
+            enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
+            census: Mutex::new(None),
             nodes: addresses.into_iter().map(node).collect(),
             settings,
             members: DashMap::new(),
@@ -152,6 +169,7 @@ impl Nodes {
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            self.canvass();
             for (index, node) in self.0.nodes.iter().enumerate() {
                 let now = Instant::now();
                 let member = node
@@ -167,6 +185,33 @@ impl Nodes {
                 actions
                     .into_iter()
                     .for_each(|action| self.act(index, action));
+            }
+        }
+    }
+
+    /// Begins to listen to what instances tell of the run before; until [`Self::take_census`]
+    /// none of them counts.
+    pub(crate) fn begin_census(&self, census: Census) {
+        *self.census() = Some(census);
+    }
+
+    /// The census that was begun, while it goes on.
+    pub(crate) fn census(&self) -> MutexGuard<'_, Option<Census>> {
+        let census = self.0.census.lock();
+        census.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it is not known yet what there is.
+    pub(crate) fn is_recovering(&self) -> bool {
+        self.census().is_some()
+    }
+
+    /// Wakes every node, to hear what it holds.
+    pub(crate) fn wake_all(&self) {
+        for (index, node) in self.0.nodes.iter().enumerate() {
+            let action = node.state().life.wanted(Instant::now());
+            if let Some(action) = action {
+                self.act(index, action);
             }
         }
     }
@@ -202,6 +247,7 @@ impl Nodes {
         let usable = |(index, node): (usize, &Node)| {
             let state = node.state();
             let active = state.life.active().and_then(|id| self.member(id));
+            let active = active.filter(|member| self.counts(member));
             state
                 .life
                 .is_usable(now)
@@ -218,8 +264,9 @@ impl Nodes {
             changed.mark_unchanged();
             let action = {
                 let mut state = node.state();
-                if let Some(member) = state.life.active() {
-                    return self.member(member);
+                let active = state.life.active().and_then(|id| self.member(id));
+                if let Some(member) = active.filter(|member| self.counts(member)) {
+                    return Some(member);
                 }
                 let now = Instant::now();
                 if !state.life.is_usable(now) {

@@ -13,14 +13,12 @@ use std::{
 };
 
 use infinicache_client::{Error, Holders, rebuild::rebuild};
-use infinicache_wire::Request;
 use tokio::{sync::Notify, time};
 use tracing::{debug, info};
 
 use crate::{
-    cache::{Cache, commit::finish_rebuilt},
+    cache::Cache,
     catalog::{Found, Keeper, Object},
-    label,
     nodes::member::Member,
 };
 
@@ -218,30 +216,12 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     let failed = rebuilt
         .as_ref()
         .map_or_else(|_| lacking.clone(), Clone::clone);
-    let label = label::encode(
-        object.key(),
-        &geometry,
-        object.version(),
-        object.expires_at(),
-    );
     for (index, target) in targets {
         let chunk = object.chunk(index);
-        let units = geometry.chunk_units(index);
-        let is_whole = !failed.contains(&index)
-            && finish_rebuilt(
-                &target,
-                Request::Finish {
-                    chunk,
-                    units,
-                    label: label.clone(),
-                },
-            )
-            .await;
         target.count_chunk(true);
-        if !is_whole || object.is_dead() || !cache.enter(object, index, &target).await {
-            cache
-                .keeper()
-                .free(chunk, target.id, object.footprint(index));
+        if failed.contains(&index) || !cache.enter(object, index, &target).await {
+            let bytes = object.footprint(index);
+            cache.keeper().abandon(chunk, target.id, bytes);
             continue;
         }
         cache.metrics().repaired(geometry.chunk_len(index));

@@ -8,17 +8,23 @@
 //!
 //! - [`roster`]: the list, and when a change of it is in force;
 //! - [`lease`]: whether the run may answer;
+//! - [`patience`]: how long members are waited for;
 //! - [`finishing`]: when a value is complete on all of its members;
 //! - [`farewell`]: when a value is gone from all who count;
 //! - [`census`]: whom a new run believes, and when it has heard enough;
 //! - [`verdict`]: which objects there are, from what the members hold.
 
+mod epoch;
+
 pub(crate) mod census;
 pub(crate) mod farewell;
 pub(crate) mod finishing;
 pub(crate) mod lease;
+pub(crate) mod patience;
 pub(crate) mod roster;
 pub(crate) mod verdict;
+
+pub(crate) use self::epoch::Epoch;
 
 /// How many of `members` have to store a roster before it is in force: a majority, and more
 /// than `parity`, so that the loss of as many cannot make it unknown.

@@ -16,7 +16,7 @@ use dashmap::DashMap;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::{MemberId, WriteId, footprint};
 
-use crate::{label, nodes::member::Member};
+use crate::{label, nodes::member::Member, tenure::Epoch};
 
 /// A write that nobody goes on with for this long is given up.
 pub(crate) const IDLE_DEADLINE: Duration = Duration::from_secs(90);
@@ -40,6 +40,8 @@ pub(crate) struct State {
     pub(crate) replaced: Vec<(u8, Arc<Member>)>,
     /// Bytes that are taken on each of `members`.
     pub(crate) taken: u64,
+    /// Whether members were asked to complete their chunks: from then on it could be found.
+    pub(crate) finishing: bool,
     touched: Instant,
 }
 
@@ -55,6 +57,7 @@ impl OpenWrite {
             members,
             replaced: Vec::new(),
             taken: 0,
+            finishing: false,
             touched: Instant::now(),
         };
         Self {
@@ -107,13 +110,13 @@ impl OpenWrite {
 /// All open writes.
 #[derive(Debug)]
 pub(crate) struct Writes {
-    epoch: u64,
+    epoch: Epoch,
     last: AtomicU64,
     open: DashMap<WriteId, Arc<OpenWrite>>,
 }
 
 impl Writes {
-    pub(crate) fn new(epoch: u64) -> Self {
+    pub(crate) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
             last: AtomicU64::new(0),
@@ -124,7 +127,7 @@ impl Writes {
     /// An id that no other write has or will have.
     pub(crate) fn next_id(&self) -> WriteId {
         WriteId {
-            epoch: self.epoch,
+            epoch: self.epoch.get(),
             sequence: self.last.fetch_add(1, Relaxed) + 1,
         }
     }

@@ -43,6 +43,8 @@ const PATIENCE: Duration = Duration::from_secs(1);
 pub(super) struct Proxy {
     launcher: Launcher,
     child: Option<Child>,
+    /// Whether there has been one.
+    started: bool,
     seen: Arc<Seen>,
 }
 
@@ -59,6 +61,7 @@ impl Proxy {
         Self {
             launcher,
             child: None,
+            started: false,
             seen: Arc::default(),
         }
     }
@@ -135,8 +138,16 @@ impl Proxy {
     }
 
     fn spawn(&mut self) -> Result<&mut Child> {
+        // Whoever waits for its end knows that it has ended; before the first there was none.
+        let predecessor = match self.started {
+            false => "none",
+            true => "dead",
+        };
+        self.started = true;
         let child = self
             .launcher
+            .clone()
+            .env("INFINICACHE_PREDECESSOR", predecessor)
             .spawn()
             .with_context(|| format!("cannot start {}", self.launcher.program.display()))?;
         self.seen.pid.store(child.id().unwrap_or(0), Relaxed);

@@ -1,15 +1,12 @@
 //! A write becomes the value of its key, or leaves no trace.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, NodeLink, Terms};
 use infinicache_erasure::Geometry;
-use infinicache_wire::{ChunkId, Reply, Request, Version, WriteId};
+use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId};
 use tokio::time;
 use tracing::debug;
 
@@ -22,9 +19,6 @@ use crate::{
     tenure::finishing::Finishing,
     writes::OpenWrite,
 };
-
-/// How long a member may take to complete a chunk that is rebuilt.
-const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 
 impl Cache {
     /// Decides a commit, one at a time for each key.
@@ -52,6 +46,8 @@ impl Cache {
         };
         if !holds {
             self.give_up(write.id);
+            // An earlier attempt may have come as far as to be found.
+            self.settle_write(&write).await?;
             return Ok(Commit::ConditionFailed { current });
         }
         let expires_at = match terms.expiry {
@@ -62,12 +58,21 @@ impl Cache {
 
         let geometry = Geometry::new(size, write.code);
         let version = Version {
-            epoch: self.0.settings.epoch,
+            epoch: self.0.settings.epoch.get(),
             counter: self.0.next_commit(),
         };
         let label = label::encode(&write.key, &geometry, version, expires_at);
         let members = write.state().members.clone();
-        let incomplete = self.complete(&write, &geometry, &members, label).await;
+        // Whose chunks do not count cannot be relied on.
+        let mut incomplete: Vec<u8> = (0u8..)
+            .zip(&members)
+            .filter(|(_, member)| !self.0.nodes.counts(member))
+            .map(|(index, _)| index)
+            .collect();
+        if incomplete.is_empty() {
+            write.state().finishing = true;
+            incomplete = self.complete(&write, &geometry, &members, label).await?;
+        }
         if !incomplete.is_empty() {
             debug!(write = %write.id, ?incomplete, "members did not complete their chunks");
             return Ok(Commit::Incomplete(incomplete));
@@ -95,12 +100,14 @@ impl Cache {
             self.0.keeper.repair(object.clone());
         }
         let Some(replaced) = replaced else {
+            self.still_in_charge()?;
             return Ok(Commit::Stored {
                 version,
                 previous: None,
             });
         };
-        self.retire(&replaced, "replaced").await;
+        self.retire(&replaced, "replaced").await?;
+        self.still_in_charge()?;
         let is_value = !replaced.is_expired(super::now_ms());
         Ok(Commit::Stored {
             version,
@@ -108,14 +115,20 @@ impl Cache {
         })
     }
 
-    /// Has every member complete its chunk; those that did not, or not in time.
+    /// Has every member complete its chunk; those that did not.
+    ///
+    /// A member that does not say is expelled: its chunk may be complete, and must not be found.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it could not be.
     async fn complete(
         &self,
         write: &OpenWrite,
         geometry: &Geometry,
         members: &[Arc<Member>],
         label: Bytes,
-    ) -> Vec<u8> {
+    ) -> Result<Vec<u8>, Error> {
         let parity = write.code.parity();
         let mut finishing = Finishing::new(members.len(), parity, Instant::now());
         let mut answers: FuturesUnordered<_> = members
@@ -135,13 +148,30 @@ impl Cache {
             .collect();
         while let Some(deadline) = finishing.deadline() {
             match time::timeout_at(deadline.into(), answers.next()).await {
-                Ok(Some((index, complete))) => {
+                Ok(Some((index, Some(complete)))) => {
                     finishing.answered(index, complete, Instant::now());
                 }
+                Ok(Some((_, None))) => {}
                 Ok(None) | Err(_) => break,
             }
         }
-        finishing.incomplete()
+        let silent: Vec<MemberId> = finishing
+            .silent()
+            .map(|index| members[usize::from(index)].id)
+            .collect();
+        match self.0.nodes.expel(&silent).await {
+            true => Ok(finishing.incomplete()),
+            false => Err(Error::TimedOut("members did not complete the write")),
+        }
+    }
+
+    /// A write that is given up is gone for good.
+    async fn settle_write(&self, write: &OpenWrite) -> Result<(), Error> {
+        match write.state().finishing {
+            true => {}
+            false => return Ok(()),
+        }
+        self.settle(&write.key).await
     }
 
     /// What was taken ahead is given back; what the object takes stays.
@@ -159,6 +189,11 @@ impl Cache {
     /// Frees all that a write that is given up has sent.
     pub(super) fn release(&self, write: &OpenWrite) {
         let mut state = write.state();
+        if state.finishing {
+            let holders = (0u8..).zip(state.members.iter().map(|member| member.id));
+            let data = write.code.data();
+            self.0.partings.begin(&write.key, write.id, data, holders);
+        }
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
             member.give_back(taken);
@@ -177,21 +212,21 @@ impl Cache {
                 write,
                 index: *index,
             };
+            // It was not completed, or its member does not count any more.
             self.0.keeper.leave(Chore::Free(chunk, member.id));
         }
     }
 }
 
-/// Whether a member completed its chunk.
-async fn finish(member: &Member, request: Request) -> bool {
-    match member.link() {
-        Some(link) => matches!(link.call(request).await, Reply::Done { .. }),
-        None => false,
+/// Whether a member completed its chunk; `None` if it does not say.
+async fn finish(member: &Member, request: Request) -> Option<bool> {
+    // Nothing was sent without a link.
+    let Some(link) = member.link() else {
+        return Some(false);
+    };
+    match link.call(request).await {
+        Reply::Done { .. } => Some(true),
+        Reply::Late | Reply::Unreachable => None,
+        _ => Some(false),
     }
-}
-
-/// Whether a member completed a rebuilt chunk in time.
-pub(crate) async fn finish_rebuilt(member: &Member, request: Request) -> bool {
-    let finished = time::timeout(FINISH_DEADLINE, finish(member, request)).await;
-    finished.unwrap_or(false)
 }

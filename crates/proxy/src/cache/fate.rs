@@ -1,28 +1,83 @@
 //! What becomes of objects when members come and go.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use infinicache_wire::MemberId;
+use infinicache_client::{Holders, NodeLink};
+use infinicache_wire::{MemberId, Reply, Request};
+use tokio::time;
 use tracing::warn;
 
 use super::{BATCH, Cache};
 use crate::{
-    catalog::{Keeper, Object},
+    catalog::{Found, Keeper, Object},
+    label,
     nodes::member::Member,
 };
 
+/// How long a member may take to complete a chunk that is rebuilt.
+const FINISH_DEADLINE: Duration = Duration::from_secs(2);
+
 impl Cache {
-    /// Enters a rebuilt chunk, if the object is still the value of its key.
+    /// Has a member complete a rebuilt chunk, and enters it, if the object is still the value of
+    /// its key.
+    ///
+    /// A later run of the proxy may find the chunk from the moment it is complete: nothing else
+    /// happens to the key meanwhile, and a member of which it is not known is expelled.
     pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
         let _turn = self.0.turns.take(object.key()).await;
-        if object.is_dead() || self.0.nodes.member(member.id).is_none() {
+        if object.is_dead() || !self.0.nodes.counts(member) {
+            return false;
+        }
+        match self.complete_rebuilt(object, index, member).await {
+            Some(true) => {}
+            Some(false) => return false,
+            None => {
+                self.0.nodes.expel(&[member.id]).await;
+                return false;
+            }
+        }
+        if self.0.nodes.member(member.id).is_none() {
             return false;
         }
         if let Some(previous) = object.move_to(index, member.id) {
             let bytes = object.footprint(index);
-            self.0.keeper.free(object.chunk(index), previous, bytes);
+            self.0.keeper.abandon(object.chunk(index), previous, bytes);
         }
         true
+    }
+
+    /// Whether a member completed a chunk; `None` if it does not say.
+    async fn complete_rebuilt(
+        &self,
+        object: &Arc<Object>,
+        index: usize,
+        member: &Member,
+    ) -> Option<bool> {
+        let Some(link) = member.link() else {
+            return Some(false);
+        };
+        let found = Found(object.clone());
+        let geometry = found.geometry();
+        let chunk = object.chunk(index);
+        let (key, expires_at) = (object.key(), object.expires_at());
+        let finish = Request::Finish {
+            chunk,
+            units: geometry.chunk_units(index),
+            label: label::encode(key, &geometry, object.version(), expires_at),
+        };
+        let expiry = object.expiry();
+        let asking = async {
+            match link.call(finish).await {
+                Reply::Done { .. } if expiry.sequence == 0 => Some(true),
+                Reply::Done { .. } => match link.call(Request::Expire { chunk, expiry }).await {
+                    Reply::Done { .. } => Some(true),
+                    _ => None,
+                },
+                Reply::Late | Reply::Unreachable => None,
+                _ => Some(false),
+            }
+        };
+        time::timeout(FINISH_DEADLINE, asking).await.ok().flatten()
     }
 
     /// Moves what a member that is about to go holds.
@@ -48,8 +103,7 @@ impl Cache {
                     self.0.keeper.repair(object);
                 } else if self.0.catalog.remove(&object) {
                     warn!(write = ?object.chunk(0).write, size = object.size(), "object lost");
-                    object.retire();
-                    self.0.metrics.removed("lost");
+                    self.retire_unasked(&object, "lost");
                 }
             }
             from = next;

@@ -93,7 +93,8 @@ impl Cache {
         }
         let usable = |id: &MemberId| {
             let member = self.0.nodes.member(*id)?;
-            (!member.is_draining() && member.link().is_some()).then_some(member)
+            let is_there = !member.is_draining() && member.link().is_some();
+            (is_there && self.0.nodes.counts(&member)).then_some(member)
         };
         proposal.iter().map(usable).collect()
     }
@@ -116,7 +117,7 @@ impl Cache {
                 .iter()
                 .map(|(_, member, capacity)| self.candidate(member.as_deref(), *capacity))
                 .collect();
-            let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch;
+            let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch.get();
             let Some(placed) = place(&candidates, width, parity, seed) else {
                 if !late.is_empty() {
                     late.clear();
@@ -228,8 +229,7 @@ impl Cache {
         key: &[u8],
     ) -> Result<(), NoRoom> {
         let retire = |victim: Arc<crate::catalog::Object>| {
-            victim.retire();
-            self.0.metrics.removed("evicted");
+            self.retire_unasked(&victim, "evicted");
         };
         let room = &self.0.room;
         room.take(&self.0.catalog, members, bytes, key, retire)

@@ -1,60 +1,182 @@
 //! What was replaced or removed dies on the nodes.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::NodeLink;
-use infinicache_wire::{MemberId, Reply, Request};
+use infinicache_client::{Error, NodeLink};
+use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::time;
 use tracing::debug;
 
-use super::Cache;
-use crate::catalog::Object;
-
-/// How long members may take to acknowledge that a chunk is dead.
-const DELETE_DEADLINE: Duration = Duration::from_secs(1);
+use super::{Cache, partings::OfKey};
+use crate::{
+    catalog::Object,
+    house::Chore,
+    tenure::{farewell::Farewell, patience::Patience},
+};
 
 impl Cache {
-    /// An object that was taken out of the catalog dies on its members. Returns when fewer
-    /// than k chunks are left that could be taken for a value.
-    pub(super) async fn retire(&self, object: &Arc<Object>, reason: &'static str) {
+    /// An object that was taken out of the catalog dies on its members. Returns when too few
+    /// chunks are left that could be taken for a value.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether that is so.
+    pub(super) async fn retire(
+        &self,
+        object: &Arc<Object>,
+        reason: &'static str,
+    ) -> Result<(), Error> {
+        let farewell = self.part_with(object, reason);
+        let request = |index| Request::Delete {
+            chunk: object.chunk(usize::from(index)),
+        };
+        let let_go = |index, member| self.let_go(object.chunk(usize::from(index)), member);
+        self.persuade(farewell, object.parity(), request, let_go)
+            .await?;
+        self.settle(object.key()).await
+    }
+
+    /// The same, without waiting for the members.
+    pub(crate) fn retire_unasked(&self, object: &Arc<Object>, reason: &'static str) {
+        let farewell = self.part_with(object, reason);
+        // The caller holds it once. If it is read by others, its memory is not to be freed yet.
+        if Arc::strong_count(object) > 1 {
+            for (index, member) in farewell.left() {
+                let chunk = object.chunk(usize::from(index));
+                self.0.keeper.leave(Chore::Delete(chunk, member));
+            }
+        }
+    }
+
+    fn part_with(&self, object: &Arc<Object>, reason: &'static str) -> Farewell<MemberId> {
         object.retire();
         self.0.metrics.removed(reason);
-        let now = Instant::now();
-        let mut deleting = FuturesUnordered::new();
-        for (index, member) in object.members().into_iter().enumerate() {
-            let Some(id) = member.filter(|id| !self.0.health.is_slow(*id, now)) else {
-                continue;
-            };
-            let Some(link) = self.0.nodes.link(id) else {
-                continue;
-            };
-            let chunk = object.chunk(index);
-            deleting.push(async move { (id, link.call(Request::Delete { chunk }).await) });
+        let chunk = object.chunk(0);
+        let partings = &self.0.partings;
+        let farewell = partings.begin(object.key(), chunk.write, object.data(), object.held_by());
+        // Of what is lost nothing needs to go.
+        if farewell.is_over(|member| self.0.nodes.may_count(member))
+            && let Some(of_key) = partings.of(object.key())
+        {
+            self.conclude(&of_key);
         }
-        let enough = object
-            .chunks_left()
-            .saturating_sub(object.data() - 1)
-            .min(deleting.len());
-        let mut waiting: Vec<MemberId> = object.members().into_iter().flatten().collect();
-        let acknowledged = async {
-            let mut count = 0;
-            while count < enough {
-                let Some((id, reply)) = deleting.next().await else {
-                    break;
-                };
-                waiting.retain(|member| *member != id);
-                count += usize::from(matches!(reply, Reply::Done { .. }));
+        farewell
+    }
+
+    /// Asks members for a change until the old state cannot be found any more; those that do not
+    /// answer in time are expelled.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether that is so.
+    pub(super) async fn persuade(
+        &self,
+        mut farewell: Farewell<MemberId>,
+        parity: usize,
+        request: impl Fn(u8) -> Request,
+        acknowledged: impl Fn(u8, MemberId),
+    ) -> Result<(), Error> {
+        let nodes = &self.0.nodes;
+        let is_over = |farewell: &Farewell<MemberId>| farewell.is_over(|it| nodes.may_count(it));
+        let mut asking: FuturesUnordered<_> = farewell
+            .left()
+            .filter_map(|(index, member)| {
+                let (link, request) = (nodes.link(member)?, request(index));
+                Some(async move { (index, member, link.call(request).await) })
+            })
+            .collect();
+        let mut changes = nodes.roster_changes();
+        let mut patience = Patience::new(Instant::now());
+        while !is_over(&farewell) {
+            let end = patience.ends(farewell.left().count(), parity);
+            tokio::select! {
+                Some((index, member, reply)) = asking.next() => {
+                    // Whoever does not know the chunk does not hold it.
+                    if matches!(reply, Reply::Done { .. } | Reply::NotFound) {
+                        patience.heard(Instant::now());
+                        farewell.acknowledged(index, member);
+                        acknowledged(index, member);
+                    }
+                }
+                Ok(()) = changes.changed() => {}
+                () = time::sleep_until(end.into()) => break,
             }
+        }
+        if is_over(&farewell) {
+            return Ok(());
+        }
+        let silent: Vec<MemberId> = farewell.left().map(|(_, member)| member).collect();
+        debug!(?silent, "members do not acknowledge a change");
+        let now = Instant::now();
+        silent
+            .iter()
+            .for_each(|member| self.0.health.was_late(*member, now));
+        match nodes.expel(&silent).await || is_over(&farewell) {
+            true => Ok(()),
+            false => Err(UNKNOWN),
+        }
+    }
+
+    /// Waits until no earlier value of a key can be found any more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether that is so.
+    pub(super) async fn settle(&self, key: &[u8]) -> Result<(), Error> {
+        let Some(of_key) = self.0.partings.of(key) else {
+            return Ok(());
         };
-        if time::timeout(DELETE_DEADLINE, acknowledged).await.is_err() {
-            debug!(?object, "members do not acknowledge a delete");
-            waiting
-                .into_iter()
-                .for_each(|member| self.0.health.was_late(member, Instant::now()));
+        let mut changes = self.0.nodes.roster_changes();
+        let patience = Patience::new(Instant::now());
+        loop {
+            let mut acknowledged = std::pin::pin!(of_key.acknowledgements().notified());
+            acknowledged.as_mut().enable();
+            if self.conclude(&of_key) {
+                return Ok(());
+            }
+            let end = patience.ends(of_key.left().len(), self.0.settings.code.parity());
+            tokio::select! {
+                () = acknowledged => {}
+                Ok(()) = changes.changed() => {}
+                () = time::sleep_until(end.into()) => break,
+            }
+        }
+        self.give_up_waiting(&of_key).await
+    }
+
+    /// Expels who has not let go of a key's old values.
+    pub(crate) async fn give_up_waiting(&self, of_key: &OfKey) -> Result<(), Error> {
+        let expelled = self.0.nodes.expel(&of_key.left()).await;
+        match self.conclude(of_key) || expelled {
+            true => Ok(()),
+            false => Err(UNKNOWN),
+        }
+    }
+
+    /// A member let go of a chunk.
+    pub(crate) fn let_go(&self, chunk: ChunkId, member: MemberId) {
+        let may_count = |member| self.0.nodes.may_count(member);
+        self.0.partings.acknowledged(chunk, member, may_count);
+    }
+
+    fn conclude(&self, of_key: &OfKey) -> bool {
+        let may_count = |member| self.0.nodes.may_count(member);
+        self.0.partings.conclude(of_key, may_count)
+    }
+
+    /// That a change is in force, as far as another run of the proxy is concerned.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if there may be one by now.
+    pub(super) fn still_in_charge(&self) -> Result<(), Error> {
+        match self.0.nodes.may_answer() {
+            true => Ok(()),
+            false => Err(UNKNOWN),
         }
     }
 }
+
+/// What the client is told of a change that may or may not outlive this run of the proxy.
+const UNKNOWN: Error = Error::TimedOut("members did not acknowledge: the outcome is unknown");

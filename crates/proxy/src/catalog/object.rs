@@ -14,10 +14,10 @@ use std::{
     },
 };
 
-use crate::label;
+use crate::{label, tenure::verdict::Survivor};
 use infinicache_client::Holders;
 use infinicache_erasure::Geometry;
-use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+use infinicache_wire::{ChunkId, MemberId, Version, WriteId, inventory::Expiry};
 
 /// Stands for nobody in a list of holders, which is kept small.
 const NOBODY: MemberId = MemberId(u32::MAX);
@@ -26,6 +26,9 @@ const NOBODY: MemberId = MemberId(u32::MAX);
 pub(crate) trait Keeper: Send + Sync {
     /// Nobody needs `chunk` of `member` any more; it took `bytes` there.
     fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64);
+
+    /// The same of a chunk whose object lives on without it.
+    fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64);
 
     /// The object lacks a chunk.
     fn repair(&self, object: Arc<Object>);
@@ -40,6 +43,8 @@ pub(crate) struct Object {
     holders: Mutex<Box<[MemberId]>>,
     /// Milliseconds since 1970; 0 is never.
     expires_at: AtomicU64,
+    /// How often that was changed.
+    expiry_sequence: AtomicU32,
     visited: AtomicBool,
     dead: AtomicBool,
     /// Where it is in the ring.
@@ -64,12 +69,29 @@ impl Object {
             geometry,
             holders: Mutex::new(holders),
             expires_at: AtomicU64::new(expires_at.unwrap_or(0)),
+            expiry_sequence: AtomicU32::new(0),
             // Not before it is read: or new values, read or not, would drive out those that are.
             visited: AtomicBool::new(false),
             dead: AtomicBool::new(false),
             slot: AtomicU32::new(u32::MAX),
             keeper,
         })
+    }
+
+    /// An object that was found on its members.
+    pub(crate) fn found(survivor: Survivor<MemberId>, keeper: Arc<dyn Keeper>) -> Arc<Self> {
+        let holders = survivor.holders.iter();
+        let object = Self::new(
+            survivor.key[..].into(),
+            survivor.write,
+            survivor.version,
+            survivor.geometry,
+            holders.map(|holder| holder.unwrap_or(NOBODY)).collect(),
+            survivor.expires_at,
+            keeper,
+        );
+        object.set_expiry_sequence(survivor.expiry_sequence);
+        object
     }
 
     pub(crate) fn key(&self) -> &[u8] {
@@ -98,6 +120,15 @@ impl Object {
         self.geometry.code().data()
     }
 
+    /// How many chunks it can spare.
+    pub(crate) fn parity(&self) -> usize {
+        self.geometry.code().parity()
+    }
+
+    pub(crate) fn write(&self) -> WriteId {
+        self.write
+    }
+
     pub(crate) fn chunk(&self, index: usize) -> ChunkId {
         ChunkId {
             write: self.write,
@@ -108,6 +139,19 @@ impl Object {
     /// When it expires, in milliseconds since 1970.
     pub(crate) fn expires_at(&self) -> Option<u64> {
         Some(self.expires_at.load(Relaxed)).filter(|&at| at > 0)
+    }
+
+    /// The last change of when it expires, for its members to keep.
+    pub(crate) fn expiry(&self) -> Expiry {
+        Expiry {
+            sequence: self.expiry_sequence.load(Relaxed),
+            at_ms: self.expires_at.load(Relaxed),
+        }
+    }
+
+    /// When it expires has changed so often.
+    pub(crate) fn set_expiry_sequence(&self, sequence: u32) {
+        self.expiry_sequence.store(sequence, Relaxed);
     }
 
     /// Only the ring calls this: it keeps objects by expiry.
@@ -143,6 +187,14 @@ impl Object {
         self.holders()
             .iter()
             .map(|&member| Some(member).filter(|&m| m != NOBODY))
+            .collect()
+    }
+
+    /// Who holds which of its chunks.
+    pub(crate) fn held_by(&self) -> Vec<(u8, MemberId)> {
+        let members = (0u8..).zip(self.members());
+        members
+            .filter_map(|(index, member)| Some((index, member?)))
             .collect()
     }
 
@@ -211,7 +263,7 @@ impl Holders for Found {
             holders[index] = NOBODY;
         }
         let bytes = object.footprint(index);
-        object.keeper.free(object.chunk(index), member, bytes);
+        object.keeper.abandon(object.chunk(index), member, bytes);
         object.keeper.repair(object.clone());
     }
 }

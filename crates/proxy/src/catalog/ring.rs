@@ -128,6 +128,7 @@ mod tests {
 
     impl Keeper for Nobody {
         fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
+        fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
         fn repair(&self, _: Arc<Object>) {}
     }
 

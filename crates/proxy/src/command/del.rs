@@ -32,7 +32,7 @@ pub(super) const UNLINK: Spec = Spec {
 pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
     let mut deleted = 0;
     for key in keys(&args[1..])? {
-        deleted += i64::from(store.delete(key).await);
+        deleted += i64::from(store.delete(key).await?);
     }
     Ok(BytesFrame::Integer(deleted))
 }

@@ -65,6 +65,11 @@ async fn checked<S: Store, R: Input, W: Output>(
     if !admits(spec.arity, command.count) {
         return reject(session, &command, Refused::arity(spec.name)).await;
     }
+    if spec.verb.needs_values()
+        && let Err(refused) = session.state.store.is_open()
+    {
+        return reject(session, &command, refused).await;
+    }
     if spec.verb == Verb::Set {
         set::run(session, command).await?;
         return Ok(Flow::Continue);

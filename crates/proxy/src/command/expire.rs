@@ -95,7 +95,7 @@ pub(super) async fn run(
     let allowed = store
         .stat(key)
         .is_some_and(|stat| options.allow(stat.expires_at, at));
-    let set = allowed && store.set_expiry(key, Some(at)).await;
+    let set = allowed && store.set_expiry(key, Some(at)).await?;
     Ok(BytesFrame::Integer(i64::from(set)))
 }
 

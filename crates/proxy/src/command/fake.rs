@@ -38,6 +38,8 @@ pub(crate) struct Faults {
     pub(crate) read_after: Option<usize>,
     /// Values are lost.
     pub(crate) lost: bool,
+    /// It does not know what there is.
+    pub(crate) closed: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -69,6 +71,13 @@ impl Store for FakeStore {
     type Reading = Pieces;
     type Upload = Received;
 
+    fn is_open(&self) -> Result<(), Refused> {
+        match self.faults().closed {
+            true => Err(Refused::LOADING),
+            false => Ok(()),
+        }
+    }
+
     fn now(&self) -> u64 {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
         now.unwrap().as_millis() as u64
@@ -90,18 +99,19 @@ impl Store for FakeStore {
         self.live(key)
     }
 
-    async fn delete(&self, key: &[u8]) -> bool {
-        self.live(key).is_some() && self.0.lock().unwrap().values.remove(key).is_some()
+    async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
+        Ok(self.live(key).is_some() && self.0.lock().unwrap().values.remove(key).is_some())
     }
 
-    async fn set_expiry(&self, key: &[u8], at: Option<u64>) -> bool {
+    async fn set_expiry(&self, key: &[u8], at: Option<u64>) -> Result<bool, Error> {
         let mut fakes = self.0.lock().unwrap();
         let value = fakes.values.get_mut(key);
-        value.map(|value| value.expires_at = at).is_some()
+        Ok(value.map(|value| value.expires_at = at).is_some())
     }
 
-    async fn clear(&self) {
+    async fn clear(&self) -> Result<(), Error> {
         self.0.lock().unwrap().values.clear();
+        Ok(())
     }
 
     async fn control(&self, _: Control, _: &[Bytes], _: Terms) -> Answer {

@@ -29,7 +29,7 @@ pub(super) const FLUSHDB: Spec = Spec {
 
 pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
     parse(&args[1..])?;
-    store.clear().await;
+    store.clear().await?;
     Ok(BytesFrame::SimpleString("OK".into()))
 }
 

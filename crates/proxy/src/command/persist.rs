@@ -25,6 +25,6 @@ pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
     let expires = store
         .stat(key)
         .is_some_and(|stat| stat.expires_at.is_some());
-    let cleared = expires && store.set_expiry(key, None).await;
+    let cleared = expires && store.set_expiry(key, None).await?;
     Ok(BytesFrame::Integer(i64::from(cleared)))
 }

@@ -23,6 +23,10 @@ impl Refused {
         Self::text("ERR string exceeds maximum allowed size (max-object-bytes)");
     pub(crate) const ARGUMENTS_TOO_LONG: Self =
         Self::text("ERR arguments exceed maximum allowed size (1 MiB)");
+    pub(crate) const LOADING: Self =
+        Self::text("LOADING infinicache is asking its nodes what they hold");
+    pub(crate) const OUT_OF_TOUCH: Self =
+        Self::text("TRYAGAIN too few nodes answer to know whether this proxy is in charge");
     pub(crate) const WRONG_PASSWORD: Self =
         Self::text("WRONGPASS invalid username-password pair or user is disabled.");
 

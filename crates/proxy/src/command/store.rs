@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use infinicache_client::{Error, Source, Terms};
 
-use super::Answer;
+use super::{Answer, Refused};
 use crate::control::Control;
 
 /// A map of keys to values. Expired keys are not in it.
@@ -16,6 +16,13 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     type Reading: Reading;
     /// A value that was received and is not current yet.
     type Upload: Upload<Found = Self::Found>;
+
+    /// Whether it may answer.
+    ///
+    /// # Errors
+    ///
+    /// What to answer instead.
+    fn is_open(&self) -> Result<(), Refused>;
 
     /// Milliseconds since 1970.
     fn now(&self) -> u64;
@@ -35,13 +42,17 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     }
 
     /// Removes a key; `false` if there was none.
-    fn delete(&self, key: &[u8]) -> impl Future<Output = bool> + Send;
+    fn delete(&self, key: &[u8]) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Sets or clears the time when a key expires; `false` if there is no such key.
-    fn set_expiry(&self, key: &[u8], at: Option<u64>) -> impl Future<Output = bool> + Send;
+    fn set_expiry(
+        &self,
+        key: &[u8],
+        at: Option<u64>,
+    ) -> impl Future<Output = Result<bool, Error>> + Send;
 
     /// Removes every key.
-    fn clear(&self) -> impl Future<Output = ()> + Send;
+    fn clear(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// Begins to read a part of a value; `None` if the value is lost.
     fn read(

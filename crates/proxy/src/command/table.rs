@@ -57,6 +57,39 @@ pub(crate) enum Verb {
     Ttl(Unit),
 }
 
+impl Verb {
+    /// Whether the answer depends on what values there are.
+    pub(super) fn needs_values(self) -> bool {
+        match self {
+            Self::Auth
+            | Self::Client
+            | Self::Commands
+            | Self::Config
+            | Self::Echo
+            | Self::Hello
+            | Self::Info
+            | Self::Link
+            | Self::Ping
+            | Self::Quit
+            | Self::Select
+            | Self::Smart(Control::Nodes) => false,
+            Self::Dbsize
+            | Self::Del
+            | Self::Exists
+            | Self::Expire(..)
+            | Self::Flush
+            | Self::Get
+            | Self::Getrange
+            | Self::Kind
+            | Self::Persist
+            | Self::Set
+            | Self::Smart(_)
+            | Self::Strlen
+            | Self::Ttl(_) => true,
+        }
+    }
+}
+
 /// All commands, those first that are looked up most.
 pub(crate) static COMMANDS: &[Spec] = &[
     get::SPEC,

@@ -30,6 +30,7 @@ impl Nodes {
         member.cut();
         self.0.health.forget(id);
         self.0.metrics.node_lost();
+        self.strike(id);
         self.tell(Event::Lost(member));
     }
 
@@ -54,7 +55,7 @@ impl Nodes {
                 node: node.address.name.clone(),
                 proxy: nodes.0.settings.advertise.clone(),
                 session,
-                epoch: nodes.0.settings.epoch,
+                epoch: nodes.0.settings.epoch.get(),
                 proof: String::new(),
             };
             let started = Instant::now();
@@ -80,17 +81,15 @@ impl Nodes {
         let Some(link) = member.link() else { return };
         let nodes = self.clone();
         tokio::spawn(async move {
-            match link
-                .call(Request::Ping {
-                    now_ms: crate::cache::now_ms(),
-                })
-                .await
-            {
+            let sent = Instant::now();
+            let now_ms = crate::cache::now_ms();
+            match link.call(Request::Ping { now_ms }).await {
                 Reply::Done { bytes, .. } => {
                     nodes.0.nodes[index]
                         .state()
                         .life
                         .heard_of(id, Instant::now());
+                    nodes.answered(&member, sent);
                     match serde_json::from_slice(&bytes) {
                         Ok(report) => member.set_report(report),
                         Err(error) => debug!(%error, "unreadable report"),
@@ -110,7 +109,7 @@ impl Nodes {
         self.tell(Event::Leaving(member));
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         // Nobody listens any more once the proxy stops.
         let _ = self.0.events.send(event);
     }

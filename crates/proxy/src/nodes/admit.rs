@@ -10,7 +10,7 @@ use infinicache_wire::{
     MemberId, PROTOCOL_VERSION,
     handshake::{Hello, Welcome, is_compatible},
 };
-use tracing::info;
+use tracing::{info, warn};
 
 use super::{Node, Nodes, life::Action, member::Member};
 
@@ -23,6 +23,18 @@ pub(crate) enum Inadmissible {
     Unknown(String),
     #[error("node {0} answers no wake of this proxy, or without proof of the secret")]
     Unproven(String),
+    #[error("node {node} obeys a later run of the proxy, {epoch}")]
+    Superseded { node: String, epoch: u64 },
+}
+
+/// An instance that may come in.
+#[derive(Debug)]
+pub(crate) struct Admitted {
+    pub(crate) member: Arc<Member>,
+    /// Whether it was none before.
+    is_new: bool,
+    /// What it is answered.
+    pub(crate) welcome: Welcome,
 }
 
 impl Nodes {
@@ -45,6 +57,7 @@ impl Nodes {
         if !is_known || !hello.is_genuine(&self.0.settings.secret) {
             return Err(Inadmissible::Unproven(hello.node.clone()));
         }
+        self.outrank(hello)?;
         state.capacity = hello.capacity;
         if let Some(member) = same.and_then(|(id, _)| self.member(id)) {
             return Ok((member, false));
@@ -53,21 +66,54 @@ impl Nodes {
         Ok((Arc::new(Member::new(id, index, hello)), true))
     }
 
+    /// A run that has decided nothing yet goes on as one later than any it hears of; any
+    /// other has been succeeded.
+    fn outrank(&self, hello: &Hello) -> Result<(), Inadmissible> {
+        let epoch = &self.0.settings.epoch;
+        // The same is what this run has told it before.
+        if hello.epoch <= epoch.get() {
+            return Ok(());
+        }
+        if !self.is_recovering() {
+            self.0.metrics.tenure().superseded();
+            return Err(Inadmissible::Superseded {
+                node: hello.node.clone(),
+                epoch: hello.epoch,
+            });
+        }
+        if epoch.exceed(hello.epoch) {
+            warn!(
+                epoch = epoch.get(),
+                "epoch raised above one that was heard of"
+            );
+            // Who obeys an epoch that is not the highest dials again, and is told the new one.
+            self.members().iter().for_each(|member| member.cut());
+        }
+        Ok(())
+    }
+
     /// Admits an instance that said hello; what to answer it.
-    pub(crate) fn admit(&self, hello: &Hello) -> Result<(Arc<Member>, Welcome), Inadmissible> {
-        let (member, fresh) = self.admit_member(hello)?;
+    pub(crate) fn admit(&self, hello: &Hello) -> Result<Admitted, Inadmissible> {
+        let (member, is_new) = self.admit_member(hello)?;
+        // Before it is known what counts, nobody drops anything.
+        let fresh = is_new && !self.is_recovering();
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
             member: member.id,
-            epoch: self.0.settings.epoch,
+            epoch: self.0.settings.epoch.get(),
             fresh,
             proof: String::new(),
         };
-        Ok((member, welcome.signed(&self.0.settings.secret, hello)))
+        Ok(Admitted {
+            member,
+            is_new,
+            welcome: welcome.signed(&self.0.settings.secret, hello),
+        })
     }
 
     /// A member has been welcomed and is linked from now on.
-    pub(super) fn linked(&self, member: &Arc<Member>, mux: &Mux) {
+    pub(super) fn linked(&self, admitted: &Admitted, hello: &Hello, mux: &Mux) {
+        let Admitted { member, is_new, .. } = admitted;
         let replaced = member.set_link(mux.link(member.id));
         if let Some(replaced) = replaced {
             replaced.mux().close();
@@ -82,6 +128,16 @@ impl Nodes {
         self.0.metrics.node_joined();
         if let Some(action) = action {
             self.act(member.node, action);
+        }
+        crate::cache::not_before(hello.told_ms);
+        let is_heard = self.census().as_mut().map(|census| {
+            census.heard(hello, Instant::now());
+        });
+        match (is_heard, is_new) {
+            (Some(()), _) => self.roster_changed(),
+            (None, true) => self.enrol(member),
+            // What was under way when its link broke may or may not have reached it.
+            (None, false) => self.returned(member),
         }
         node.changed.send_replace(());
     }

@@ -51,10 +51,11 @@ async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
     let mut decoder = Decoder::new();
     let frame = read_frame(&mut stream, &mut decoder).await?;
     let hello = Hello::from_frame(&frame).map_err(invalid)?;
-    let (member, welcome) = nodes.admit(&hello).map_err(invalid)?;
+    let admitted = nodes.admit(&hello).map_err(invalid)?;
+    let member = &admitted.member;
 
     let mut outbox = Outbox::new();
-    outbox.push(welcome.to_frame());
+    outbox.push(admitted.welcome.to_frame());
     stream.write_all_buf(&mut outbox).await?;
 
     let (reader, writer) = stream.into_split();
@@ -67,9 +68,9 @@ async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
             debug!(kind = ?frame.header.kind, "frame that answers nothing");
         }
     });
-    nodes.linked(&member, &mux);
+    nodes.linked(&admitted, &hello, &mux);
 
-    let nodes = nodes.clone();
+    let (nodes, member) = (nodes.clone(), admitted.member);
     tokio::spawn(async move {
         mux.closed().await;
         nodes.unlinked(&member);

@@ -1,8 +1,11 @@
 //! A member: one instance of one node, while its chunks count.
 
-use std::sync::{
-    Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Instant,
 };
 
 use infinicache_client::MuxLink;
@@ -21,6 +24,8 @@ pub(crate) struct Member {
     pub(crate) instance: InstanceId,
     pub(crate) host: String,
     pub(crate) zone: String,
+    /// When it said hello, and by that gave its first lease.
+    pub(super) since: Instant,
     capacity: u64,
     used: AtomicU64,
     chunks: AtomicU64,
@@ -37,6 +42,7 @@ impl Member {
             instance: hello.instance,
             host: hello.host.clone(),
             zone: hello.zone.clone(),
+            since: Instant::now(),
             capacity: hello.capacity,
             used: AtomicU64::new(0),
             chunks: AtomicU64::new(0),

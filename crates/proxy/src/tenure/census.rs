@@ -101,6 +101,11 @@ impl Census {
         rosters.reduce(|latest, it| if it.supersedes(latest) { it } else { latest })
     }
 
+    /// All instances that were heard.
+    pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
+        self.witnesses.keys().copied()
+    }
+
     /// Whether an instance was heard.
     pub(crate) fn has_heard(&self, instance: InstanceId) -> bool {
         self.witnesses.contains_key(&instance)

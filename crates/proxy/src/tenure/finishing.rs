@@ -1,26 +1,15 @@
 //! Who has completed the chunks of a write, and who is waited for no longer.
-//!
-//! A Finish queues up behind the units of other writes, so under load all
-//! members take long. One that alone keeps the others waiting is another
-//! matter: as many as the code can spare are given up a while after the last
-//! answer, and replaced. More than that are waited for much longer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-/// How long the last p members may be silent after the last answer of the others.
-const PATIENCE: Duration = Duration::from_secs(1);
-
-/// How long all of it may take.
-const DEADLINE: Duration = Duration::from_secs(10);
+use super::patience::Patience;
 
 /// A commit's wait for its members.
 #[derive(Debug)]
 pub(crate) struct Finishing {
     answers: Vec<Option<bool>>,
     parity: usize,
-    began: Instant,
-    /// When the last answer came.
-    heard: Instant,
+    patience: Patience,
 }
 
 impl Finishing {
@@ -29,24 +18,21 @@ impl Finishing {
         Self {
             answers: vec![None; width],
             parity,
-            began: now,
-            heard: now,
+            patience: Patience::new(now),
         }
     }
 
     /// A member said that its chunk is complete, or that it is not.
     pub(crate) fn answered(&mut self, index: usize, complete: bool, now: Instant) {
         self.answers[index] = Some(complete);
-        self.heard = now;
+        self.patience.heard(now);
     }
 
     /// Until when to wait for the next answer; `None` when all have answered.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        let end = self.began + DEADLINE;
         match self.silent().count() {
             0 => None,
-            silent if silent <= self.parity => Some(end.min(self.heard + PATIENCE)),
-            _ => Some(end),
+            silent => Some(self.patience.ends(silent, self.parity)),
         }
     }
 
@@ -72,10 +58,7 @@ impl Finishing {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
+    use crate::tenure::patience::{LONGEST, SPARED};
 
     #[test]
     fn a_commit_is_whole_once_all_have_completed() {
@@ -90,23 +73,16 @@ mod tests {
     }
 
     #[test]
-    fn those_that_can_be_spared_are_given_up_a_while_after_the_last_answer() {
+    fn those_that_do_not_answer_in_time_are_silent_and_incomplete() {
         let start = Instant::now();
         let mut finishing = Finishing::new(4, 2, start);
-        finishing.answered(0, true, start + seconds(3));
-        assert_eq!(finishing.deadline(), Some(start + DEADLINE));
-        finishing.answered(3, true, start + seconds(5));
-        assert_eq!(finishing.deadline(), Some(start + seconds(5) + PATIENCE));
+        finishing.answered(0, true, start);
+        assert_eq!(finishing.deadline(), Some(start + LONGEST));
+        let later = start + SPARED * 5;
+        finishing.answered(3, true, later);
+        assert_eq!(finishing.deadline(), Some(later + SPARED));
         assert_eq!(finishing.incomplete(), [1, 2]);
         assert_eq!(finishing.silent().collect::<Vec<_>>(), [1, 2]);
-    }
-
-    #[test]
-    fn a_slow_pool_is_waited_for_but_not_for_ever() {
-        let start = Instant::now();
-        let mut finishing = Finishing::new(3, 2, start);
-        finishing.answered(0, true, start + DEADLINE);
-        assert_eq!(finishing.deadline(), Some(start + DEADLINE));
     }
 
     #[test]

@@ -37,6 +37,8 @@ pub(crate) struct Roster<M> {
     proposal: Option<Proposal<M>>,
     wanted: Members<M>,
     gone: Members<M>,
+    /// A roster is to be sent even if it has the same members as the one in force.
+    stale: bool,
     forced: u64,
 }
 
@@ -58,8 +60,14 @@ impl<M: Copy + Ord> Roster<M> {
             in_force: members,
             proposal: None,
             gone: Members::new(),
+            stale: false,
             forced: 0,
         }
+    }
+
+    /// The members shall store a roster of this run, whether or not they are the same.
+    pub(crate) fn renew(&mut self) {
+        self.stale = true;
     }
 
     /// The chunks of an instance shall count.
@@ -106,9 +114,11 @@ impl<M: Copy + Ord> Roster<M> {
                 self.gone.retain(|member| self.in_force.contains(member));
                 changed = true;
             }
-            if self.proposal.is_some() || self.wanted == self.in_force {
+            let is_due = self.wanted != self.in_force || self.stale;
+            if self.proposal.is_some() || !is_due {
                 return changed;
             }
+            self.stale = false;
             self.number += 1;
             self.proposal = Some(Proposal {
                 number: self.number,
@@ -126,6 +136,16 @@ impl<M: Copy + Ord> Roster<M> {
         let to = asked
             .filter(|member| !proposal.stored.contains(*member) && !self.gone.contains(*member));
         Some((proposal, to.copied().collect()))
+    }
+
+    /// Whether the chunks of a member are meant to count.
+    pub(crate) fn wants(&self, member: M) -> bool {
+        self.wanted.contains(&member)
+    }
+
+    /// Whether all that is wanted is in force.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.proposal.is_none() && self.wanted == self.in_force
     }
 
     /// Whether the chunks of a member count.
@@ -310,6 +330,18 @@ mod tests {
         roster.stored(8, 2);
         roster.advance();
         assert!(!roster.may_count(0));
+    }
+
+    #[test]
+    fn a_run_that_succeeds_another_has_its_members_store_a_roster_of_its_own() {
+        let mut roster = Roster::succeed(2, members(0..3));
+        roster.renew();
+        assert!(roster.advance());
+        assert!(!roster.is_settled());
+        (0..3).for_each(|member| roster.stored(member, 1));
+        assert!(roster.advance());
+        assert!(roster.is_settled());
+        assert_eq!(*roster.members(), members(0..3));
     }
 
     #[test]

@@ -1,0 +1,105 @@
+//! A member that may have missed something is made to fit the metadata again.
+//!
+//! It was expelled because it did not answer, or its link broke with requests
+//! under way. What it holds without being listed for it has died meanwhile, and
+//! is freed; what it holds rightly is told when it expires, if that has changed.
+//! Only then may its chunks count.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use infinicache_client::{Holders, MuxLink, NodeLink};
+use infinicache_wire::{Reply, Request, inventory, inventory::Entry};
+use tracing::{debug, info, warn};
+
+use super::Cache;
+use crate::{catalog::Found, label, nodes::member::Member};
+
+impl Cache {
+    /// Reconciles a member and lets its chunks count again.
+    pub(crate) async fn take_back(&self, member: &Arc<Member>) {
+        match self.reconcile(member).await {
+            Some(freed) => {
+                info!(member = %member.id, freed, "member fits the metadata again");
+                if !member.is_draining() {
+                    self.0.nodes.enrol(member);
+                }
+            }
+            None => {
+                debug!(member = %member.id, "member does not answer");
+                self.0.nodes.still_out(member.id);
+            }
+        }
+    }
+
+    /// How many chunks were freed; `None` if the member does not answer.
+    async fn reconcile(&self, member: &Arc<Member>) -> Option<usize> {
+        let link = member.link()?;
+        let mut after = None;
+        let mut freed = 0;
+        loop {
+            let entries = page(&link, after).await?;
+            let Some(last) = entries.last() else {
+                return Some(freed);
+            };
+            after = Some(last.chunk);
+            for entry in entries {
+                freed += usize::from(self.reconcile_chunk(member, &link, entry).await?);
+            }
+        }
+    }
+
+    /// Whether the chunk was freed.
+    async fn reconcile_chunk(
+        &self,
+        member: &Arc<Member>,
+        link: &MuxLink,
+        entry: Entry,
+    ) -> Option<bool> {
+        let chunk = entry.chunk;
+        let label = label::decode(entry.label);
+        let key = label.map_or_else(Bytes::new, |label| label.key);
+        // While it is somebody's turn to change the key, it is not known whose the chunk is.
+        let _turn = self.0.turns.take(&key).await;
+        if self.0.writes.get(chunk.write).is_some() {
+            return Some(false);
+        }
+        let index = usize::from(chunk.index);
+        let listed = self.0.catalog.peek(&key).filter(|object| {
+            object.write() == chunk.write
+                && index < object.members().len()
+                && Found(object.clone()).holder(index) == Some(member.id)
+        });
+        let request = match &listed {
+            None => Request::Free { chunk },
+            Some(object) if entry.expiry.sequence < object.expiry().sequence => {
+                let expiry = object.expiry();
+                Request::Expire { chunk, expiry }
+            }
+            Some(_) => return Some(false),
+        };
+        match link.call(request).await {
+            Reply::Done { .. } => {}
+            _ => return None,
+        }
+        if listed.is_none() {
+            self.let_go(chunk, member.id);
+        }
+        Some(listed.is_none())
+    }
+}
+
+/// A page of a member's inventory; `None` if it does not answer.
+pub(crate) async fn page(
+    link: &MuxLink,
+    after: Option<infinicache_wire::ChunkId>,
+) -> Option<Vec<Entry>> {
+    let Reply::Done { bytes, .. } = link.call(Request::Inventory { after }).await else {
+        return None;
+    };
+    let entries = inventory::read_page(bytes);
+    if let Err(error) = &entries {
+        warn!(%error, "unreadable inventory");
+    }
+    entries.ok()
+}

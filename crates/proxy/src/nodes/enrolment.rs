@@ -1,0 +1,384 @@
+//! The roster and the lease, kept with real members over real links.
+//!
+//! What is wanted of the roster is entered at once and sent out; callers who may
+//! go on only when it is in force wait for that. See [`crate::tenure`] for the rules.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use infinicache_client::NodeLink;
+use infinicache_wire::{
+    InstanceId, MemberId, Reply, Request, Roster as Document, RosterId, roster::Entry,
+};
+use tokio::{sync::watch, time};
+use tracing::{debug, info, warn};
+
+use super::{Event, Nodes, member::Member};
+use crate::tenure::{
+    Epoch,
+    lease::{Lease, Right},
+    roster::Roster,
+};
+
+/// How long an expulsion may take to be in force.
+const EXPULSION_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Stands for a right that is not needed, or that was never given.
+const UNNEEDED: u64 = u64::MAX;
+const NEVER: u64 = 0;
+
+/// Whose chunks count, and whether the proxy may answer.
+#[derive(Debug)]
+pub(crate) struct Enrolment {
+    state: Mutex<State>,
+    changed: watch::Sender<()>,
+    /// Until when the proxy may answer, in milliseconds after `began`.
+    right: AtomicU64,
+    began: Instant,
+    epoch: Epoch,
+    parity: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    roster: Roster<InstanceId>,
+    lease: Lease<InstanceId>,
+    /// The names behind instances.
+    names: BTreeMap<InstanceId, String>,
+    /// The instances behind members, for as long as they may count.
+    instances: BTreeMap<MemberId, InstanceId>,
+    /// Who is being asked to store which roster.
+    asking: BTreeSet<(InstanceId, u64)>,
+    /// Who is being made to fit the metadata again before it joins.
+    returning: BTreeSet<MemberId>,
+    forced: u64,
+}
+
+impl Enrolment {
+    pub(super) fn new(parity: usize, lease: Duration, epoch: Epoch) -> Self {
+        let state = State {
+            roster: Roster::new(parity),
+            lease: Lease::new(lease),
+            names: BTreeMap::new(),
+            instances: BTreeMap::new(),
+            asking: BTreeSet::new(),
+            returning: BTreeSet::new(),
+            forced: 0,
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: watch::channel(()).0,
+            right: AtomicU64::new(UNNEEDED),
+            // Before any answer to any ping.
+            began: Instant::now(),
+            epoch,
+            parity,
+        }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes until when the proxy may answer.
+    fn renew(&self, state: &State) {
+        let right = match state.lease.right(state.roster.members()) {
+            Right::Unneeded => UNNEEDED,
+            Right::None => NEVER,
+            Right::Until(until) => {
+                let after = until.saturating_duration_since(self.began);
+                u64::try_from(after.as_millis()).unwrap_or(UNNEEDED)
+            }
+        };
+        self.right.store(right, Relaxed);
+    }
+
+    fn entries(&self, state: &State, members: &BTreeSet<InstanceId>) -> Vec<Entry> {
+        let entry = |instance: &InstanceId| Entry {
+            node: state.names.get(instance).cloned().unwrap_or_default(),
+            instance: *instance,
+        };
+        members.iter().map(entry).collect()
+    }
+
+    fn document(
+        &self,
+        state: &State,
+        number: u64,
+        members: &BTreeSet<InstanceId>,
+        before: &BTreeSet<InstanceId>,
+    ) -> Document {
+        Document {
+            id: RosterId {
+                epoch: self.epoch.get(),
+                number,
+            },
+            parity: self.parity,
+            members: self.entries(state, members),
+            before: self.entries(state, before),
+        }
+    }
+}
+
+impl State {
+    fn may_count(&self, member: MemberId) -> bool {
+        let instance = self.instances.get(&member);
+        instance.is_some_and(|instance| self.roster.may_count(*instance))
+    }
+}
+
+impl Nodes {
+    /// Whether the proxy may answer: it has the lease of a majority of its members.
+    pub(crate) fn may_answer(&self) -> bool {
+        let enrolment = &self.0.enrolment;
+        match enrolment.right.load(Relaxed) {
+            UNNEEDED => true,
+            until => enrolment.began.elapsed().as_millis() < u128::from(until),
+        }
+    }
+
+    /// Whether the chunks of a member count.
+    pub(crate) fn counts(&self, member: &Member) -> bool {
+        self.0.enrolment.state().roster.contains(member.instance)
+    }
+
+    /// Whether the chunks of a member count, or may come to.
+    pub(crate) fn may_count(&self, member: MemberId) -> bool {
+        self.0.enrolment.state().may_count(member)
+    }
+
+    /// How many members count, which roster that is, and how many were forced.
+    pub(crate) fn roster(&self) -> (usize, u64, u64) {
+        let state = self.0.enrolment.state();
+        let roster = &state.roster;
+        (roster.members().len(), roster.number(), roster.forced())
+    }
+
+    /// Told of every change of the roster in force.
+    pub(crate) fn roster_changes(&self) -> watch::Receiver<()> {
+        self.0.enrolment.changed.subscribe()
+    }
+
+    /// Begins with the members that a run before had: those of `heard` are linked, the others gone.
+    pub(crate) fn succeed(&self, before: &[Entry], heard: &[Arc<Member>]) {
+        {
+            let mut state = self.0.enrolment.state();
+            let members = before.iter().map(|entry| entry.instance).collect();
+            state.roster = Roster::succeed(self.0.enrolment.parity, members);
+            for entry in before {
+                state.names.insert(entry.instance, entry.node.clone());
+                if !heard.iter().any(|it| it.instance == entry.instance) {
+                    state.roster.lost(entry.instance);
+                }
+            }
+            for member in heard {
+                self.enter(&mut state, member);
+            }
+            // Even if nothing is to change: what counts from now on is this run's roster.
+            state.roster.renew();
+        }
+        self.advance();
+    }
+
+    /// The chunks of a member shall count.
+    pub(crate) fn enrol(&self, member: &Member) {
+        {
+            let mut state = self.0.enrolment.state();
+            state.returning.remove(&member.id);
+            self.enter(&mut state, member);
+        }
+        self.advance();
+    }
+
+    fn enter(&self, state: &mut State, member: &Member) {
+        let name = self.name(member.node).to_owned();
+        state.names.insert(member.instance, name);
+        state.instances.insert(member.id, member.instance);
+        state.lease.heard(member.instance, member.since);
+        state.roster.join(member.instance);
+    }
+
+    /// The chunks of `members` shall count no longer; whether that is in force in time.
+    pub(crate) async fn expel(&self, members: &[MemberId]) -> bool {
+        if members.is_empty() {
+            return true;
+        }
+        {
+            let mut state = self.0.enrolment.state();
+            for member in members {
+                if let Some(instance) = state.instances.get(member).copied() {
+                    warn!(%member, %instance, "member expelled: it does not answer");
+                    self.0.metrics.tenure().expelled();
+                    state.roster.expel(instance);
+                }
+            }
+        }
+        self.advance();
+        let expelled = self.until_gone(members);
+        time::timeout(EXPULSION_DEADLINE, expelled).await.is_ok()
+    }
+
+    /// A member is gone for good.
+    pub(super) fn strike(&self, member: MemberId) {
+        {
+            let mut state = self.0.enrolment.state();
+            let Some(instance) = state.instances.get(&member).copied() else {
+                return;
+            };
+            state.roster.lost(instance);
+            state.lease.forget(instance);
+            state.returning.remove(&member);
+        }
+        self.advance();
+    }
+
+    /// Waits until none of `members` can come to count.
+    pub(crate) async fn until_gone(&self, members: &[MemberId]) {
+        let mut changes = self.roster_changes();
+        while members.iter().any(|member| self.may_count(*member)) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until all that is wanted of the roster is in force.
+    pub(crate) async fn until_settled(&self) {
+        let mut changes = self.roster_changes();
+        while !self.0.enrolment.state().roster.is_settled() {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// A member answered a ping that was sent at `sent`.
+    pub(super) fn answered(&self, member: &Arc<Member>, sent: Instant) {
+        let returns = {
+            let mut state = self.0.enrolment.state();
+            state.lease.heard(member.instance, sent);
+            self.0.enrolment.renew(&state);
+            let is_known = state.instances.contains_key(&member.id);
+            let is_out = is_known && !state.roster.wants(member.instance);
+            is_out && !member.is_draining() && state.returning.insert(member.id)
+        };
+        if returns {
+            info!(member = %member.id, "expelled member answers again");
+            self.tell(Event::Returned(member.clone()));
+        }
+    }
+
+    /// A member is linked again.
+    pub(crate) fn returned(&self, member: &Arc<Member>) {
+        if self.0.enrolment.state().returning.insert(member.id) {
+            self.tell(Event::Returned(member.clone()));
+        }
+    }
+
+    /// Somebody may be waiting to hear what there is to hear of members.
+    pub(super) fn roster_changed(&self) {
+        self.0.enrolment.changed.send_replace(());
+    }
+
+    /// A member could not be made to fit the metadata; it is tried again when it answers.
+    pub(crate) fn still_out(&self, member: MemberId) {
+        self.0.enrolment.state().returning.remove(&member);
+    }
+
+    /// Asks whoever has not stored the roster that is proposed, and is linked.
+    pub(super) fn canvass(&self) {
+        let enrolment = &self.0.enrolment;
+        let mut state = enrolment.state();
+        let Some((proposal, to)) = state.roster.to_send() else {
+            return;
+        };
+        let number = proposal.number;
+        let document =
+            enrolment.document(&state, number, &proposal.members, state.roster.members());
+        for instance in to {
+            let Some(member) = self.member_of(instance) else {
+                continue;
+            };
+            let Some(link) = member.link() else { continue };
+            if !state.asking.insert((instance, number)) {
+                continue;
+            }
+            let (nodes, document) = (self.clone(), document.clone());
+            tokio::spawn(async move {
+                let reply = link.call(Request::Roster(document)).await;
+                {
+                    let mut state = nodes.0.enrolment.state();
+                    state.asking.remove(&(instance, number));
+                    match reply {
+                        Reply::Done { .. } => state.roster.stored(instance, number),
+                        reply => debug!(%instance, ?reply, "roster not stored"),
+                    }
+                }
+                nodes.advance();
+            });
+        }
+    }
+
+    /// Goes on with the roster after something has changed.
+    fn advance(&self) {
+        let enrolment = &self.0.enrolment;
+        let settled = {
+            let mut state = enrolment.state();
+            if !state.roster.advance() {
+                drop(state);
+                return self.canvass();
+            }
+            enrolment.renew(&state);
+            let forced = state.roster.forced();
+            if forced > std::mem::replace(&mut state.forced, forced) {
+                tracing::error!(
+                    "more members lost at once than can be borne: the pool goes on with the rest"
+                );
+            }
+            let State {
+                instances,
+                roster,
+                names,
+                ..
+            } = &mut *state;
+            let may_count = |instance: &InstanceId| roster.may_count(*instance);
+            instances.retain(|id, instance| may_count(instance) || self.member(*id).is_some());
+            names.retain(|instance, _| {
+                may_count(instance) || instances.values().any(|known| known == instance)
+            });
+            let number = state.roster.number();
+            match state.roster.to_send() {
+                None => {
+                    let nobody = BTreeSet::new();
+                    let members = state.roster.members();
+                    Some(enrolment.document(&state, number, members, &nobody))
+                }
+                Some(_) => None,
+            }
+        };
+        // That it is in force need not reach everybody: it spares a later run a question.
+        for member in settled.iter().flat_map(|_| self.members()) {
+            let (Some(link), Some(document)) = (member.link(), settled.clone()) else {
+                continue;
+            };
+            tokio::spawn(async move { link.call(Request::Roster(document)).await });
+        }
+        enrolment.changed.send_replace(());
+        for node in &self.0.nodes {
+            node.changed.send_replace(());
+        }
+        self.canvass();
+    }
+
+    fn member_of(&self, instance: InstanceId) -> Option<Arc<Member>> {
+        let members = self.0.members.iter();
+        let mut found = members.filter(|member| member.instance == instance);
+        found.next().map(|member| member.value().clone())
+    }
+}

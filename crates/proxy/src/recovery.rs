@@ -1,0 +1,191 @@
+//! A new run of the proxy finds out what there is.
+//!
+//! Until then it answers nothing. It wakes all nodes, listens to what their
+//! instances tell of the run before ([`census`](crate::tenure::census)), takes
+//! the inventories of those that are to be believed, and decides which objects
+//! there are ([`verdict`](crate::tenure::verdict)). Its own roster is in force
+//! before anything is served, or freed.
+
+use std::{
+    collections::BTreeSet,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use futures_util::future::join_all;
+use infinicache_wire::{InstanceId, MemberId, Roster};
+use tokio::time;
+use tracing::{error, info, warn};
+
+use crate::{
+    cache::{Cache, page},
+    nodes::member::Member,
+    tenure::{
+        census::{Census, Patience, Standing},
+        verdict::Evidence,
+    },
+};
+
+/// How often nodes that have not dialled are looked after.
+const REPEAT: Duration = Duration::from_millis(500);
+
+/// How long an inventory may take, however large it is.
+const INVENTORY_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long the first roster of a run may take to be in force.
+const ROSTER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// What was found.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Objects that can be read.
+    pub(crate) objects: usize,
+    /// Of those, how many lack chunks.
+    pub(crate) degraded: usize,
+    /// Keys of which something was found, but not enough of any value.
+    pub(crate) lost: usize,
+}
+
+/// Begins to listen to instances that dial. To be called before any can.
+pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
+    let census = Census::new(names, patience, Instant::now());
+    cache.nodes().begin_census(census);
+}
+
+/// Finds out what there is, and opens the cache.
+pub(crate) async fn run(cache: Cache) {
+    let started = Instant::now();
+    cache.nodes().wake_all();
+    let believed = listen(&cache).await;
+    let recovered = match believed {
+        Some(roster) => restore(&cache, &roster).await,
+        None => Recovered::default(),
+    };
+    open(&cache);
+    let elapsed = started.elapsed();
+    cache.metrics().tenure().recovered(recovered, elapsed);
+    info!(
+        ?recovered,
+        ?elapsed,
+        epoch = cache.settings().epoch.get(),
+        "the cache is open"
+    );
+}
+
+/// Waits until it is known whom to believe.
+async fn listen(cache: &Cache) -> Option<Roster> {
+    let nodes = cache.nodes();
+    let mut changes = nodes.roster_changes();
+    let mut told = (0, 0);
+    loop {
+        changes.mark_unchanged();
+        let (standing, progress, roster) = {
+            let census = nodes.census();
+            let census = census.as_ref().expect("recovery has not ended");
+            let standing = census.standing(Instant::now());
+            (standing, census.progress(), census.roster().cloned())
+        };
+        if std::mem::replace(&mut told, progress) != progress {
+            info!(heard = progress.0, of = progress.1, "listening to nodes");
+        }
+        match standing {
+            Standing::Believe => return roster,
+            Standing::Nobody => return None,
+            Standing::Undecidable => {
+                cache.metrics().tenure().undecidable();
+                error!("too few members of the last roster were heard: what the pool held is lost");
+                return None;
+            }
+            Standing::Wait(until) => {
+                // A wake may have failed; those that are due again are repeated.
+                let until = until.min(Instant::now() + REPEAT);
+                let _ = time::timeout_at(until.into(), changes.changed()).await;
+                nodes.wake_all();
+            }
+        }
+    }
+}
+
+/// Takes inventory of the members of `roster`, and makes what they hold the pool's again.
+async fn restore(cache: &Cache, roster: &Roster) -> Recovered {
+    let nodes = cache.nodes();
+    let members: Vec<Arc<Member>> = nodes
+        .members()
+        .into_iter()
+        .filter(|member| roster.contains(member.instance))
+        .collect();
+    let inventories = members.iter().map(|member| inventory(member));
+    let told = join_all(inventories).await;
+
+    let mut evidence = Evidence::default();
+    let mut heard = Vec::new();
+    for (member, entries) in members.into_iter().zip(told) {
+        let Some(entries) = entries else {
+            warn!(member = %member.id, "member told nothing of what it holds");
+            continue;
+        };
+        entries
+            .into_iter()
+            .for_each(|entry| evidence.found(member.id, entry));
+        heard.push(member);
+    }
+    let verdict = evidence.decide(crate::cache::now_ms());
+    let (found, lost) = (verdict.survivors.len(), verdict.lost);
+
+    nodes.succeed(&roster.members, &heard);
+    if time::timeout(ROSTER_DEADLINE, nodes.until_settled())
+        .await
+        .is_err()
+    {
+        warn!("the first roster of this run is not in force yet");
+    }
+    let degraded = cache.adopt(verdict.survivors);
+    // One that was lost meanwhile was not found by whoever looked for what it held.
+    let there: BTreeSet<MemberId> = nodes.members().iter().map(|member| member.id).collect();
+    for gone in heard.iter().filter(|member| !there.contains(&member.id)) {
+        cache.lose_member(gone.id);
+    }
+    for (member, chunk) in verdict.leftovers {
+        cache.leave_free(chunk, member);
+    }
+    Recovered {
+        objects: found,
+        degraded,
+        lost,
+    }
+}
+
+/// All that a member holds; `None` if it does not tell.
+async fn inventory(member: &Member) -> Option<Vec<infinicache_wire::inventory::Entry>> {
+    let telling = async {
+        let link = member.link()?;
+        let mut entries = Vec::new();
+        let mut after = None;
+        loop {
+            let page = page(&link, after).await?;
+            let Some(last) = page.last() else {
+                return Some(entries);
+            };
+            after = Some(last.chunk);
+            entries.extend(page);
+        }
+    };
+    time::timeout(INVENTORY_DEADLINE, telling)
+        .await
+        .ok()
+        .flatten()
+}
+
+/// From now on instances that dial join, and what is asked for is answered.
+fn open(cache: &Cache) {
+    let nodes = cache.nodes();
+    let census = nodes.census().take();
+    let heard: BTreeSet<InstanceId> = census.iter().flat_map(Census::instances).collect();
+    // Those that the run before did not count, or knew nothing of, join as they are: empty,
+    // once what they hold has been freed.
+    for member in nodes.members() {
+        if heard.contains(&member.instance) && !nodes.counts(&member) {
+            nodes.returned(&member);
+        }
+    }
+}

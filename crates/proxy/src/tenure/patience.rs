@@ -1,0 +1,68 @@
+//! How long to wait for members that were all asked the same.
+//!
+//! Under load all of them take long. One that alone keeps the others waiting is
+//! another matter: as many as the code can spare are given up a while after the
+//! last answer. More than that are waited for much longer.
+
+use std::time::{Duration, Instant};
+
+/// How long those that can be spared may be silent after the last answer of the others.
+pub(crate) const SPARED: Duration = Duration::from_secs(1);
+
+/// How long all of it may take.
+pub(crate) const LONGEST: Duration = Duration::from_secs(10);
+
+/// A wait for answers.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Patience {
+    began: Instant,
+    /// When the last answer came.
+    heard: Instant,
+}
+
+impl Patience {
+    /// They were asked just now.
+    pub(crate) fn new(now: Instant) -> Self {
+        Self {
+            began: now,
+            heard: now,
+        }
+    }
+
+    /// One has answered.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        self.heard = now;
+    }
+
+    /// Until when to wait for `silent` of them, if `spare` can be done without.
+    pub(crate) fn ends(&self, silent: usize, spare: usize) -> Instant {
+        let end = self.began + LONGEST;
+        match silent <= spare {
+            true => end.min(self.heard + SPARED),
+            false => end,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn those_that_can_be_spared_are_waited_for_a_while_after_the_last_answer() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        assert_eq!(patience.ends(2, 2), start + SPARED);
+        patience.heard(start + SPARED * 3);
+        assert_eq!(patience.ends(2, 2), start + SPARED * 4);
+    }
+
+    #[test]
+    fn more_are_waited_for_longer_but_nobody_for_ever() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        assert_eq!(patience.ends(3, 2), start + LONGEST);
+        patience.heard(start + LONGEST);
+        assert_eq!(patience.ends(1, 2), start + LONGEST);
+    }
+}
