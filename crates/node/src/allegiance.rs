@@ -4,23 +4,35 @@
 //! time it was, and how long ago they last answered the proxy before it, whose
 //! lease has to end before there may be another.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use infinicache_wire::Roster;
+use infinicache_wire::{Roster, roster::Testimony};
 
 /// What is remembered.
 #[derive(Debug, Default)]
 pub(crate) struct Allegiance {
     roster: Option<Roster>,
     told_ms: u64,
-    answered: Option<Instant>,
+    /// When the run that is obeyed could last rely on this node.
+    obeyed: Option<Instant>,
+    /// The same of the runs before.
+    obeyed_before: Option<Instant>,
 }
 
 impl Allegiance {
+    /// A proxy welcomed the node and may rely on it for a while; `later` if it is a later run
+    /// than the one that was obeyed, and takes its place.
+    pub(crate) fn welcomed(&mut self, later: bool, now: Instant) {
+        if later {
+            self.obeyed_before = self.obeyed.max(self.obeyed_before);
+        }
+        self.obeyed = Some(now);
+    }
+
     /// A ping is answered: whoever sent it may rely on this node for a while.
     pub(crate) fn pinged(&mut self, now_ms: u64, now: Instant) {
         self.told_ms = self.told_ms.max(now_ms);
-        self.answered = Some(now);
+        self.obeyed = Some(now);
     }
 
     /// Keeps a roster, unless a later one is known; whether it is kept now.
@@ -34,25 +46,24 @@ impl Allegiance {
         }
     }
 
-    /// The latest roster.
-    pub(crate) fn roster(&self) -> Option<&Roster> {
-        self.roster.as_ref()
-    }
-
-    /// The highest time that it was told, in milliseconds since 1970.
-    pub(crate) fn told_ms(&self) -> u64 {
-        self.told_ms
-    }
-
-    /// How long ago it last answered a ping.
-    pub(crate) fn answered_ago(&self, now: Instant) -> Option<Duration> {
-        let answered = self.answered?;
-        Some(now.saturating_duration_since(answered))
+    /// What a run that was welcomed later than those before can be told of them.
+    pub(crate) fn testimony(&self, now: Instant) -> Testimony {
+        let ago = |at: Instant| {
+            let ago = now.saturating_duration_since(at);
+            u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)
+        };
+        Testimony {
+            roster: self.roster.clone(),
+            told_ms: self.told_ms,
+            obeyed_ms: self.obeyed_before.map(ago),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use infinicache_wire::RosterId;
 
     use super::*;
@@ -76,7 +87,8 @@ mod tests {
             "a repeated one is kept already"
         );
         assert!(!allegiance.enrol(roster(1, 6)));
-        assert_eq!(allegiance.roster(), Some(&roster(2, 1)));
+        let told = allegiance.testimony(Instant::now()).roster;
+        assert_eq!(told, Some(roster(2, 1)));
     }
 
     #[test]
@@ -84,15 +96,20 @@ mod tests {
         let (mut allegiance, now) = (Allegiance::default(), Instant::now());
         allegiance.pinged(7, now);
         allegiance.pinged(5, now);
-        assert_eq!(allegiance.told_ms(), 7);
+        assert_eq!(allegiance.testimony(now).told_ms, 7);
     }
 
     #[test]
-    fn it_knows_how_long_ago_it_answered() {
+    fn it_knows_how_long_ago_an_earlier_run_could_rely_on_it() {
         let (mut allegiance, start) = (Allegiance::default(), Instant::now());
-        assert_eq!(allegiance.answered_ago(start), None);
-        allegiance.pinged(1, start);
-        let later = start + Duration::from_secs(3);
-        assert_eq!(allegiance.answered_ago(later), Some(Duration::from_secs(3)));
+        let at = |seconds| start + Duration::from_secs(seconds);
+        allegiance.welcomed(true, at(0));
+        allegiance.pinged(1, at(1));
+        assert_eq!(allegiance.testimony(at(2)).obeyed_ms, None);
+        allegiance.welcomed(true, at(3));
+        allegiance.pinged(1, at(4));
+        assert_eq!(allegiance.testimony(at(5)).obeyed_ms, Some(4000));
+        allegiance.welcomed(false, at(6));
+        assert_eq!(allegiance.testimony(at(6)).obeyed_ms, Some(5000));
     }
 }

@@ -139,7 +139,6 @@ impl Keeper {
             zone,
             secret,
         } = &self.identity;
-        let (told_ms, answered_ms) = self.service.told(Instant::now());
         Hello {
             protocol: PROTOCOL_VERSION,
             node: name.clone(),
@@ -151,9 +150,6 @@ impl Keeper {
             capacity: self.service.capacity(),
             used: self.service.used(),
             epoch: self.session().epoch(),
-            roster: self.service.roster(),
-            told_ms,
-            answered_ms,
             proof: String::new(),
         }
         .signed(secret)
@@ -177,7 +173,7 @@ impl Keeper {
         };
 
         // Whoever welcomes relies on it from then on.
-        self.service.obey(Instant::now());
+        self.service.obey(welcome.epoch > before, Instant::now());
         let replaced = link.take().is_some();
         let dropped_bytes = if welcome.fresh {
             self.service.used()

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use infinicache_wire::{Reply, Request, Roster, message::NodeReport};
+use infinicache_wire::{Reply, Request, message::NodeReport};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
@@ -107,6 +107,10 @@ impl Service {
                 bytes: self.store().inventory(after).into_bytes(),
                 checksum: 0,
             },
+            Request::Recall => Reply::Done {
+                bytes: self.allegiance().testimony(now).to_bytes(),
+                checksum: 0,
+            },
             Request::Roster(roster) => match self.allegiance().enrol(roster) {
                 true => Reply::DONE,
                 false => Reply::Conflict,
@@ -173,22 +177,10 @@ impl Service {
         self.change(Store::forget_unfinished);
     }
 
-    /// A proxy that welcomed the node may rely on it for a while.
-    pub(crate) fn obey(&self, now: Instant) {
-        self.allegiance().pinged(0, now);
-    }
-
-    /// The latest roster that it was sent.
-    pub(crate) fn roster(&self) -> Option<Roster> {
-        self.allegiance().roster().cloned()
-    }
-
-    /// The highest time that it was told, and how many milliseconds ago it last answered a ping.
-    pub(crate) fn told(&self, now: Instant) -> (u64, Option<u64>) {
-        let allegiance = self.allegiance();
-        let ago = allegiance.answered_ago(now);
-        let millis = ago.map(|ago| u64::try_from(ago.as_millis()).unwrap_or(u64::MAX));
-        (allegiance.told_ms(), millis)
+    /// A proxy that welcomed the node may rely on it for a while; `later` if it takes the place
+    /// of an earlier run.
+    pub(crate) fn obey(&self, later: bool, now: Instant) {
+        self.allegiance().welcomed(later, now);
     }
 
     /// Waits until no chunk is held that anybody could miss.

@@ -98,7 +98,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         None => door.local_addr()?.to_string(),
     };
 
-    let epoch = Epoch::beginning(cache::now_ms());
+    let epoch = Epoch::beginning(cache::now_ms(), random_bits()?);
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let (events, followed) = mpsc::unbounded_channel();
@@ -192,6 +192,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     tracker.wait().await;
     info!("stopped");
     Ok(())
+}
+
+fn random_bits() -> anyhow::Result<u16> {
+    let bits = getrandom::u32().context("no source of random numbers")?;
+    Ok(bits as u16)
 }
 
 /// How long a run before this one is to be reckoned with; `None` if there was none.

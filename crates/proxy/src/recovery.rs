@@ -132,7 +132,7 @@ async fn restore(cache: &Cache, roster: &Roster) -> Recovered {
     let verdict = evidence.decide(crate::cache::now_ms());
     let (found, lost) = (verdict.survivors.len(), verdict.lost);
 
-    nodes.succeed(&roster.members, &heard);
+    nodes.succeed(roster, &heard);
     if time::timeout(ROSTER_DEADLINE, nodes.until_settled())
         .await
         .is_err()

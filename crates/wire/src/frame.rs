@@ -54,6 +54,8 @@ pub enum Kind {
     Inventory = 11,
     /// Whose chunks count from now on.
     Roster = 12,
+    /// Asks what the node remembers of earlier runs of the proxy.
+    Recall = 13,
     /// The answer to any request; `status` says which.
     Reply = 16,
 }
@@ -73,6 +75,7 @@ impl Kind {
             10 => Self::Expire,
             11 => Self::Inventory,
             12 => Self::Roster,
+            13 => Self::Recall,
             16 => Self::Reply,
             _ => return None,
         })

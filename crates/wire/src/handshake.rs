@@ -11,7 +11,6 @@ use crate::{
     PROTOCOL_VERSION,
     frame::{Frame, FrameError, Header, Kind},
     id::{InstanceId, MemberId},
-    roster::Roster,
     secret::Secret,
 };
 
@@ -41,15 +40,6 @@ pub struct Hello {
     pub used: u64,
     /// The highest epoch that it has heard of.
     pub epoch: u64,
-    /// The latest roster that it was sent.
-    #[serde(default)]
-    pub roster: Option<Roster>,
-    /// The highest time that it was told, in milliseconds since 1970.
-    #[serde(default)]
-    pub told_ms: u64,
-    /// How long ago it last answered a Ping, in milliseconds; `None` if it never did.
-    #[serde(default)]
-    pub answered_ms: Option<u64>,
     /// Proof of the secret.
     #[serde(default)]
     pub proof: String,
@@ -182,9 +172,6 @@ mod tests {
             capacity: 1 << 30,
             used: 0,
             epoch: 4,
-            roster: None,
-            told_ms: 0,
-            answered_ms: None,
             proof: String::new(),
         }
     }

@@ -10,6 +10,7 @@
 //! | [`Free`](Request::Free) | let go of a chunk's memory | `Done` |
 //! | [`Expire`](Request::Expire) | change when a complete chunk expires | `Done`, `NotFound` |
 //! | [`Inventory`](Request::Inventory) | tell of its complete chunks | `Done` with a [page](crate::inventory) |
+//! | [`Recall`](Request::Recall) | tell what it remembers of earlier runs of the proxy | `Done` with a [`Testimony`](crate::roster::Testimony) |
 //! | [`Roster`](Request::Roster) | keep the list of members | `Done`, `Conflict` if it knows a later one |
 //!
 //! Every request may be repeated: a second Put of the same unit, a Finish of a
@@ -90,6 +91,8 @@ pub enum Request {
     },
     /// Keep the roster, unless you know a later one.
     Roster(Roster),
+    /// Tell what you remember of earlier runs of the proxy.
+    Recall,
 }
 
 impl Request {
@@ -97,7 +100,7 @@ impl Request {
     pub fn want(&self) -> usize {
         match self {
             Self::Get { want, .. } => *want as usize,
-            Self::Inventory { .. } => MAX_PAYLOAD,
+            Self::Inventory { .. } | Self::Recall => MAX_PAYLOAD,
             _ => 0,
         }
     }
@@ -123,6 +126,7 @@ impl Request {
             Self::Expire { .. } => Kind::Expire,
             Self::Inventory { .. } => Kind::Inventory,
             Self::Roster(_) => Kind::Roster,
+            Self::Recall => Kind::Recall,
         }
     }
 
@@ -203,6 +207,14 @@ impl Request {
                 },
                 nothing,
             ),
+            Self::Recall => Frame::new(
+                Header {
+                    id,
+                    member,
+                    ..Header::of(Kind::Recall)
+                },
+                nothing,
+            ),
             Self::Roster(roster) => Frame::new(
                 Header {
                     id,
@@ -262,6 +274,7 @@ impl Request {
                 after: (header.unit != 0).then_some(chunk),
             },
             Kind::Roster => Self::Roster(Roster::from_bytes(&payload)?),
+            Kind::Recall => Self::Recall,
             Kind::Hello | Kind::Welcome | Kind::Bye | Kind::Reply => {
                 return Err(FrameError::Unexpected(header.kind));
             }
@@ -430,6 +443,7 @@ mod tests {
             }),
             prop::option::of(chunk()).prop_map(|after| Request::Inventory { after }),
             roster().prop_map(Request::Roster),
+            Just(Request::Recall),
             (chunk(), any::<u32>(), any::<u64>(), bytes(1)).prop_map(
                 |(chunk, unit, checksum, bytes)| Request::Put {
                     chunk,

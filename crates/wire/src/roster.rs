@@ -3,6 +3,7 @@
 //! The proxy in charge sends it to the members whenever it changes, and each
 //! keeps the latest. A later proxy believes the latest one that it is told of:
 //! what anybody else holds may be out of date, however honestly it was stored.
+//! It is told in a [`Testimony`].
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -12,7 +13,7 @@ use crate::{
     id::InstanceId,
 };
 
-/// Most bytes of a roster: it has to fit into a frame beside the rest of a Hello.
+/// Most bytes of a roster: it has to fit into a frame beside the rest of a testimony.
 pub const MAX_ROSTER: usize = MAX_PAYLOAD - 4096;
 
 /// Which roster: later ones are greater.
@@ -82,6 +83,37 @@ impl Roster {
     }
 }
 
+/// What a node remembers of the runs of the proxy before the one that it obeys.
+///
+/// It is asked for over a link that has been welcomed, when it cannot change any more.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Testimony {
+    /// The latest roster that it was sent.
+    pub roster: Option<Roster>,
+    /// The highest time that it was told, in milliseconds since 1970.
+    pub told_ms: u64,
+    /// How long ago an earlier run could last rely on it, in milliseconds; `None` if none ever could.
+    pub obeyed_ms: Option<u64>,
+}
+
+impl Testimony {
+    /// The document as it travels.
+    pub fn to_bytes(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("plain data has a JSON form")
+            .into()
+    }
+
+    /// Reads a testimony.
+    ///
+    /// # Errors
+    ///
+    /// If the bytes are none.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, FrameError> {
+        serde_json::from_slice(bytes).map_err(|_| FrameError::Malformed(Kind::Recall))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,6 +134,17 @@ mod tests {
     fn a_roster_reads_back_from_its_bytes() {
         let written = roster(3, 4);
         assert_eq!(Roster::from_bytes(&written.to_bytes()), Ok(written));
+    }
+
+    #[test]
+    fn a_testimony_reads_back_from_its_bytes() {
+        let written = Testimony {
+            roster: Some(roster(3, 4)),
+            told_ms: 5,
+            obeyed_ms: None,
+        };
+        assert_eq!(Testimony::from_bytes(&written.to_bytes()), Ok(written));
+        assert!(Testimony::from_bytes(b"[]").is_err());
     }
 
     #[test]

@@ -146,7 +146,10 @@ impl FakeNode {
                 state.complete.remove(&chunk);
                 Reply::DONE
             }
-            Request::Expire { .. } | Request::Inventory { .. } | Request::Roster(_) => {
+            Request::Expire { .. }
+            | Request::Inventory { .. }
+            | Request::Roster(_)
+            | Request::Recall => {
                 panic!("only a proxy asks for this: {request:?}")
             }
         }

@@ -100,6 +100,7 @@ impl Cache {
             self.0.keeper.repair(object.clone());
         }
         let Some(replaced) = replaced else {
+            self.settle(object.key()).await?;
             self.still_in_charge()?;
             return Ok(Commit::Stored {
                 version,

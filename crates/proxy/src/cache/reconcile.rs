@@ -21,9 +21,7 @@ impl Cache {
         match self.reconcile(member).await {
             Some(freed) => {
                 info!(member = %member.id, freed, "member fits the metadata again");
-                if !member.is_draining() {
-                    self.0.nodes.enrol(member);
-                }
+                self.0.nodes.enrol_again(member);
             }
             None => {
                 debug!(member = %member.id, "member does not answer");

@@ -5,12 +5,13 @@ use std::{
     time::Instant,
 };
 
-use infinicache_client::Mux;
+use infinicache_client::{Mux, NodeLink};
 use infinicache_wire::{
-    MemberId, PROTOCOL_VERSION,
+    MemberId, PROTOCOL_VERSION, Reply, Request,
     handshake::{Hello, Welcome, is_compatible},
+    roster::Testimony,
 };
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use super::{Node, Nodes, life::Action, member::Member};
 
@@ -86,6 +87,9 @@ impl Nodes {
                 epoch = epoch.get(),
                 "epoch raised above one that was heard of"
             );
+            if let Some(census) = self.census().as_mut() {
+                census.begin_anew();
+            }
             // Who obeys an epoch that is not the highest dials again, and is told the new one.
             self.members().iter().for_each(|member| member.cut());
         }
@@ -129,17 +133,49 @@ impl Nodes {
         if let Some(action) = action {
             self.act(member.node, action);
         }
-        crate::cache::not_before(hello.told_ms);
-        let is_heard = self.census().as_mut().map(|census| {
-            census.heard(hello, Instant::now());
-        });
-        match (is_heard, is_new) {
-            (Some(()), _) => self.roster_changed(),
-            (None, true) => self.enrol(member),
+        match (self.is_recovering(), is_new) {
+            (true, _) => self.question(member, hello),
+            (false, true) => self.enrol(member),
             // What was under way when its link broke may or may not have reached it.
-            (None, false) => self.returned(member),
+            (false, false) => self.returned(member),
         }
         node.changed.send_replace(());
+    }
+
+    /// Asks a member what it remembers of the runs before this one.
+    fn question(&self, member: &Arc<Member>, hello: &Hello) {
+        let Some(link) = member.link() else { return };
+        let (nodes, member, node) = (self.clone(), member.clone(), hello.node.clone());
+        let epoch = self.0.settings.epoch.get();
+        tokio::spawn(async move {
+            let testimony = match link.call(Request::Recall).await {
+                Reply::Done { bytes, .. } => Testimony::from_bytes(&bytes),
+                reply => {
+                    // It dials again when its link has ended.
+                    debug!(node, ?reply, "node remembers nothing");
+                    return link.mux().close();
+                }
+            };
+            let testimony = match testimony {
+                Ok(testimony) => testimony,
+                Err(error) => return warn!(node, %error, "unreadable testimony"),
+            };
+            crate::cache::not_before(testimony.told_ms);
+            let is_late = {
+                let mut census = nodes.census();
+                // Under an epoch that was too low it may have obeyed somebody else since.
+                if let Some(census) = census.as_mut()
+                    && nodes.0.settings.epoch.get() == epoch
+                {
+                    census.heard(&node, member.instance, testimony, Instant::now());
+                }
+                census.is_none()
+            };
+            match is_late {
+                true => nodes.returned(&member),
+                false => nodes.roster_changed(),
+            }
+        });
     }
 
     /// A member's link has ended.

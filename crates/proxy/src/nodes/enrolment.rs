@@ -129,7 +129,9 @@ impl Enrolment {
 impl State {
     fn may_count(&self, member: MemberId) -> bool {
         let instance = self.instances.get(&member);
-        instance.is_some_and(|instance| self.roster.may_count(*instance))
+        let may_count = instance.is_some_and(|instance| self.roster.may_count(*instance));
+        // One that is made to fit the metadata has to hear of every change of it meanwhile.
+        may_count || self.returning.contains(&member)
     }
 }
 
@@ -166,12 +168,13 @@ impl Nodes {
     }
 
     /// Begins with the members that a run before had: those of `heard` are linked, the others gone.
-    pub(crate) fn succeed(&self, before: &[Entry], heard: &[Arc<Member>]) {
+    pub(crate) fn succeed(&self, last: &Document, heard: &[Arc<Member>]) {
         {
             let mut state = self.0.enrolment.state();
-            let members = before.iter().map(|entry| entry.instance).collect();
-            state.roster = Roster::succeed(self.0.enrolment.parity, members);
-            for entry in before {
+            let instances = |entries: &[Entry]| entries.iter().map(|it| it.instance).collect();
+            let (members, before) = (instances(&last.members), instances(&last.before));
+            state.roster = Roster::succeed(self.0.enrolment.parity, members, before);
+            for entry in last.members.iter().chain(&last.before) {
                 state.names.insert(entry.instance, entry.node.clone());
                 if !heard.iter().any(|it| it.instance == entry.instance) {
                     state.roster.lost(entry.instance);
@@ -180,18 +183,24 @@ impl Nodes {
             for member in heard {
                 self.enter(&mut state, member);
             }
-            // Even if nothing is to change: what counts from now on is this run's roster.
-            state.roster.renew();
         }
         self.advance();
     }
 
-    /// The chunks of a member shall count.
-    pub(crate) fn enrol(&self, member: &Member) {
+    /// The chunks of an instance that has none shall count.
+    pub(super) fn enrol(&self, member: &Member) {
+        self.enter(&mut self.0.enrolment.state(), member);
+        self.advance();
+    }
+
+    /// The chunks of a member that was made to fit the metadata shall count again, unless it was
+    /// expelled meanwhile.
+    pub(crate) fn enrol_again(&self, member: &Member) {
         {
             let mut state = self.0.enrolment.state();
-            state.returning.remove(&member.id);
-            self.enter(&mut state, member);
+            if state.returning.remove(&member.id) {
+                self.enter(&mut state, member);
+            }
         }
         self.advance();
     }
@@ -212,6 +221,7 @@ impl Nodes {
         {
             let mut state = self.0.enrolment.state();
             for member in members {
+                state.returning.remove(member);
                 if let Some(instance) = state.instances.get(member).copied() {
                     warn!(%member, %instance, "member expelled: it does not answer");
                     self.0.metrics.tenure().expelled();
@@ -265,7 +275,8 @@ impl Nodes {
             state.lease.heard(member.instance, sent);
             self.0.enrolment.renew(&state);
             let is_known = state.instances.contains_key(&member.id);
-            let is_out = is_known && !state.roster.wants(member.instance);
+            // Not before it is out: what relies on that may still be acknowledged.
+            let is_out = is_known && !state.roster.may_count(member.instance);
             is_out && !member.is_draining() && state.returning.insert(member.id)
         };
         if returns {

@@ -1,7 +1,7 @@
 //! Whom a new run of the proxy believes, and when it has heard enough.
 //!
-//! It wakes every name it knows. Each instance that dials tells of the latest
-//! roster that it has stored. The latest of these is believed once
+//! It wakes every name it knows. Each instance that has dialled and obeys it tells
+//! of the latest roster that it has stored. The latest of these is believed once
 //!
 //! - so many of its members were heard that a later one in force would be known;
 //! - so many of them turned to this run, or were succeeded, that an earlier run
@@ -16,7 +16,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_wire::{InstanceId, Roster, handshake::Hello, roster::Entry};
+use infinicache_wire::{
+    InstanceId, Roster,
+    roster::{Entry, Testimony},
+};
 
 use super::{fence, read_quorum};
 
@@ -75,24 +78,29 @@ impl Census {
         }
     }
 
-    /// An instance has dialled, and obeys this run from now on.
-    pub(crate) fn heard(&mut self, hello: &Hello, now: Instant) {
-        let ends = |ago| {
-            now + self
-                .patience
-                .lease
-                .saturating_sub(Duration::from_millis(ago))
-        };
+    /// An instance obeys this run, and has told what it remembers of those before.
+    pub(crate) fn heard(
+        &mut self,
+        node: &str,
+        instance: InstanceId,
+        testimony: Testimony,
+        now: Instant,
+    ) {
+        let lease = self.patience.lease;
+        let ends = |ago| now + lease.saturating_sub(Duration::from_millis(ago));
         let witness = Witness {
-            node: hello.node.clone(),
-            roster: hello.roster.clone(),
-            lease_ends: hello.answered_ms.map(ends),
+            node: node.to_owned(),
+            roster: testimony.roster,
+            lease_ends: testimony.obeyed_ms.map(ends),
             heard: now,
         };
-        let known = self.witnesses.remove(&hello.instance);
-        // One that dials again told already how things were before this run.
-        self.witnesses
-            .insert(hello.instance, known.unwrap_or(witness));
+        // What happened before this run does not change any more.
+        self.witnesses.entry(instance).or_insert(witness);
+    }
+
+    /// Nobody is known to obey this run any more: it goes on under another epoch.
+    pub(crate) fn begin_anew(&mut self) {
+        self.witnesses.clear();
     }
 
     /// The latest roster that was told of.
@@ -115,9 +123,11 @@ impl Census {
     pub(crate) fn standing(&self, now: Instant) -> Standing {
         let end = self.began + self.patience.deadline;
         let Some(roster) = self.roster() else {
-            return match self.names_heard() == self.names || now >= end {
+            // Of nobody nothing is learnt, however long it takes.
+            let heard = self.names_heard();
+            return match heard == self.names || (now >= end && heard > 0) {
                 true => Standing::Nobody,
-                false => Standing::Wait(end),
+                false => Standing::Wait(end.max(now + STRAGGLING)),
             };
         };
         let knows_latest =
@@ -187,7 +197,7 @@ impl Census {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_wire::{PROTOCOL_VERSION, RosterId};
+    use infinicache_wire::RosterId;
 
     use super::*;
 
@@ -212,23 +222,21 @@ mod tests {
         }
     }
 
-    fn hello(instance: u64, roster: Option<&Roster>) -> Hello {
-        Hello {
-            protocol: PROTOCOL_VERSION,
-            node: entry(instance).node,
-            instance: InstanceId(instance),
-            session: "s".into(),
-            pod: String::new(),
-            host: String::new(),
-            zone: String::new(),
-            capacity: 0,
-            used: 0,
-            epoch: 1,
+    /// An instance tells of a roster, and of a lease that it gave so long ago.
+    fn tell(
+        census: &mut Census,
+        instance: u64,
+        roster: Option<&Roster>,
+        obeyed_ms: Option<u64>,
+        now: Instant,
+    ) {
+        let testimony = Testimony {
             roster: roster.cloned(),
             told_ms: 0,
-            answered_ms: None,
-            proof: String::new(),
-        }
+            obeyed_ms,
+        };
+        let Entry { node, instance } = entry(instance);
+        census.heard(&node, instance, testimony, now);
     }
 
     /// A census of 14 names, of which these instances have told of a roster.
@@ -236,7 +244,7 @@ mod tests {
         let start = Instant::now();
         let mut census = Census::new(14, PATIENCE, start);
         for instance in heard {
-            census.heard(&hello(instance, Some(roster)), start);
+            tell(&mut census, instance, Some(roster), None, start);
         }
         (census, start)
     }
@@ -252,7 +260,7 @@ mod tests {
     fn the_latest_roster_is_believed_whoever_tells_of_it() {
         let (mut census, now) = census(&roster(1, 0..14), 0..13);
         let latest = roster(2, 1..14);
-        census.heard(&hello(13, Some(&latest)), now);
+        tell(&mut census, 13, Some(&latest), None, now);
         assert_eq!(census.standing(now), Standing::Believe);
         assert_eq!(census.roster(), Some(&latest));
     }
@@ -267,7 +275,7 @@ mod tests {
     #[test]
     fn a_member_whose_name_has_another_instance_is_not_waited_for_long() {
         let (mut census, now) = census(&roster(1, 0..14), 0..13);
-        census.heard(&hello(113, None), now);
+        tell(&mut census, 113, None, None, now);
         assert_eq!(census.standing(now), Standing::Wait(now + STRAGGLING));
         assert_eq!(census.standing(now + STRAGGLING), Standing::Believe);
     }
@@ -289,8 +297,8 @@ mod tests {
             census.standing(now + PATIENCE.deadline),
             Standing::Undecidable
         );
-        census.heard(&hello(101, None), now);
-        census.heard(&hello(102, None), now);
+        tell(&mut census, 101, None, None, now);
+        tell(&mut census, 102, None, None, now);
         assert_eq!(census.standing(now + STRAGGLING), Standing::Believe);
     }
 
@@ -299,12 +307,8 @@ mod tests {
         let (_, start) = census(&roster(1, 0..3), []);
         let mut census = Census::new(14, PATIENCE, start);
         let roster = roster(1, 0..3);
-        for (instance, answered_ms) in [(0, Some(4000)), (1, Some(1000)), (2, None)] {
-            let hello = Hello {
-                answered_ms,
-                ..hello(instance, Some(&roster))
-            };
-            census.heard(&hello, start);
+        for (instance, obeyed_ms) in [(0, Some(4000)), (1, Some(1000)), (2, None)] {
+            tell(&mut census, instance, Some(&roster), obeyed_ms, start);
         }
         let end = start + Duration::from_secs(4);
         assert_eq!(census.standing(start), Standing::Wait(end));
@@ -315,12 +319,10 @@ mod tests {
     fn a_member_that_dials_again_does_not_prolong_its_lease() {
         let start = Instant::now();
         let mut census = Census::new(14, PATIENCE, start);
-        let told = Hello {
-            answered_ms: Some(0),
-            ..hello(0, Some(&roster(1, 0..1)))
-        };
-        census.heard(&told, start);
-        census.heard(&told, start + Duration::from_secs(3));
+        let roster = roster(1, 0..1);
+        tell(&mut census, 0, Some(&roster), Some(0), start);
+        let later = start + Duration::from_secs(3);
+        tell(&mut census, 0, Some(&roster), Some(0), later);
         assert_eq!(census.standing(start + PATIENCE.lease), Standing::Believe);
     }
 
@@ -333,9 +335,9 @@ mod tests {
         let (mut census, now) = census(&proposal, 3..14);
         let late = now + PATIENCE.deadline;
         assert_eq!(census.standing(late), Standing::Undecidable);
-        census.heard(&hello(0, None), now);
+        tell(&mut census, 0, None, None, now);
         assert_eq!(census.standing(late), Standing::Undecidable);
-        census.heard(&hello(1, None), now);
+        tell(&mut census, 1, None, None, now);
         assert_eq!(census.standing(now), Standing::Believe);
     }
 
@@ -343,14 +345,30 @@ mod tests {
     fn a_pool_that_never_had_a_member_is_one_of_nobody() {
         let start = Instant::now();
         let mut census = Census::new(2, PATIENCE, start);
-        census.heard(&hello(0, None), start);
+        tell(&mut census, 0, None, None, start);
         assert_eq!(
             census.standing(start),
             Standing::Wait(start + PATIENCE.deadline)
         );
-        census.heard(&hello(1, None), start);
+        tell(&mut census, 1, None, None, start);
         assert_eq!(census.standing(start), Standing::Nobody);
-        let silent = Census::new(2, PATIENCE, start);
-        assert_eq!(silent.standing(start + PATIENCE.deadline), Standing::Nobody);
+    }
+
+    #[test]
+    fn a_pool_of_which_some_were_heard_in_time_is_one_of_nobody_too() {
+        let start = Instant::now();
+        let mut census = Census::new(2, PATIENCE, start);
+        let late = start + PATIENCE.deadline;
+        assert!(matches!(census.standing(late), Standing::Wait(_)));
+        tell(&mut census, 0, None, None, start);
+        assert_eq!(census.standing(late), Standing::Nobody);
+    }
+
+    #[test]
+    fn under_another_epoch_everybody_has_to_be_heard_anew() {
+        let (mut census, now) = census(&roster(1, 0..3), 0..3);
+        assert_eq!(census.standing(now), Standing::Believe);
+        census.begin_anew();
+        assert_eq!(census.roster(), None);
     }
 }

@@ -1,4 +1,14 @@
 //! Which run of the proxy this is.
+//!
+//! ```text
+//!   63            16 15         0
+//!   +---------------+-----------+
+//!   | milliseconds  |  random   |
+//!   +---------------+-----------+
+//! ```
+//!
+//! Later runs have higher epochs. Two that begin at once, or that both go one
+//! above what they hear of, differ in their lowest bits.
 
 use std::sync::{
     Arc,
@@ -10,9 +20,9 @@ use std::sync::{
 pub(crate) struct Epoch(Arc<AtomicU64>);
 
 impl Epoch {
-    /// A run that begins now is later than those before, as long as the clock does not go back.
-    pub(crate) fn beginning(now_ms: u64) -> Self {
-        Self(Arc::new(AtomicU64::new(now_ms)))
+    /// A run that begins now.
+    pub(crate) fn beginning(now_ms: u64, random: u16) -> Self {
+        Self(Arc::new(AtomicU64::new(now_ms << 16 | u64::from(random))))
     }
 
     pub(crate) fn get(&self) -> u64 {
@@ -23,7 +33,9 @@ impl Epoch {
     ///
     /// Only before anything has been decided in its name.
     pub(crate) fn exceed(&self, heard: u64) -> bool {
-        self.0.fetch_max(heard.saturating_add(1), Relaxed) <= heard
+        let random = self.get() & 0xffff;
+        let above = ((heard >> 16) + 1) << 16 | random;
+        heard >= self.get() && self.0.fetch_max(above, Relaxed) < above
     }
 }
 
@@ -33,11 +45,21 @@ mod tests {
 
     #[test]
     fn it_exceeds_every_epoch_that_was_heard_of() {
-        let epoch = Epoch::beginning(10);
-        assert!(!epoch.exceed(9));
-        assert_eq!(epoch.get(), 10);
-        assert!(epoch.exceed(10));
-        assert!(epoch.exceed(20));
-        assert_eq!(epoch.get(), 21);
+        let epoch = Epoch::beginning(10, 7);
+        let before = epoch.get();
+        assert!(!epoch.exceed(before - 1));
+        assert_eq!(epoch.get(), before);
+        for heard in [before, before + 0x20_0000] {
+            assert!(epoch.exceed(heard));
+            assert!(epoch.get() > heard);
+        }
+    }
+
+    #[test]
+    fn two_runs_that_exceed_the_same_epoch_differ() {
+        let [one, other] = [1, 2].map(|random| Epoch::beginning(10, random));
+        let heard = Epoch::beginning(99, 3).get();
+        assert!(one.exceed(heard) && other.exceed(heard));
+        assert_ne!(one.get(), other.get());
     }
 }

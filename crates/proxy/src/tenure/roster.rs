@@ -37,6 +37,8 @@ pub(crate) struct Roster<M> {
     proposal: Option<Proposal<M>>,
     wanted: Members<M>,
     gone: Members<M>,
+    /// Who counted before `in_force`, if it is not known to be in force.
+    elders: Members<M>,
     /// A roster is to be sent even if it has the same members as the one in force.
     stale: bool,
     forced: u64,
@@ -45,14 +47,17 @@ pub(crate) struct Roster<M> {
 impl<M: Copy + Ord> Roster<M> {
     /// A roster of nobody.
     pub(crate) fn new(parity: usize) -> Self {
-        Self::succeed(parity, Members::new())
+        Self {
+            stale: false,
+            ..Self::succeed(parity, Members::new(), Members::new())
+        }
     }
 
     /// What a run of the proxy begins with that believes `members`.
     ///
-    /// They stored an earlier run's roster; until they have stored one of this run's, no
-    /// change of it is in force.
-    pub(crate) fn succeed(parity: usize, members: Members<M>) -> Self {
+    /// Some of them stored an earlier run's roster, perhaps only as a proposal to those
+    /// `before`: they all have to store one of this run's, though it be the same.
+    pub(crate) fn succeed(parity: usize, members: Members<M>, before: Members<M>) -> Self {
         Self {
             parity,
             number: 0,
@@ -60,14 +65,10 @@ impl<M: Copy + Ord> Roster<M> {
             in_force: members,
             proposal: None,
             gone: Members::new(),
-            stale: false,
+            elders: before,
+            stale: true,
             forced: 0,
         }
-    }
-
-    /// The members shall store a roster of this run, whether or not they are the same.
-    pub(crate) fn renew(&mut self) {
-        self.stale = true;
     }
 
     /// The chunks of an instance shall count.
@@ -84,8 +85,9 @@ impl<M: Copy + Ord> Roster<M> {
 
     /// A member is gone for good.
     pub(crate) fn lost(&mut self, member: M) {
+        let counted = self.may_count(member) || self.elders.contains(&member);
         self.expel(member);
-        if self.in_force.contains(&member) || self.is_proposed(member) {
+        if counted {
             self.gone.insert(member);
         }
     }
@@ -104,13 +106,15 @@ impl<M: Copy + Ord> Roster<M> {
     pub(crate) fn advance(&mut self) -> bool {
         let mut changed = false;
         loop {
+            let before = [&self.in_force, &self.elders];
             if let Some(proposal) = self
                 .proposal
-                .take_if(|it| is_stored(it, &self.in_force, &self.gone, self.parity))
+                .take_if(|it| is_stored(it, before, &self.gone, self.parity))
             {
                 let lost = self.in_force.intersection(&self.gone).count();
                 self.forced += u64::from(lost > self.parity);
                 self.in_force = proposal.members;
+                self.elders = Members::new();
                 self.gone.retain(|member| self.in_force.contains(member));
                 changed = true;
             }
@@ -132,10 +136,10 @@ impl<M: Copy + Ord> Roster<M> {
     /// What is to be stored, and by whom it has not been.
     pub(crate) fn to_send(&self) -> Option<(&Proposal<M>, Vec<M>)> {
         let proposal = self.proposal.as_ref()?;
-        let asked = self.in_force.union(&proposal.members);
-        let to = asked
-            .filter(|member| !proposal.stored.contains(*member) && !self.gone.contains(*member));
-        Some((proposal, to.copied().collect()))
+        let mut to: Members<M> = self.in_force.union(&proposal.members).copied().collect();
+        to.extend(&self.elders);
+        to.retain(|member| !proposal.stored.contains(member) && !self.gone.contains(member));
+        Some((proposal, to.into_iter().collect()))
     }
 
     /// Whether the chunks of a member are meant to count.
@@ -145,7 +149,7 @@ impl<M: Copy + Ord> Roster<M> {
 
     /// Whether all that is wanted is in force.
     pub(crate) fn is_settled(&self) -> bool {
-        self.proposal.is_none() && self.wanted == self.in_force
+        self.proposal.is_none() && self.wanted == self.in_force && !self.stale
     }
 
     /// Whether the chunks of a member count.
@@ -157,7 +161,7 @@ impl<M: Copy + Ord> Roster<M> {
     ///
     /// Only who may not can be left out when a value is to be gone from all who count.
     pub(crate) fn may_count(&self, member: M) -> bool {
-        self.contains(member) || self.is_proposed(member)
+        self.contains(member) || self.is_proposed(member) || self.wants(member)
     }
 
     /// Whose chunks count.
@@ -181,14 +185,15 @@ impl<M: Copy + Ord> Roster<M> {
     }
 }
 
-/// Whether a quorum of the old members and one of the new have stored it.
+/// Whether a quorum of those before and one of the new members have stored it.
 fn is_stored<M: Copy + Ord>(
     proposal: &Proposal<M>,
-    old: &Members<M>,
+    before: [&Members<M>; 2],
     gone: &Members<M>,
     parity: usize,
 ) -> bool {
-    [old, &proposal.members].into_iter().all(|members| {
+    let mut all = before.into_iter().chain([&proposal.members]);
+    all.all(|members| {
         let there = members.difference(gone).count();
         let needed = write_quorum(members.len(), parity).min(there);
         members.intersection(&proposal.stored).count() >= needed
@@ -323,6 +328,7 @@ mod tests {
         let mut roster = of(4);
         roster.expel(0);
         roster.join(8);
+        assert!(roster.may_count(8), "it is wanted");
         roster.advance();
         assert!(roster.may_count(8) && !roster.contains(8));
         assert!(roster.may_count(0) && roster.contains(0));
@@ -334,14 +340,25 @@ mod tests {
 
     #[test]
     fn a_run_that_succeeds_another_has_its_members_store_a_roster_of_its_own() {
-        let mut roster = Roster::succeed(2, members(0..3));
-        roster.renew();
+        let mut roster = Roster::succeed(2, members(0..3), members([]));
         assert!(roster.advance());
         assert!(!roster.is_settled());
         (0..3).for_each(|member| roster.stored(member, 1));
         assert!(roster.advance());
         assert!(roster.is_settled());
         assert_eq!(*roster.members(), members(0..3));
+    }
+
+    #[test]
+    fn what_was_only_proposed_is_stored_by_those_before_too() {
+        let mut roster = Roster::succeed(1, members(0..3), members(3..6));
+        roster.advance();
+        assert_eq!(roster.to_send().unwrap().1, [0, 1, 2, 3, 4, 5]);
+        (0..4).for_each(|member| roster.stored(member, 1));
+        assert!(!roster.advance(), "one of three before is no quorum");
+        roster.stored(4, 1);
+        assert!(roster.advance());
+        assert!(roster.is_settled());
     }
 
     #[test]
