@@ -2,10 +2,12 @@
 //!
 //! - [`options`]: how it is started;
 //! - [`nodes`]: its node processes, and what can happen to them;
+//! - [`run`]: the runs of its proxy;
 //! - [`stop`]: its end, which leaves nothing behind.
 
 mod nodes;
 mod options;
+mod run;
 mod stop;
 
 use std::{
@@ -31,6 +33,7 @@ use tokio::{
 use crate::{openmetrics::Metrics, processes::DEADLINE, resp::Raw};
 pub(crate) use nodes::Node;
 use options::Options;
+pub(crate) use run::SECRET;
 
 /// How long anything may take that is expected to happen: wakes and repairs
 /// with retries, on a machine that runs other tests beside.

@@ -22,6 +22,7 @@
 //! - `redis_*`: what a Redis client sees;
 //! - `clients`: the Rust client beside it;
 //! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
+//! - `restart`: the proxy fails;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
 //! - `pages`: what operators see.
@@ -48,5 +49,6 @@ mod redis_commands;
 mod redis_limits;
 mod redis_options;
 mod redis_values;
+mod restart;
 mod scale_to_zero;
 mod survival;

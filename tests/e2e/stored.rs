@@ -37,6 +37,12 @@ impl Stored {
         stored
     }
 
+    /// Reads by new connections from now on.
+    pub(crate) async fn reconnect(&mut self, cluster: &Cluster) {
+        self.redis = cluster.redis().await;
+        self.client = cluster.client().await;
+    }
+
     /// Stores one more value, under a key of its own.
     pub(crate) async fn add(&mut self, value: Value) {
         let key = format!("stored-{}", self.values.len());

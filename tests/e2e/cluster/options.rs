@@ -75,7 +75,7 @@ impl Options {
         self
     }
 
-    fn env(mut self, name: &'static str, value: impl ToString) -> Self {
+    pub(crate) fn env(mut self, name: &'static str, value: impl ToString) -> Self {
         self.env.push((name, value.to_string()));
         self
     }

@@ -26,8 +26,9 @@ use crate::tenure::{
     roster::Roster,
 };
 
-/// How long an expulsion may take to be in force.
-const EXPULSION_DEADLINE: Duration = Duration::from_secs(3);
+/// How much longer an expulsion may take to be in force than a silent member to be lost. In a
+/// pool of few members the silent ones may be needed for it, until they are.
+const EXPULSION_MARGIN: Duration = Duration::from_secs(3);
 
 /// Stands for a right that is not needed, or that was never given.
 const UNNEEDED: u64 = u64::MAX;
@@ -231,7 +232,8 @@ impl Nodes {
         }
         self.advance();
         let expelled = self.until_gone(members);
-        time::timeout(EXPULSION_DEADLINE, expelled).await.is_ok()
+        let deadline = self.0.settings.timing.lost_after + EXPULSION_MARGIN;
+        time::timeout(deadline, expelled).await.is_ok()
     }
 
     /// A member is gone for good.
