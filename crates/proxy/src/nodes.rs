@@ -268,6 +268,8 @@ impl Nodes {
                     .heard()
                     .map(|heard| now.saturating_duration_since(heard).as_millis() as u64),
                 slow: member.is_some_and(|member| self.0.health.is_slow(member.id, now)),
+                resting: false,
+                wake_failure: None,
             }
         };
         self.0.nodes.iter().map(view).collect()

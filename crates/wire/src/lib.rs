@@ -13,11 +13,14 @@
 //! - [`mod@checksum`]: what each unit is sealed with;
 //! - [`mod@footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
-//! - [`wake`]: the document that wakes a node;
+//! - [`wake`] and [`answer`]: the document that wakes a node, and what it answers;
+//! - [`bye`]: why a node says goodbye;
 //! - [`control`]: the documents of the `IC.*` commands;
 //! - [`secret`]: proofs of the pool's shared secret.
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod bye;
 pub mod checksum;
 pub mod control;
 pub mod decode;
@@ -30,6 +33,7 @@ pub mod outbox;
 pub mod secret;
 pub mod wake;
 
+pub use bye::ByeReason;
 pub use checksum::checksum;
 pub use decode::Decoder;
 pub use footprint::footprint;

@@ -167,6 +167,8 @@ mod tests {
             chunks: if is_up { 3 } else { 0 },
             heard_ms: is_up.then_some(120),
             slow: number == 1,
+            resting: false,
+            wake_failure: None,
         }
     }
 

@@ -3,7 +3,10 @@
 use std::time::Instant;
 
 use infinicache_client::NodeLink;
-use infinicache_wire::{MemberId, PROTOCOL_VERSION, Reply, Request, wake::Wake};
+use infinicache_wire::{
+    MemberId, PROTOCOL_VERSION, Reply, Request,
+    wake::{Lifetimes, Wake},
+};
 use tracing::{debug, info, warn};
 
 use super::{Event, Nodes, life::Action};
@@ -55,6 +58,7 @@ impl Nodes {
                 proxy: nodes.0.settings.advertise.clone(),
                 session,
                 epoch: nodes.0.settings.epoch,
+                lifetimes: Lifetimes::default(),
                 proof: String::new(),
             };
             let started = Instant::now();
