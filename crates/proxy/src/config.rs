@@ -8,6 +8,7 @@ use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
 
 use crate::nodes::NodeAddress;
+pub use crate::sessions::Sessions;
 
 /// The configuration of a proxy.
 #[derive(Args, Clone, Debug)]
@@ -72,6 +73,14 @@ pub struct Config {
     /// A node that was not heard of for this long is lost
     #[arg(long, env = "INFINICACHE_NODE_LOST_AFTER", default_value = "10s", value_parser = parse_duration)]
     pub node_lost_after: Duration,
+
+    /// A node that was not heard of for this long is pinged before it is relied on
+    #[arg(long, env = "INFINICACHE_PREFLIGHT_FRESHNESS", default_value = "2s", value_parser = parse_duration)]
+    pub preflight_freshness: Duration,
+
+    /// How long the sessions of nodes last.
+    #[command(flatten)]
+    pub sessions: Sessions,
 
     /// A client that neither sends nor takes anything of a value for this long is dropped
     #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]

@@ -7,7 +7,7 @@ use std::{
 
 use infinicache_client::Mux;
 use infinicache_wire::{
-    MemberId, PROTOCOL_VERSION,
+    ByeReason, MemberId, PROTOCOL_VERSION,
     handshake::{Hello, Welcome, is_compatible},
 };
 use tracing::info;
@@ -83,7 +83,7 @@ impl Nodes {
         if let Some(action) = action {
             self.act(member.node, action);
         }
-        node.changed.send_replace(());
+        node.tell();
     }
 
     /// A member's link has ended.
@@ -106,15 +106,15 @@ impl Nodes {
             None if !is_current => self.act(member.node, Action::Lost(member.id)),
             None => {}
         }
-        node.changed.send_replace(());
+        node.tell();
     }
 
     /// A member says that it is about to go.
-    pub(super) fn leaving(&self, member: &Arc<Member>, reason: &str) {
+    pub(super) fn leaving(&self, member: &Arc<Member>, reason: &ByeReason) {
         let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, reason, "node is leaving");
+        info!(node = node.address.name, member = %member.id, reason = reason.as_str(), "node is leaving");
         node.state().life.leaving(member.id);
-        node.changed.send_replace(());
+        node.tell();
         self.vacate(member.id);
     }
 }
