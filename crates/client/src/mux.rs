@@ -12,8 +12,11 @@
 use std::{
     collections::HashMap,
     io,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use infinicache_wire::{
@@ -57,6 +60,9 @@ struct Shared {
     queue: mpsc::Sender<Frame>,
     tickets: Mutex<Tickets>,
     closed: CancellationToken,
+    started: Instant,
+    /// When something was read last, in microseconds since the start.
+    heard: AtomicU64,
 }
 
 #[derive(Debug, Default)]
@@ -84,6 +90,8 @@ impl Mux {
             queue,
             tickets: Mutex::default(),
             closed: CancellationToken::new(),
+            started: Instant::now(),
+            heard: AtomicU64::new(0),
         });
 
         let (reading, writing) = (shared.clone(), shared.closed.clone());
@@ -125,6 +133,12 @@ impl Mux {
     /// Whether the connection has ended.
     pub fn is_closed(&self) -> bool {
         self.shared().closed.is_cancelled()
+    }
+
+    /// When anything last came over the connection; at first, when it began.
+    pub fn heard(&self) -> Instant {
+        let shared = self.shared();
+        shared.started + Duration::from_micros(shared.heard.load(Relaxed))
     }
 
     /// Ends the connection: everybody who waits for an answer gets [`Reply::Unreachable`].
@@ -220,6 +234,8 @@ async fn read_frames(
         if reader.read_buf(&mut decoder.buffer()).await? == 0 {
             return Ok(());
         }
+        let heard = shared.started.elapsed().as_micros() as u64;
+        shared.heard.store(heard, Relaxed);
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! | --- | --- |
-//! | `POST /wake` | 200 and which instance this is; or why the wake is refused |
+//! | `POST /wake` | 200 and which instance this is, open for the session if asked for; or why the wake is refused |
 //! | `GET /healthz` | 200: the process serves |
 //! | `GET /readyz` | 200: it may be woken; 503 once it is about to go |
 //! | `GET /metrics` | metrics for Prometheus |
@@ -16,8 +16,8 @@ use std::{
 };
 
 use axum::{
-    Json, Router,
-    body::Bytes,
+    Router,
+    body::{Body, Bytes},
     extract::{DefaultBodyLimit, Request, State},
     http::{StatusCode, header::CONTENT_TYPE},
     middleware::{Next, from_fn},
@@ -29,8 +29,11 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use infinicache_wire::wake::{MAX_WAKE, Wake, WakeError};
-use serde_json::json;
+use infinicache_wire::{
+    PROTOCOL_VERSION,
+    answer::{Answer, Refusal, RefusalKind},
+    wake::{MAX_WAKE, Wake},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
@@ -38,7 +41,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::keeper::Keeper;
+use crate::{held::Held, keeper::Keeper};
 
 /// How many connections may be open at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -49,6 +52,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// How long one request may take, from its head to its answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What wakes are answered in.
+const JSON: &str = "application/json";
 
 /// How much of a connection is buffered: heads have to fit.
 const BUFFER: usize = 16 << 10;
@@ -111,44 +117,63 @@ async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     let identity = &keeper.identity;
     let wake = match accept(&keeper, &body) {
         Ok(wake) => wake,
-        Err((status, reason)) => {
-            keeper.service.counters.refused_wakes.inc();
-            warn!(status = status.as_u16(), %reason, "wake refused");
-            return (status, format!("{reason}\n")).into_response();
+        Err(refusal) => return refuse(&keeper, &refusal),
+    };
+    let held = wake.lifetimes.held;
+    let (linked, session) = match keeper.wake(wake.clone()) {
+        Ok(begun) => begun,
+        Err(superseded) => {
+            let refusal = Refusal::superseded(&wake, superseded.highest, &identity.secret);
+            return refuse(&keeper, &refusal);
         }
     };
     keeper.service.counters.wakes.inc();
-    let session = wake.session.clone();
-    debug!(%session, proxy = %wake.proxy, "woken");
-    let linked = keeper.wake(wake);
-    Json(json!({
-        "instance": identity.instance,
-        "session": session,
-        "linked": linked,
-    }))
-    .into_response()
+    debug!(session = %wake.session, proxy = %wake.proxy, held, "woken");
+    let answer = Answer {
+        version: PROTOCOL_VERSION,
+        node: identity.name.clone(),
+        instance: identity.instance,
+        session: wake.session,
+        linked,
+        held,
+        proof: String::new(),
+    }
+    .signed(&identity.secret);
+    let body = match held {
+        true => Body::new(Held::new(&answer, session)),
+        false => Body::from(answer.to_line()),
+    };
+    ([(CONTENT_TYPE, JSON)], body).into_response()
 }
 
 /// The wake, if it is genuine, for this node, and comes before its end.
-fn accept(keeper: &Keeper, body: &[u8]) -> Result<Wake, (StatusCode, String)> {
+fn accept(keeper: &Keeper, body: &[u8]) -> Result<Wake, Refusal> {
     let ours = &keeper.identity.name;
-    let wake = Wake::parse(body, &keeper.identity.secret).map_err(|error| {
-        let status = match error {
-            WakeError::Malformed(_) | WakeError::Field(_) => StatusCode::BAD_REQUEST,
-            WakeError::Version(_) => StatusCode::CONFLICT,
-            WakeError::Forged => StatusCode::UNAUTHORIZED,
-        };
-        (status, error.to_string())
-    })?;
+    let wake = Wake::parse(body, &keeper.identity.secret)
+        .map_err(|error| Refusal::new(RefusalKind::from(&error), error.to_string()))?;
     if wake.node != *ours {
         let reason = format!("wake for {:?}, but this is {ours:?}", wake.node);
-        return Err((StatusCode::CONFLICT, reason));
+        return Err(Refusal::new(RefusalKind::OtherNode, reason));
     }
     if keeper.departure.announced.is_cancelled() {
-        let reason = "this instance is about to go".to_owned();
-        return Err((StatusCode::SERVICE_UNAVAILABLE, reason));
+        let reason = "this instance is about to go";
+        return Err(Refusal::new(RefusalKind::Leaving, reason));
     }
     Ok(wake)
+}
+
+fn refuse(keeper: &Keeper, refusal: &Refusal) -> Response {
+    keeper.service.counters.refused_wakes.inc();
+    warn!(kind = ?refusal.refused, reason = %refusal.reason, "wake refused");
+    let status = match refusal.refused {
+        RefusalKind::Malformed | RefusalKind::Other => StatusCode::BAD_REQUEST,
+        RefusalKind::Version | RefusalKind::OtherNode | RefusalKind::Superseded => {
+            StatusCode::CONFLICT
+        }
+        RefusalKind::Forged => StatusCode::UNAUTHORIZED,
+        RefusalKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    (status, [(CONTENT_TYPE, JSON)], refusal.to_line()).into_response()
 }
 
 async fn ready(State(keeper): State<Arc<Keeper>>) -> StatusCode {

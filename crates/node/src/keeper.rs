@@ -13,15 +13,18 @@ use std::{
     time::Instant,
 };
 
-use infinicache_wire::{InstanceId, PROTOCOL_VERSION, Secret, handshake::Hello, wake::Wake};
+use infinicache_wire::{
+    InstanceId, PROTOCOL_VERSION, Secret, answer::Ended, handshake::Hello, wake::Wake,
+};
 use tokio::{sync::Notify, time::sleep_until};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
+    clock::SessionClock,
     dial::{DialError, Dialled, dial},
     link::{Departure, Link, LinkError},
     service::Service,
-    session::Session,
+    session::{Session, Superseded},
 };
 
 /// Who the node is, in every hello.
@@ -41,6 +44,7 @@ pub(crate) struct Keeper {
     pub(crate) identity: Identity,
     pub(crate) service: Service,
     pub(crate) departure: Departure,
+    clock: SessionClock,
     session: Mutex<Session>,
     woken: Notify,
 }
@@ -62,18 +66,35 @@ impl Keeper {
             identity,
             service,
             departure: Departure::default(),
+            clock: SessionClock::default(),
             session: Mutex::default(),
             woken: Notify::new(),
         }
     }
 
-    /// Takes a wake; `true` if its session is linked already.
-    pub(crate) fn wake(&self, wake: Wake) -> bool {
-        let linked = self.session().woken(wake, Instant::now());
+    /// Takes a wake: whether its session is linked already, and what waits for its end.
+    ///
+    /// # Errors
+    ///
+    /// If it comes from a proxy that is in charge no longer.
+    pub(crate) fn wake(
+        &self,
+        wake: Wake,
+    ) -> Result<(bool, impl Future<Output = Ended> + Send + use<>), Superseded> {
+        let lifetimes = wake.lifetimes;
+        let linked = self.session().woken(wake, Instant::now())?;
         if !linked {
             self.woken.notify_one();
         }
-        linked
+        Ok((linked, self.clock.begin(&lifetimes)))
+    }
+
+    /// Ends sessions in time, until the node is about to go.
+    pub(crate) async fn end_sessions(self: Arc<Self>) {
+        let ended = || {
+            self.service.counters.ended_sessions.inc();
+        };
+        self.clock.run(&self.departure.announced, ended).await;
     }
 
     /// Keeps the node linked to whom it was woken by, until it goes.
@@ -199,7 +220,7 @@ impl Keeper {
         let keeper = Arc::clone(self);
         let serving = async move {
             Link::new(stream, decoder)
-                .serve(&keeper.service, &keeper.departure)
+                .serve(&keeper.service, &keeper.clock, &keeper.departure)
                 .await
         };
         *link = Some(Box::pin(serving.instrument(span)));

@@ -8,14 +8,16 @@
 //!  proxy                                          node
 //!    |  POST /wake {proxy, session, proof}          |
 //!    |--------------------------------------------->|  is it for me, and genuine?
-//!    |<---------------------------------------------|  200, at once
+//!    |<---------------------------------------------|  200, at once; open, if asked for
 //!    |                                              |
 //!    |<------------ TCP connect, Hello -------------|  dials back
 //!    |------------------- Welcome ----------------->|
 //!    |--- Ping, Put, Finish, Get, Delete, ... ----->|  answers, until the link is lost;
 //!    |<------------------ Reply --------------------|  then keeps its chunks and redials
 //!    |                                              |
-//!    |<------------------- Bye ---------------------|  SIGTERM: goes when emptied, or late
+//!    |<-------------- Bye: session over ------------|  rests: keeps its chunks and its link
+//!    |                                              |
+//!    |<--------------- Bye: terminated -------------|  SIGTERM: goes when emptied, or late
 //! ```
 //!
 //! It knows nothing of erasure codes, keys, Redis or Kubernetes: a chunk is
@@ -26,7 +28,9 @@
 //!
 //! - [`config`]: what can be set;
 //! - [`node`]: the life of the process, from the bound port to the drain;
-//! - `http`: the wake endpoint, health and metrics;
+//! - `http`: the wake endpoint, health and metrics; `held`: an answer held open;
+//! - `lifetime`: how long a session lasts, decided without sockets or clocks;
+//! - `clock`: the timer around those decisions;
 //! - `session`: which proxy to be linked to, decided without sockets or clocks;
 //! - `keeper`: the sockets around those decisions;
 //! - `dial`: one attempt to reach a proxy and be welcomed;
@@ -38,10 +42,13 @@
 #![forbid(unsafe_code)]
 
 mod allegiance;
+mod clock;
 pub mod config;
 mod dial;
+mod held;
 mod http;
 mod keeper;
+mod lifetime;
 mod link;
 mod metrics;
 pub mod node;

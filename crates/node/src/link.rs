@@ -14,8 +14,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Buf, Bytes};
-use infinicache_wire::{Decoder, Frame, FrameError, Header, Kind, Outbox, Request};
+use bytes::Buf;
+use infinicache_wire::{ByeReason, Decoder, FrameError, Outbox, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -26,7 +26,10 @@ use tokio_util::{
     sync::CancellationToken,
 };
 
-use crate::service::Service;
+use crate::{
+    clock::{Attendance, SessionClock},
+    service::Service,
+};
 
 /// Replies that may wait to be written before reading pauses.
 const MAX_FRAMES: usize = 1024;
@@ -100,21 +103,30 @@ impl Link {
     pub(crate) async fn serve(
         mut self,
         service: &Service,
+        clock: &SessionClock,
         departure: &Departure,
     ) -> Result<(), LinkError> {
+        let mut attendance = clock.attend();
         let mut said_bye = false;
         let mut progress = Instant::now();
         let mut stall = std::pin::pin!(sleep(STALL_TIMEOUT));
         loop {
-            self.answer(service)?;
+            self.answer(service, &mut attendance)?;
             let waiting = self.outbox.has_remaining();
+            if !waiting {
+                attendance.served();
+            }
             tokio::select! {
                 // A busy link never waits, so what comes seldom is looked at first.
                 biased;
                 () = departure.announced.cancelled(), if !said_bye => {
                     said_bye = true;
                     progress = Instant::now();
-                    self.outbox.push(bye());
+                    self.outbox.push(ByeReason::Terminated.to_frame());
+                }
+                () = attendance.session_over(), if !said_bye => {
+                    progress = Instant::now();
+                    self.outbox.push(ByeReason::SessionOver.to_frame());
                 }
                 () = departure.now.cancelled() => break,
                 () = &mut stall => {
@@ -133,7 +145,7 @@ impl Link {
             }
         }
         if !said_bye {
-            self.outbox.push(bye());
+            self.outbox.push(ByeReason::Terminated.to_frame());
         }
         // Nothing is lost by giving up: the proxy notices that the link is gone.
         let _ = timeout(FAREWELL_TIMEOUT, self.end()).await;
@@ -141,13 +153,20 @@ impl Link {
     }
 
     /// Answers what has been read, as far as there is room for replies.
-    fn answer(&mut self, service: &Service) -> Result<(), FrameError> {
+    fn answer(
+        &mut self,
+        service: &Service,
+        attendance: &mut Attendance<'_>,
+    ) -> Result<(), FrameError> {
         let now = Instant::now();
         while self.has_room()
             && let Some(frame) = self.decoder.decode()?
         {
             let id = frame.header.id;
-            let reply = service.answer(now, Request::from_frame(frame)?);
+            let request = Request::from_frame(frame)?;
+            // Sessions of nodes that are asked for nothing but signs of life shall end.
+            attendance.serving(!matches!(request, Request::Ping { .. }));
+            let reply = service.answer(now, request);
             self.outbox.push(reply.into_frame(id));
         }
         Ok(())
@@ -194,8 +213,4 @@ impl Link {
         }
         Ok(())
     }
-}
-
-fn bye() -> Frame {
-    Frame::new(Header::of(Kind::Bye), Bytes::from_static(b"terminated"))
 }

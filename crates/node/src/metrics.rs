@@ -25,6 +25,7 @@ pub(crate) struct Counters {
     pub(crate) bytes_out: Counter,
     pub(crate) wakes: Counter,
     pub(crate) refused_wakes: Counter,
+    pub(crate) ended_sessions: Counter,
     pub(crate) links: Counter,
     pub(crate) lost_links: Counter,
     pub(crate) redials: Counter,
@@ -82,6 +83,11 @@ impl Counters {
             ("given_bytes", "Bytes given back in units", &self.bytes_out),
             ("accepted_wakes", "Wakes accepted", &self.wakes),
             ("refused_wakes", "Wakes refused", &self.refused_wakes),
+            (
+                "ended_sessions",
+                "Sessions that were over",
+                &self.ended_sessions,
+            ),
             (
                 "established_links",
                 "Links to a proxy established",

@@ -109,6 +109,7 @@ impl Node {
         let mut helpers = JoinSet::new();
         helpers.spawn(http::serve(listener, Arc::clone(&keeper)));
         helpers.spawn(tick(Arc::clone(&keeper)));
+        helpers.spawn(Arc::clone(&keeper).end_sessions());
         let mut session = JoinSet::new();
         session.spawn(Arc::clone(&keeper).keep());
 

@@ -15,7 +15,7 @@
 //!
 //! A wake is only an invitation. Who is in charge is settled by the epochs of
 //! welcomes: one below the highest so far comes from a proxy whose time is over,
-//! and is not obeyed.
+//! and is not obeyed; nor is a wake of such an epoch, and its sender is told so.
 
 use std::time::{Duration, Instant};
 
@@ -57,9 +57,9 @@ struct Linked {
     wait: Duration,
 }
 
-/// A welcome from a proxy that is in charge no longer.
+/// A wake or a welcome from a proxy that is in charge no longer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("welcomed for epoch {epoch}, at least {highest} needed")]
+#[error("epoch {epoch} is over, at least {highest} needed")]
 pub(crate) struct Superseded {
     pub(crate) epoch: u64,
     pub(crate) highest: u64,
@@ -67,9 +67,17 @@ pub(crate) struct Superseded {
 
 impl Session {
     /// Takes a wake; `true` if its session is linked, so that nothing is to be done.
-    pub(crate) fn woken(&mut self, wake: Wake, now: Instant) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// If it must not be obeyed; then nothing changes.
+    pub(crate) fn woken(&mut self, wake: Wake, now: Instant) -> Result<bool, Superseded> {
+        let (epoch, highest) = (wake.epoch, self.epoch);
+        if epoch < highest {
+            return Err(Superseded { epoch, highest });
+        }
         if self.is_linked(&wake.session) {
-            return true;
+            return Ok(true);
         }
         self.pursuit = Some(Pursuit {
             wake,
@@ -77,7 +85,7 @@ impl Session {
             until: now + PATIENCE,
             wait: SHORTEST_WAIT,
         });
-        false
+        Ok(false)
     }
 
     /// Whether there is a living link for that session.
@@ -172,6 +180,8 @@ fn spread(wait: Duration, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
+    use infinicache_wire::wake::Lifetimes;
+
     use super::*;
 
     fn wake(session: &str) -> Wake {
@@ -181,7 +191,15 @@ mod tests {
             proxy: "127.0.0.1:1".into(),
             session: session.into(),
             epoch: 1,
+            lifetimes: Lifetimes::default(),
             proof: String::new(),
+        }
+    }
+
+    fn of_epoch(epoch: u64, session: &str) -> Wake {
+        Wake {
+            epoch,
+            ..wake(session)
         }
     }
 
@@ -191,7 +209,7 @@ mod tests {
 
     fn linked(name: &str, now: Instant) -> Session {
         let mut session = Session::default();
-        session.woken(wake(name), now);
+        session.woken(wake(name), now).unwrap();
         session.welcomed(1, now).unwrap();
         session
     }
@@ -200,7 +218,7 @@ mod tests {
     fn a_wake_is_dialled_at_once() {
         let (mut session, now) = (Session::default(), Instant::now());
         assert!(session.next().is_none());
-        assert!(!session.woken(wake("s"), now));
+        assert_eq!(session.woken(wake("s"), now), Ok(false));
         assert_eq!(session.next(), Some((&wake("s"), now)));
     }
 
@@ -208,7 +226,7 @@ mod tests {
     fn a_wake_of_the_linked_session_changes_nothing() {
         let now = Instant::now();
         let mut session = linked("s", now);
-        assert!(session.woken(wake("s"), now));
+        assert_eq!(session.woken(wake("s"), now), Ok(true));
         assert!(session.next().is_none());
     }
 
@@ -216,7 +234,7 @@ mod tests {
     fn another_session_is_pursued_while_the_old_link_lives() {
         let now = Instant::now();
         let mut session = linked("old", now);
-        assert!(!session.woken(wake("new"), now));
+        assert_eq!(session.woken(wake("new"), now), Ok(false));
         assert!(session.is_linked("old"));
         assert_eq!(pursued(&session), Some("new"));
         session.lost(now, 0);
@@ -234,7 +252,7 @@ mod tests {
     #[test]
     fn attempts_come_ever_later_up_to_a_limit_until_patience_ends() {
         let (mut session, start) = (Session::default(), Instant::now());
-        session.woken(wake("s"), start);
+        session.woken(wake("s"), start).unwrap();
         let mut now = start;
         let mut waits = Vec::new();
         while session.failed(now, 0) {
@@ -247,7 +265,7 @@ mod tests {
         assert!(now >= start + PATIENCE);
         assert!(session.next().is_none());
 
-        session.woken(wake("s"), now);
+        session.woken(wake("s"), now).unwrap();
         assert_eq!(
             session.next(),
             Some((&wake("s"), now)),
@@ -283,8 +301,8 @@ mod tests {
     fn a_proxy_of_an_earlier_epoch_is_not_obeyed() {
         let now = Instant::now();
         let mut session = linked("s", now);
-        session.welcomed(7, now).unwrap();
-        session.woken(wake("late"), now);
+        session.woken(of_epoch(7, "late"), now).unwrap();
+        session.epoch = 7;
         let refused = Superseded {
             epoch: 6,
             highest: 7,
@@ -292,7 +310,24 @@ mod tests {
         assert_eq!(session.welcomed(6, now), Err(refused));
         assert!(session.is_linked("s"));
         assert_eq!(pursued(&session), Some("late"));
-        assert_eq!(session.welcomed(7, now), Ok(Some(wake("late"))));
+        assert_eq!(session.welcomed(7, now), Ok(Some(of_epoch(7, "late"))));
         assert!(session.is_linked("late"));
+    }
+
+    #[test]
+    fn a_wake_of_an_earlier_epoch_is_refused_even_if_its_session_is_linked() {
+        let now = Instant::now();
+        let mut session = linked("s", now);
+        session.welcomed(7, now).unwrap();
+        let refused = Superseded {
+            epoch: 6,
+            highest: 7,
+        };
+        for name in ["s", "other"] {
+            assert_eq!(session.woken(of_epoch(6, name), now), Err(refused));
+        }
+        assert!(session.next().is_none());
+        assert_eq!(session.woken(of_epoch(7, "s"), now), Ok(true));
+        assert_eq!(session.woken(of_epoch(8, "next"), now), Ok(false));
     }
 }

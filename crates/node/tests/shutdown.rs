@@ -2,8 +2,8 @@
 
 mod support;
 
-use infinicache_wire::{Reply, Request};
-use support::{TestNode, chunk, finish, get, held, http, is_bye, put, soon};
+use infinicache_wire::{Reply, Request, answer::RefusalKind};
+use support::{TestNode, chunk, finish, get, held, http, is_bye, put, refusal, soon};
 
 #[tokio::test]
 async fn a_node_that_was_never_woken_goes_at_once() {
@@ -36,7 +36,7 @@ async fn a_node_answers_until_it_is_emptied_and_then_goes() {
     let wake = serde_json::to_vec(&proxy.wake("s2")).unwrap();
     let (status, body) = http(address, "POST", "/wake", &wake).await;
     assert_eq!(status, 503);
-    assert_eq!(body, "this instance is about to go\n");
+    assert_eq!(refusal(&body).refused, RefusalKind::Leaving);
     assert_eq!(http(address, "GET", "/readyz", b"").await.0, 503);
     assert_eq!(http(address, "GET", "/healthz", b"").await.0, 200);
 

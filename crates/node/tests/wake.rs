@@ -2,21 +2,25 @@
 
 mod support;
 
-use infinicache_wire::{Secret, wake::MAX_WAKE, wake::Wake};
-use support::{Proxy, TestNode, http};
+use infinicache_wire::{
+    Secret,
+    answer::{Answer, RefusalKind},
+    wake::{Lifetimes, MAX_WAKE, Wake},
+};
+use support::{Proxy, TestNode, http, refusal, secret};
 
 #[tokio::test]
 async fn a_genuine_wake_is_answered_at_once_and_dialled() {
     let node = TestNode::start(&["--host=h", "--zone=z", "--pod=p"]).await;
     let proxy = Proxy::bind().await;
-    let (status, body) = node.wake(&proxy.wake("s1")).await;
+    let wake = proxy.wake("s1");
+    let (status, body) = node.wake(&wake).await;
     assert_eq!(status, 200);
-    let answer: serde_json::Value = serde_json::from_str(&body).unwrap();
-    assert_eq!(answer["session"], "s1");
-    assert_eq!(answer["linked"], false);
+    let answer = Answer::parse(body.as_bytes(), &wake, &secret()).unwrap();
+    assert!(!answer.linked && !answer.held);
 
     let hello = proxy.greeted().await.hello;
-    assert_eq!(answer["instance"], hello.instance.to_string());
+    assert_eq!(answer.instance, hello.instance);
     assert_eq!(hello.session, "s1");
     assert_eq!((hello.node.as_str(), hello.pod.as_str()), ("n", "p"));
     assert_eq!((hello.host.as_str(), hello.zone.as_str()), ("h", "z"));
@@ -42,7 +46,9 @@ async fn what_is_no_wake_for_this_node_is_refused_with_its_reason() {
     let other_secret = Secret::new(b"some other secret").unwrap();
     let (status, body) = node.wake(&wake.clone().signed(&other_secret)).await;
     assert_eq!(status, 401);
-    assert_eq!(body, "wake document without proof of the secret\n");
+    let refused = refusal(&body);
+    assert_eq!(refused.refused, RefusalKind::Forged);
+    assert_eq!(refused.reason, "wake document without proof of the secret");
 
     let redirected = Wake {
         proxy: "10.6.6.6:6".into(),
@@ -56,22 +62,55 @@ async fn what_is_no_wake_for_this_node_is_refused_with_its_reason() {
     };
     assert_eq!(node.wake(&unnamed).await.0, 400);
 
+    let endless = Lifetimes {
+        maximum_ms: u32::MAX,
+        ..Lifetimes::default()
+    };
+    let endless = Wake {
+        lifetimes: endless,
+        ..wake.clone()
+    };
+    assert_eq!(node.wake(&endless.signed(&secret())).await.0, 400);
+
     let newer = Wake {
         version: 99,
         ..wake.clone()
     };
     let (status, body) = node.wake(&newer).await;
     assert_eq!(status, 409);
-    assert_eq!(body, "wake document of version 99, 1 expected\n");
+    assert_eq!(refusal(&body).refused, RefusalKind::Version);
 
     let elsewhere = Wake {
         node: "m".into(),
         ..wake
     }
-    .signed(&support::secret());
+    .signed(&secret());
     let (status, body) = node.wake(&elsewhere).await;
     assert_eq!(status, 409);
-    assert_eq!(body, "wake for \"m\", but this is \"n\"\n");
+    let refused = refusal(&body);
+    assert_eq!(refused.refused, RefusalKind::OtherNode);
+    assert_eq!(refused.reason, "wake for \"m\", but this is \"n\"");
+}
+
+#[tokio::test]
+async fn a_wake_of_an_earlier_epoch_is_refused_with_proof_of_the_later_one() {
+    let node = TestNode::start(&[]).await;
+    let mut proxy = Proxy::bind().await;
+    proxy.epoch = 7;
+    node.wake(&proxy.wake("s1")).await;
+    let mut link = proxy.accept(true).await;
+    link.report().await;
+
+    proxy.epoch = 6;
+    for session in ["s1", "s2"] {
+        let wake = proxy.wake(session);
+        let (status, body) = node.wake(&wake).await;
+        assert_eq!(status, 409);
+        assert_eq!(refusal(&body).supersedes(&wake, &secret()), Some(7));
+    }
+    link.report().await;
+    proxy.epoch = 7;
+    assert_eq!(node.wake(&proxy.wake("s1")).await.0, 200);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
 
 use crate::nodes::NodeAddress;
+pub use crate::sessions::Sessions;
 
 /// The configuration of a proxy.
 #[derive(Args, Clone, Debug)]
@@ -84,6 +85,14 @@ pub struct Config {
     /// How long a new run waits for members of the one before
     #[arg(long, env = "INFINICACHE_RECOVERY_DEADLINE", default_value = "20s", value_parser = parse_duration)]
     pub recovery_deadline: Duration,
+
+    /// A node that was not heard of for this long is pinged before it is relied on
+    #[arg(long, env = "INFINICACHE_PREFLIGHT_FRESHNESS", default_value = "2s", value_parser = parse_duration)]
+    pub preflight_freshness: Duration,
+
+    /// How long the sessions of nodes last.
+    #[command(flatten)]
+    pub sessions: Sessions,
 
     /// A client that neither sends nor takes anything of a value for this long is dropped
     #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]

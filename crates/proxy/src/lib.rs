@@ -41,6 +41,7 @@ mod repair;
 mod resp;
 mod room;
 mod server;
+mod sessions;
 mod tenure;
 mod turns;
 mod writes;
@@ -104,12 +105,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let (events, followed) = mpsc::unbounded_channel();
     let (chores, to_do) = mpsc::unbounded_channel();
     let settings = nodes::Settings {
-        timing: timing(&config),
+        timing: timing(&config)?,
         secret,
         advertise,
         epoch: epoch.clone(),
         parity: code.parity(),
         lease: config.lease,
+        lifetimes: config.sessions.lifetimes()?,
     };
     let nodes = Nodes::new(
         settings,
@@ -211,13 +213,20 @@ fn patience(config: &Config) -> Option<Patience> {
 }
 
 /// How the pool deals with its nodes, from what the platform does with them.
-fn timing(config: &Config) -> Timing {
-    Timing {
+fn timing(config: &Config) -> anyhow::Result<Timing> {
+    anyhow::ensure!(
+        config.preflight_freshness < config.node_lost_after,
+        "a node is lost after {:?}, too soon to be pinged after {:?}",
+        config.node_lost_after,
+        config.preflight_freshness
+    );
+    Ok(Timing {
         ping_every: std::time::Duration::from_secs(1),
         lost_after: config.node_lost_after,
+        preflight_freshness: config.preflight_freshness,
         wake_deadline: std::time::Duration::from_secs(5),
         wake_backoff: std::time::Duration::from_millis(500),
         // Three tries before the platform's window ends.
         keep_awake_every: config.node_idle_window / 3,
-    }
+    })
 }

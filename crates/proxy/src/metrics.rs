@@ -13,6 +13,7 @@ use std::{
 };
 
 use infinicache_client::Incident;
+use infinicache_wire::{ByeReason, control::WakeFailure};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},
     metrics::{
@@ -60,7 +61,10 @@ pub(crate) struct Metrics {
     losses: Counter,
     writes_abandoned: Counter,
     wakes: Family<ByReason, Counter>,
+    wake_failures: Family<ByReason, Counter>,
     wake_seconds: Histogram,
+    preflights: Family<ByReason, Counter>,
+    goodbyes: Family<ByReason, Counter>,
     joined: Counter,
     lost: Counter,
     repaired: Counter,
@@ -100,7 +104,10 @@ impl Metrics {
             losses: Counter::default(),
             writes_abandoned: Counter::default(),
             wakes: Family::default(),
+            wake_failures: Family::default(),
             wake_seconds: seconds(),
+            preflights: Family::default(),
+            goodbyes: Family::default(),
             joined: Counter::default(),
             lost: Counter::default(),
             repaired: Counter::default(),
@@ -140,8 +147,14 @@ impl Metrics {
         let help = "Writes given up before their commit";
         registry.register("writes_abandoned", help, it.writes_abandoned.clone());
         registry.register("wakes", "Wakes sent, by outcome", it.wakes.clone());
+        let help = "Wakes that failed, by what went wrong";
+        registry.register("wake_failures", help, it.wake_failures.clone());
         let help = "Time until a wake was answered";
         registry.register_with_unit("wake", help, Unit::Seconds, it.wake_seconds.clone());
+        let help = "Pings sent to nodes before they were relied on, and what became of them";
+        registry.register("preflights", help, it.preflights.clone());
+        let help = "Goodbyes of nodes, by reason";
+        registry.register("goodbyes", help, it.goodbyes.clone());
         registry.register(
             "nodes_joined",
             "Instances that joined the pool",
@@ -217,7 +230,13 @@ impl Metrics {
             "deleted", "replaced", "expired", "evicted", "flushed", "lost",
         ];
         begin(&self.removals, &removals);
-        begin(&self.wakes, &["woken", "kept_awake", "failed"]);
+        begin(&self.wakes, &["woken", "kept_awake", "resumed", "failed"]);
+        begin(
+            &self.wake_failures,
+            &WakeFailure::ALL.map(WakeFailure::as_str),
+        );
+        begin(&self.preflights, &["sent", "answered", "late", "rewoken"]);
+        begin(&self.goodbyes, &["session_over", "terminated", "other"]);
         begin(&self.closed, &["stalled", "aborted_reply", "too_many"]);
         for direction in ["in", "out"] {
             drop(self.bytes.get_or_create(&ByDirection { direction }));
@@ -278,14 +297,37 @@ impl Metrics {
         self.writes_abandoned.inc();
     }
 
-    pub(crate) fn wake(&self, anew: bool, ok: bool, elapsed: Duration) {
-        let reason = match (anew, ok) {
-            (true, true) => "woken",
-            (false, true) => "kept_awake",
-            (_, false) => "failed",
-        };
-        self.wakes.get_or_create(&ByReason { reason }).inc();
+    /// A wake was answered, or failed.
+    pub(crate) fn wake_answered(&self, elapsed: Duration) {
         self.wake_seconds.observe(elapsed.as_secs_f64());
+    }
+
+    /// A wake was accepted: `woken`, `kept_awake` or `resumed`.
+    pub(crate) fn wake(&self, reason: &'static str) {
+        self.wakes.get_or_create(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn wake_failed(&self, failure: WakeFailure) {
+        let count = |family: &Family<_, Counter>, reason| {
+            family.get_or_create(&ByReason { reason }).inc();
+        };
+        count(&self.wakes, "failed");
+        count(&self.wake_failures, failure.as_str());
+    }
+
+    /// A preflight was `sent`, `answered` or `late`, or its node `rewoken`.
+    pub(crate) fn preflight(&self, reason: &'static str) {
+        self.preflights.get_or_create(&ByReason { reason }).inc();
+    }
+
+    pub(crate) fn goodbye(&self, reason: &ByeReason) {
+        let reason = match reason {
+            ByeReason::SessionOver => "session_over",
+            ByeReason::Terminated => "terminated",
+            // Nodes do not choose the labels.
+            ByeReason::Other(_) => "other",
+        };
+        self.goodbyes.get_or_create(&ByReason { reason }).inc();
     }
 
     pub(crate) fn node_joined(&self) {

@@ -8,7 +8,9 @@
 //! - `member`: one instance while its chunks count;
 //! - `enrolment`: whose chunks count, and whether the proxy may answer;
 //! - `door`: the listener and the handshake; `admit`: who may come in;
-//! - `act`: what a life decided is done; `wake`: the POST.
+//! - `act`: what a life decided is done;
+//! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
+//! - `ping`: signs of life, asked for; `patience`: how long they are waited for.
 
 mod act;
 mod admit;
@@ -16,7 +18,12 @@ pub(crate) mod door;
 mod enrolment;
 pub(crate) mod life;
 pub(crate) mod member;
-pub(crate) mod wake;
+mod patience;
+mod ping;
+mod rouse;
+#[cfg(test)]
+mod tests;
+mod wake;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
@@ -29,6 +36,7 @@ use infinicache_client::{Health, MuxLink};
 use infinicache_wire::{
     MemberId, Secret,
     control::{NodeState, NodeView},
+    wake::Lifetimes,
 };
 use tokio::{
     sync::{Semaphore, mpsc, watch},
@@ -39,6 +47,7 @@ use self::{
     enrolment::Enrolment,
     life::{Life, Timing},
     member::Member,
+    patience::Patience,
     wake::Waker,
 };
 use crate::{
@@ -73,6 +82,8 @@ pub(crate) struct Settings {
     pub(crate) parity: usize,
     /// How long the proxy may rely on a member that answered.
     pub(crate) lease: Duration,
+    /// Of the sessions that wakes begin.
+    pub(crate) lifetimes: Lifetimes,
 }
 
 /// What happens to a member.
@@ -101,6 +112,7 @@ struct Inner {
     enrolment: Enrolment,
     /// Who has been heard by a run that does not serve yet.
     census: Mutex<Option<Census>>,
+    patience: Mutex<Patience>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     events: mpsc::UnboundedSender<Event>,
@@ -126,6 +138,10 @@ impl Node {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn tell(&self) {
+        self.changed.send_replace(());
+    }
 }
 
 impl Nodes {
@@ -142,14 +158,17 @@ impl Nodes {
         let node = |address| Node {
             address,
             state: Mutex::new(State {
-                life: Life::new(settings.timing),
+                life: Life::new(
+                    settings.timing,
+                    getrandom::u64().unwrap_or(settings.epoch.get()),
+                ),
                 sessions: Default::default(),
                 capacity: 0,
             }),
             changed: watch::channel(()).0,
         };
         Self(Arc::new(Inner {
-            waker: Waker::new(settings.timing.wake_deadline),
+            waker: Waker::new(settings.timing.wake_deadline, settings.secret.clone()),
             enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
             census: Mutex::new(None),
             nodes: addresses.into_iter().map(node).collect(),
@@ -157,6 +176,7 @@ impl Nodes {
             members: DashMap::new(),
             last_member: AtomicU32::new(0),
             wakes: Semaphore::new(PARALLEL_WAKES),
+            patience: Mutex::default(),
             health,
             metrics,
             events,
@@ -172,15 +192,14 @@ impl Nodes {
             self.canvass();
             for (index, node) in self.0.nodes.iter().enumerate() {
                 let now = Instant::now();
-                let member = node
-                    .state()
-                    .life
-                    .member()
-                    .and_then(|(id, _)| self.member(id));
-                let holds_data = member.is_some_and(|member| member.used() > 0);
-                let actions = node.state().life.tick(now, holds_data);
+                let actions = {
+                    let mut state = node.state();
+                    let member = self.listen(&mut state);
+                    let holds_data = member.is_some_and(|member| member.used() > 0);
+                    state.life.tick(now, holds_data)
+                };
                 if !actions.is_empty() {
-                    node.changed.send_replace(());
+                    node.tell();
                 }
                 actions
                     .into_iter()
@@ -222,8 +241,32 @@ impl Nodes {
     }
 
     /// The way to a member, if it is linked.
+    ///
+    /// Whoever asks relies on the member, so it is made sure of; nobody waits for that.
     pub(crate) fn link(&self, id: MemberId) -> Option<MuxLink> {
-        self.0.members.get(&id)?.link()
+        let member = self.member(id)?;
+        let link = member.link()?;
+        let node = &self.0.nodes[member.node];
+        let action = {
+            let mut state = node.state();
+            let is_current = state.life.member().is_some_and(|(it, _)| it == id);
+            state.life.heard_of(id, link.mux().heard());
+            is_current.then(|| state.life.relied_on(Instant::now()))
+        };
+        if let Some(action) = action.flatten() {
+            self.act(member.node, action);
+        }
+        Some(link)
+    }
+
+    /// The member behind a name, of which the life is told what its link has heard.
+    fn listen(&self, state: &mut State) -> Option<Arc<Member>> {
+        let (id, _) = state.life.member()?;
+        let member = self.member(id)?;
+        if let Some(link) = member.link() {
+            state.life.heard_of(id, link.mux().heard());
+        }
+        Some(member)
     }
 
     /// All members.
@@ -240,14 +283,15 @@ impl Nodes {
         &self.0.nodes[node].address.name
     }
 
-    /// The nodes that chunks can be placed on, with the member behind each that is awake,
-    /// and what it can hold as far as is known.
+    /// The nodes that chunks can be placed on, with the member behind each that is awake and was
+    /// heard of lately, and what it can hold as far as is known.
     pub(crate) fn usable(&self) -> Vec<(usize, Option<Arc<Member>>, u64)> {
         let now = Instant::now();
         let usable = |(index, node): (usize, &Node)| {
-            let state = node.state();
-            let active = state.life.active().and_then(|id| self.member(id));
-            let active = active.filter(|member| self.counts(member));
+            let mut state = node.state();
+            let member = self.listen(&mut state);
+            let is_awake = state.life.active().is_some() && state.life.is_fresh(now);
+            let active = member.filter(|member| is_awake && self.counts(member));
             state
                 .life
                 .is_usable(now)
@@ -256,26 +300,31 @@ impl Nodes {
         self.0.nodes.iter().enumerate().filter_map(usable).collect()
     }
 
-    /// Gets a node to be awake, waiting until `deadline` at most.
+    /// Gets a node to be awake, and to show that it is, waiting until `deadline` at most.
     pub(crate) async fn ensure(&self, index: usize, deadline: Instant) -> Option<Arc<Member>> {
         let node = &self.0.nodes[index];
         let mut changed = node.changed.subscribe();
         loop {
             changed.mark_unchanged();
-            let action = {
+            let (ready, action) = {
                 let mut state = node.state();
-                let active = state.life.active().and_then(|id| self.member(id));
-                if let Some(member) = active.filter(|member| self.counts(member)) {
-                    return Some(member);
-                }
+                let member = self.listen(&mut state);
                 let now = Instant::now();
-                if !state.life.is_usable(now) {
+                if state.life.active().is_some() {
+                    let is_fresh = state.life.is_fresh(now);
+                    let ready = member.filter(|member| is_fresh && self.counts(member));
+                    (ready, state.life.relied_on(now))
+                } else if state.life.is_usable(now) {
+                    (None, state.life.wanted(now))
+                } else {
                     return None;
                 }
-                state.life.wanted(now)
             };
             if let Some(action) = action {
                 self.act(index, action);
+            }
+            if ready.is_some() {
+                return ready;
             }
             time::timeout_at(deadline.into(), changed.changed())
                 .await
@@ -297,9 +346,10 @@ impl Nodes {
     pub(crate) fn view(&self) -> Vec<NodeView> {
         let now = Instant::now();
         let view = |node: &Node| {
-            let state = node.state();
-            let member = state.life.member().and_then(|(id, _)| self.member(id));
+            let mut state = node.state();
+            let member = self.listen(&mut state);
             let member = member.as_deref();
+            let is_silent = state.life.active().is_some() && !state.life.is_fresh(now);
             NodeView {
                 name: node.address.name.clone(),
                 state: state.life.state(),
@@ -314,7 +364,10 @@ impl Nodes {
                     .life
                     .heard()
                     .map(|heard| now.saturating_duration_since(heard).as_millis() as u64),
-                slow: member.is_some_and(|member| self.0.health.is_slow(member.id, now)),
+                slow: is_silent
+                    || member.is_some_and(|member| self.0.health.is_slow(member.id, now)),
+                resting: state.life.is_resting(),
+                wake_failure: state.life.failure(),
             }
         };
         self.0.nodes.iter().map(view).collect()

@@ -127,9 +127,73 @@ pub struct NodeView {
     /// Milliseconds since it was last heard.
     #[serde(default)]
     pub heard_ms: Option<u64>,
-    /// Whether it is late with its answers.
+    /// Whether it is late with its answers, or with signs of life.
     #[serde(default)]
     pub slow: bool,
+    /// Whether its session is over, so that it is woken when it is needed next.
+    #[serde(default)]
+    pub resting: bool,
+    /// Why its last wake failed, until one succeeds.
+    #[serde(default)]
+    pub wake_failure: Option<WakeFailure>,
+}
+
+/// Why a wake failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WakeFailure {
+    /// There was no connection to the node's URL, or it broke.
+    Unreachable,
+    /// No answer came in time.
+    TimedOut,
+    /// The node, or whoever stands before it, refused it.
+    Refused,
+    /// The node obeys a proxy of a later epoch.
+    Superseded,
+    /// What was answered is not what nodes answer.
+    Garbage,
+    /// A node of another name answered.
+    OtherNode,
+    /// Another process than the member behind the name answered.
+    OtherInstance,
+    /// The answer did not prove the pool's secret.
+    Forged,
+    /// It was accepted, but nobody dialled back.
+    NeverDialled,
+    /// Something that this version does not know.
+    #[serde(other)]
+    Other,
+}
+
+impl WakeFailure {
+    /// Each that this version knows.
+    pub const ALL: [Self; 9] = [
+        Self::Unreachable,
+        Self::TimedOut,
+        Self::Refused,
+        Self::Superseded,
+        Self::Garbage,
+        Self::OtherNode,
+        Self::OtherInstance,
+        Self::Forged,
+        Self::NeverDialled,
+    ];
+
+    /// The failure in one lower-case word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unreachable => "unreachable",
+            Self::TimedOut => "timed_out",
+            Self::Refused => "refused",
+            Self::Superseded => "superseded",
+            Self::Garbage => "garbage",
+            Self::OtherNode => "other_node",
+            Self::OtherInstance => "other_instance",
+            Self::Forged => "forged",
+            Self::NeverDialled => "never_dialled",
+            Self::Other => "other",
+        }
+    }
 }
 
 /// Where a node is in its life.

@@ -46,7 +46,7 @@ pub enum Kind {
     Delete = 7,
     /// The memory of a chunk is needed no longer, whatever its state.
     Free = 8,
-    /// Node to pool: the session ends, for the reason in the payload.
+    /// Node to pool: goodbye, for the [reason](crate::bye) in the payload.
     Bye = 9,
     /// Changes when a complete chunk expires.
     Expire = 10,

@@ -14,11 +14,14 @@
 //! - [`mod@footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
 //! - [`roster`]: whose chunks count; [`inventory`]: what a node tells of its chunks;
-//! - [`wake`]: the document that wakes a node;
+//! - [`wake`] and [`answer`]: the document that wakes a node, and what it answers;
+//! - [`bye`]: why a node says goodbye;
 //! - [`control`]: the documents of the `IC.*` commands;
 //! - [`secret`]: proofs of the pool's shared secret.
 #![forbid(unsafe_code)]
 
+pub mod answer;
+pub mod bye;
 pub mod checksum;
 pub mod control;
 pub mod decode;
@@ -33,6 +36,7 @@ pub mod roster;
 pub mod secret;
 pub mod wake;
 
+pub use bye::ByeReason;
 pub use checksum::checksum;
 pub use decode::Decoder;
 pub use footprint::footprint;

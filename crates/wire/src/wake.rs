@@ -1,11 +1,15 @@
 //! The document that wakes a node: the body of `POST /wake`.
 //!
 //! ```json
-//! {"version":1,"node":"node-3","proxy":"10.0.0.7:6379","session":"5f0c...","epoch":7,"proof":"9a..."}
+//! {"version":1,"node":"node-3","proxy":"10.0.0.7:6379","session":"5f0c...","epoch":7,
+//!  "lifetimes":{"held":true,"cycle_ms":60000,"extension_ms":5000,"guard_ms":2000,"maximum_ms":270000},
+//!  "proof":"9a..."}
 //! ```
 //!
-//! It tells a process where to dial and as whom. The proof covers every other
-//! field, so that nobody without the pool's secret can send a node to another proxy.
+//! It tells a process where to dial, as whom, and how long the session lasts that
+//! begins with it. The proof covers every other field, so that nobody without the
+//! pool's secret can send a node to another proxy.
+//! What a node says to it is in [`answer`](crate::answer).
 
 use serde::{Deserialize, Serialize};
 
@@ -27,9 +31,76 @@ pub struct Wake {
     pub session: String,
     /// The run of the proxy that wakes.
     pub epoch: u64,
+    /// How long the session lasts.
+    #[serde(default)]
+    pub lifetimes: Lifetimes,
     /// Proof of the secret.
     #[serde(default)]
     pub proof: String,
+}
+
+/// How long a session lasts, in milliseconds, and whether the wake that begins
+/// it is answered at once or held open until it is over.
+///
+/// The default is a wake that is answered at once, of a session that ends only
+/// at its maximum.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Lifetimes {
+    /// The response stays open for the session: for platforms that bill by request.
+    pub held: bool,
+    /// What is billed as a whole, or 0. A session ends shortly before the end of one.
+    pub cycle_ms: u32,
+    /// For how long each request served is a reason to go on.
+    pub extension_ms: u32,
+    /// How long before the end of a cycle the session ends, if it does in that one.
+    pub guard_ms: u32,
+    /// When it ends at the latest. Platforms cut requests that take longer than they allow.
+    pub maximum_ms: u32,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            held: false,
+            cycle_ms: 0,
+            extension_ms: 0,
+            guard_ms: 0,
+            // Half a minute less than Knative allows by default.
+            maximum_ms: 270_000,
+        }
+    }
+}
+
+/// The longest maximum of a session: an hour.
+pub const MOST_MAXIMUM_MS: u32 = 3_600_000;
+
+impl Lifetimes {
+    /// Checks that a session of these lifetimes can begin, and ends.
+    ///
+    /// # Errors
+    ///
+    /// [`WakeError::Field`] names the one that does not fit the others.
+    pub fn check(&self) -> Result<(), WakeError> {
+        let Self {
+            cycle_ms,
+            extension_ms,
+            guard_ms,
+            maximum_ms,
+            ..
+        } = *self;
+        let fits = |fits: bool, name| {
+            if fits {
+                Ok(())
+            } else {
+                Err(WakeError::Field(name))
+            }
+        };
+        fits((1..=MOST_MAXIMUM_MS).contains(&maximum_ms), "maximum")?;
+        fits(cycle_ms <= maximum_ms, "cycle")?;
+        fits(guard_ms < cycle_ms.max(1), "guard")?;
+        fits(extension_ms <= maximum_ms, "extension")
+    }
 }
 
 /// Why a wake document is refused.
@@ -78,24 +149,24 @@ impl Wake {
                 return Err(WakeError::Field(name));
             }
         }
-        let epoch = wake.epoch.to_le_bytes();
-        if !secret.verify("wake", &wake.said(&epoch), &wake.proof) {
+        wake.lifetimes.check()?;
+        if !secret.verify("wake", &[&wake.said()], &wake.proof) {
             return Err(WakeError::Forged);
         }
         Ok(wake)
     }
 
     fn prove(&self, secret: &Secret) -> String {
-        secret.prove("wake", &self.said(&self.epoch.to_le_bytes()))
+        secret.prove("wake", &[&self.said()])
     }
 
-    fn said<'a>(&'a self, epoch: &'a [u8; 8]) -> [&'a [u8]; 4] {
-        [
-            self.node.as_bytes(),
-            self.proxy.as_bytes(),
-            self.session.as_bytes(),
-            epoch,
-        ]
+    /// All that is claimed: the document without its proof.
+    fn said(&self) -> Vec<u8> {
+        let claimed = Self {
+            proof: String::new(),
+            ..self.clone()
+        };
+        serde_json::to_vec(&claimed).expect("plain data has a JSON form")
     }
 }
 
@@ -114,9 +185,18 @@ mod tests {
             proxy: "127.0.0.1:6379".into(),
             session: "s".into(),
             epoch: 7,
+            lifetimes: Lifetimes::default(),
             proof: String::new(),
         }
     }
+
+    const HELD: Lifetimes = Lifetimes {
+        held: true,
+        cycle_ms: 60_000,
+        extension_ms: 5_000,
+        guard_ms: 2_000,
+        maximum_ms: 270_000,
+    };
 
     fn parse(wake: &Wake) -> Result<Wake, WakeError> {
         Wake::parse(&serde_json::to_vec(wake).unwrap(), &secret())
@@ -146,6 +226,10 @@ mod tests {
             },
             Wake {
                 epoch: 8,
+                ..signed.clone()
+            },
+            Wake {
+                lifetimes: HELD,
                 ..signed.clone()
             },
             Wake {
@@ -188,5 +272,50 @@ mod tests {
         }
         .signed(&secret());
         assert!(matches!(parse(&endless), Err(WakeError::Field("proxy"))));
+    }
+    #[test]
+    fn lifetimes_left_out_mean_an_answer_at_once_and_a_maximum() {
+        let mut document = serde_json::to_value(wake().signed(&secret())).unwrap();
+        document.as_object_mut().unwrap().remove("lifetimes");
+        let body = serde_json::to_vec(&document).unwrap();
+        let read = Wake::parse(&body, &secret()).unwrap();
+        assert_eq!(read.lifetimes, Lifetimes::default());
+        assert!(!read.lifetimes.held && read.lifetimes.maximum_ms < 300_000);
+    }
+
+    #[test]
+    fn lifetimes_that_do_not_fit_each_other_are_refused_by_name() {
+        assert!(HELD.check().is_ok());
+        let whole_cycle = Lifetimes {
+            cycle_ms: HELD.maximum_ms,
+            guard_ms: HELD.maximum_ms - 1,
+            ..HELD
+        };
+        assert!(whole_cycle.check().is_ok());
+        for (name, maximum_ms, cycle_ms, guard_ms, extension_ms) in [
+            ("maximum", 0, 0, 0, 0),
+            ("maximum", MOST_MAXIMUM_MS + 1, 0, 0, 0),
+            ("cycle", 1000, 1001, 0, 0),
+            ("guard", 1000, 100, 100, 0),
+            ("guard", 1000, 0, 1, 0),
+            ("extension", 1000, 100, 10, 1001),
+        ] {
+            let lifetimes = Lifetimes {
+                held: false,
+                cycle_ms,
+                extension_ms,
+                guard_ms,
+                maximum_ms,
+            };
+            let unusable = Wake {
+                lifetimes,
+                ..wake()
+            };
+            let refused = parse(&unusable.signed(&secret()));
+            assert!(
+                matches!(refused, Err(WakeError::Field(field)) if field == name),
+                "{lifetimes:?}"
+            );
+        }
     }
 }

@@ -91,7 +91,7 @@ fn nodes(view: &PoolView) -> String {
         let of_process = |cell: String| if node.capacity > 0 { cell } else { "-".into() };
         [
             node.name.clone(),
-            format!("{}{}", node.state.as_str(), human::slow(node.slow)),
+            state(node),
             node.instance
                 .map_or("-".into(), |instance| instance.to_string()),
             of_process(human::bytes(node.used)),
@@ -113,6 +113,19 @@ fn nodes(view: &PoolView) -> String {
     ];
     let rows: Vec<_> = view.nodes.iter().map(row).collect();
     format!("{}\n{}\n", table(columns, &rows), summary(view))
+}
+
+/// `active, slow, resting`, `lost, wake refused`.
+fn state(node: &NodeView) -> String {
+    let mut state = format!("{}{}", node.state.as_str(), human::slow(node.slow));
+    if node.resting {
+        state += ", resting";
+    }
+    if let Some(failure) = node.wake_failure {
+        state += ", wake ";
+        state += &failure.as_str().replace('_', " ");
+    }
+    state
 }
 
 fn heard(node: &NodeView) -> String {
@@ -149,7 +162,7 @@ fn summary(view: &PoolView) -> String {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_wire::{InstanceId, MemberId};
+    use infinicache_wire::{InstanceId, MemberId, control::WakeFailure};
 
     use super::*;
 
@@ -167,6 +180,8 @@ mod tests {
             chunks: if is_up { 3 } else { 0 },
             heard_ms: is_up.then_some(120),
             slow: number == 1,
+            resting: is_up && number == 0,
+            wake_failure: (state == NodeState::Lost).then_some(WakeFailure::NeverDialled),
         }
     }
 
@@ -175,6 +190,7 @@ mod tests {
             node(0, NodeState::Active),
             node(1, NodeState::Active),
             node(2, NodeState::Asleep),
+            node(3, NodeState::Lost),
         ];
         let view = PoolView {
             epoch: 1,
@@ -194,12 +210,13 @@ mod tests {
         let expected = "\
 a:1, code 2+1
 
-node    state         instance              used    capacity  fill  chunks      heard
-node-0  active        0000000000000000  64.00 MiB  256.00 MiB   25%       3  120ms ago
-node-1  active, slow  0000000000000001  64.00 MiB  256.00 MiB   25%       3  120ms ago
-node-2  asleep        -                         -           -     -       -          -
+node    state                     instance              used    capacity  fill  chunks      heard
+node-0  active, resting           0000000000000000  64.00 MiB  256.00 MiB   25%       3  120ms ago
+node-1  active, slow              0000000000000001  64.00 MiB  256.00 MiB   25%       3  120ms ago
+node-2  asleep                    -                         -           -     -       -          -
+node-3  lost, wake never dialled  -                         -           -     -       -          -
 
-3 nodes: 2 active, 1 asleep; 128.00 MiB of 512.00 MiB used (25%), 6 chunks
+4 nodes: 2 active, 1 asleep, 1 lost; 128.00 MiB of 512.00 MiB used (25%), 6 chunks
 
 b:2: unreachable: b:2: gone
 ";

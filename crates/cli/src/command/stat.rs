@@ -208,6 +208,8 @@ mod tests {
             chunks: 0,
             heard_ms: None,
             slow: false,
+            resting: false,
+            wake_failure: None,
         };
         let nodes = (0..3).map(node).collect();
         PoolView {

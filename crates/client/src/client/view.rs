@@ -141,6 +141,8 @@ mod tests {
             chunks: 0,
             heard_ms: None,
             slow: false,
+            resting: false,
+            wake_failure: None,
         };
         let nodes = (0..).zip(states).map(node).collect();
         PoolView {

@@ -213,6 +213,8 @@ impl FakeProxy {
             chunks: 0,
             heard_ms: Some(0),
             slow: false,
+            resting: false,
+            wake_failure: None,
         };
         PoolView {
             epoch: 1,

@@ -7,11 +7,12 @@ use bytes::Bytes;
 use clap::Parser;
 use infinicache_node::{Config, Node};
 use infinicache_wire::{
-    ChunkId, Decoder, Frame, Kind, MemberId, Outbox, PROTOCOL_VERSION, Reply, Request, Secret,
+    ByeReason, ChunkId, Decoder, Frame, MemberId, Outbox, PROTOCOL_VERSION, Reply, Request, Secret,
     WriteId,
+    answer::Refusal,
     handshake::{Hello, Welcome},
     message::NodeReport,
-    wake::Wake,
+    wake::{Lifetimes, Wake},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -131,6 +132,7 @@ impl Proxy {
             proxy: self.listener.local_addr().unwrap().to_string(),
             session: session.into(),
             epoch: self.epoch,
+            lifetimes: Lifetimes::default(),
             proof: String::new(),
         }
         .signed(&secret())
@@ -308,5 +310,10 @@ pub(crate) fn finish(sequence: u64, units: u32) -> Request {
 }
 
 pub(crate) fn is_bye(frame: &Frame) -> bool {
-    frame.header.kind == Kind::Bye && frame.payload == "terminated"
+    ByeReason::from_frame(frame) == Some(ByeReason::Terminated)
+}
+
+/// The refusal in the body of an answer.
+pub(crate) fn refusal(body: &str) -> Refusal {
+    Refusal::parse(body.as_bytes()).expect("a refusal")
 }

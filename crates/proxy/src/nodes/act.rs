@@ -1,19 +1,21 @@
 //! What a node's life decided is done.
 
-use std::time::Instant;
+use std::sync::Arc;
 
-use infinicache_client::NodeLink;
-use infinicache_wire::{MemberId, PROTOCOL_VERSION, Reply, Request, wake::Wake};
+use infinicache_wire::{ByeReason, MemberId};
 use tracing::{debug, info, warn};
 
-use super::{Event, Nodes, life::Action};
+use super::{Event, Nodes, life::Action, member::Member, rouse::Purpose};
 
 impl Nodes {
     pub(super) fn act(&self, index: usize, action: Action) {
         match action {
-            Action::Wake => self.wake(index, true),
-            Action::KeepAwake => self.wake(index, false),
+            Action::Wake => self.wake(index, Purpose::NewSession),
+            Action::KeepAwake => self.wake(index, Purpose::KeepAwake),
+            Action::Resume => self.wake(index, Purpose::Resume),
             Action::Ping(member) => self.ping(index, member),
+            Action::Preflight(member, sent) => self.preflight(index, member, sent),
+            Action::NeverDialled => self.never_dialled(index),
             Action::Lost(member) => self.lose(index, member),
             Action::Vacate(member) => self.vacate(member),
         }
@@ -34,72 +36,6 @@ impl Nodes {
         self.tell(Event::Lost(member));
     }
 
-    /// Wakes a node: for a new session, or to keep the one it has from ending.
-    fn wake(&self, index: usize, anew: bool) {
-        let nodes = self.clone();
-        tokio::spawn(async move {
-            let node = &nodes.0.nodes[index];
-            let _slot = nodes.0.wakes.acquire().await.expect("never closed");
-            let session = match anew {
-                true => {
-                    let session = random_session();
-                    let mut state = node.state();
-                    state.sessions.swap(0, 1);
-                    state.sessions[0].clone_from(&session);
-                    session
-                }
-                false => node.state().sessions[0].clone(),
-            };
-            let wake = Wake {
-                version: PROTOCOL_VERSION,
-                node: node.address.name.clone(),
-                proxy: nodes.0.settings.advertise.clone(),
-                session,
-                epoch: nodes.0.settings.epoch.get(),
-                proof: String::new(),
-            };
-            let started = Instant::now();
-            let woken = nodes
-                .0
-                .waker
-                .wake(&node.address.url, &wake.signed(&nodes.0.settings.secret))
-                .await;
-            nodes.0.metrics.wake(anew, woken.is_ok(), started.elapsed());
-            let Err(error) = woken else { return };
-            warn!(node = node.address.name, %error, "node cannot be woken");
-            if anew {
-                node.state().life.wake_failed(Instant::now());
-                node.changed.send_replace(());
-            }
-        });
-    }
-
-    fn ping(&self, index: usize, id: MemberId) {
-        let Some(member) = self.member(id) else {
-            return;
-        };
-        let Some(link) = member.link() else { return };
-        let nodes = self.clone();
-        tokio::spawn(async move {
-            let sent = Instant::now();
-            let now_ms = crate::cache::now_ms();
-            match link.call(Request::Ping { now_ms }).await {
-                Reply::Done { bytes, .. } => {
-                    nodes.0.nodes[index]
-                        .state()
-                        .life
-                        .heard_of(id, Instant::now());
-                    nodes.answered(&member, sent);
-                    match serde_json::from_slice(&bytes) {
-                        Ok(report) => member.set_report(report),
-                        Err(error) => debug!(%error, "unreadable report"),
-                    }
-                }
-                reply => debug!(node = nodes.name(index), ?reply, "ping unanswered"),
-            }
-        });
-    }
-
     /// What a member holds is to be moved away.
     pub(super) fn vacate(&self, id: MemberId) {
         let Some(member) = self.member(id) else {
@@ -109,14 +45,21 @@ impl Nodes {
         self.tell(Event::Leaving(member));
     }
 
+    /// A member says goodbye.
+    pub(super) fn goodbye(&self, member: &Arc<Member>, reason: &ByeReason) {
+        self.0.metrics.goodbye(reason);
+        match reason {
+            ByeReason::SessionOver => {
+                debug!(node = self.name(member.node), member = %member.id, "session over");
+                self.0.nodes[member.node].state().life.rests(member.id);
+            }
+            // Whatever the reason, a member that says goodbye is better not relied on.
+            ByeReason::Terminated | ByeReason::Other(_) => self.leaving(member, reason),
+        }
+    }
+
     pub(super) fn tell(&self, event: Event) {
         // Nobody listens any more once the proxy stops.
         let _ = self.0.events.send(event);
     }
-}
-
-fn random_session() -> String {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
-    format!("{:032x}", u128::from_le_bytes(bytes))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use infinicache_client::{Mux, NodeLink};
 use infinicache_wire::{
-    MemberId, PROTOCOL_VERSION, Reply, Request,
+    ByeReason, MemberId, PROTOCOL_VERSION, Reply, Request,
     handshake::{Hello, Welcome, is_compatible},
     roster::Testimony,
 };
@@ -139,7 +139,7 @@ impl Nodes {
             // What was under way when its link broke may or may not have reached it.
             (false, false) => self.returned(member),
         }
-        node.changed.send_replace(());
+        node.tell();
     }
 
     /// Asks a member what it remembers of the runs before this one.
@@ -198,15 +198,15 @@ impl Nodes {
             None if !is_current => self.act(member.node, Action::Lost(member.id)),
             None => {}
         }
-        node.changed.send_replace(());
+        node.tell();
     }
 
     /// A member says that it is about to go.
-    pub(super) fn leaving(&self, member: &Arc<Member>, reason: &str) {
+    pub(super) fn leaving(&self, member: &Arc<Member>, reason: &ByeReason) {
         let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, reason, "node is leaving");
+        info!(node = node.address.name, member = %member.id, reason = reason.as_str(), "node is leaving");
         node.state().life.leaving(member.id);
-        node.changed.send_replace(());
+        node.tell();
         self.vacate(member.id);
     }
 }

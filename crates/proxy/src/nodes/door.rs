@@ -3,7 +3,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use infinicache_client::Mux;
-use infinicache_wire::{Decoder, Frame, Kind, Outbox, handshake::Hello};
+use infinicache_wire::{ByeReason, Decoder, Frame, Outbox, handshake::Hello};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -60,14 +60,15 @@ async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
 
     let (reader, writer) = stream.into_split();
     let (leaver, leaving) = (nodes.clone(), member.clone());
-    let mux = Mux::start(reader, writer, decoder, move |frame: Frame| {
-        if frame.header.kind == Kind::Bye {
-            let reason = String::from_utf8_lossy(&frame.payload).into_owned();
-            leaver.leaving(&leaving, &reason);
-        } else {
-            debug!(kind = ?frame.header.kind, "frame that answers nothing");
-        }
-    });
+    let mux = Mux::start(
+        reader,
+        writer,
+        decoder,
+        move |frame: Frame| match ByeReason::from_frame(&frame) {
+            Some(reason) => leaver.goodbye(&leaving, &reason),
+            None => debug!(kind = ?frame.header.kind, "frame that answers nothing"),
+        },
+    );
     nodes.linked(&admitted, &hello, &mux);
 
     let (nodes, member) = (nodes.clone(), admitted.member);

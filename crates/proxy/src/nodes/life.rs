@@ -13,10 +13,19 @@
 //! broke stays a member for a while: its process may be alive and dial again. It
 //! is woken at once, which tells: a live process dials back, a dead one is
 //! succeeded by a new instance, and then the old one's chunks are lost.
+//!
+//! A member that is relied on after it was silent for a while is pinged first;
+//! if nothing comes back in time it is woken as if its link had broken, but the
+//! link stays, for it may only have been slow. One whose session is over *rests*:
+//! it serves as before, but nothing keeps its platform from stopping it, so it is
+//! woken, in the background, when it is relied on next.
 
 use std::time::{Duration, Instant};
 
-use infinicache_wire::{InstanceId, MemberId, control::NodeState};
+use infinicache_wire::{
+    InstanceId, MemberId,
+    control::{NodeState, WakeFailure},
+};
 
 /// When to do what.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +36,9 @@ pub(crate) struct Timing {
     pub(crate) lost_after: Duration,
     /// How long a woken node may take to dial back.
     pub(crate) wake_deadline: Duration,
-    /// A failed wake is not repeated for this long, doubled for each further failure.
+    /// A member that was not heard of for this long is pinged before it is relied on.
+    pub(crate) preflight_freshness: Duration,
+    /// A failed wake is not repeated for about this long, doubled for each further failure.
     pub(crate) wake_backoff: Duration,
     /// A node with data is woken again this long after its last wake, or the platform would stop it.
     pub(crate) keep_awake_every: Duration,
@@ -43,8 +54,14 @@ pub(crate) enum Action {
     Wake,
     /// POST a wake with the session that the member has.
     KeepAwake,
+    /// The same, because the member rests and is relied on.
+    Resume,
     /// Send a PING to the member.
     Ping(MemberId),
+    /// Send a PING that tells whether the member can be relied on.
+    Preflight(MemberId, Instant),
+    /// A wake was accepted, but nobody dialled back: that is to be told.
+    NeverDialled,
     /// The member is gone, with all that it held.
     Lost(MemberId),
     /// The member has a successor: what it holds is to be moved away.
@@ -66,6 +83,10 @@ struct Membership {
     pinged: Instant,
     linked: bool,
     draining: bool,
+    /// Its session is over.
+    resting: bool,
+    /// When the preflight was sent that is under way.
+    preflight: Option<Instant>,
 }
 
 /// The life of one node.
@@ -76,19 +97,30 @@ pub(crate) struct Life {
     /// A wake for a successor, while an older member is still there.
     rousing: Option<Instant>,
     woken: Option<Instant>,
+    /// A wake for the session that the member has.
+    renewing: Option<Instant>,
+    /// Responses to wakes that are held open.
+    held: u32,
     failures: u32,
+    failure: Option<WakeFailure>,
     retry_at: Option<Instant>,
+    random: u64,
 }
 
 impl Life {
-    pub(crate) fn new(timing: Timing) -> Self {
+    /// A node that is asleep, as far as is known. `seed` spreads its attempts.
+    pub(crate) fn new(timing: Timing, seed: u64) -> Self {
         Self {
             timing,
             phase: Phase::Asleep,
             rousing: None,
             woken: None,
+            renewing: None,
+            held: 0,
             failures: 0,
+            failure: None,
             retry_at: None,
+            random: seed,
         }
     }
 
@@ -127,17 +159,37 @@ impl Life {
         }
     }
 
+    /// Whether the member was heard of so lately that it can be relied on.
+    pub(crate) fn is_fresh(&self, now: Instant) -> bool {
+        let fresh = |heard| now < heard + self.timing.preflight_freshness;
+        self.heard().is_some_and(fresh)
+    }
+
+    /// Whether the member's session is over.
+    pub(crate) fn is_resting(&self) -> bool {
+        matches!(self.phase, Phase::Member(it) if it.resting)
+    }
+
+    /// Why the last wake failed, until one succeeds.
+    pub(crate) fn failure(&self) -> Option<WakeFailure> {
+        self.failure
+    }
+
     /// Whether chunks can be placed on it, perhaps after a wake.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         match self.phase {
             Phase::Member(it) if it.linked => !it.draining,
-            _ => self.retry_at.is_none_or(|at| at <= now),
+            _ => !self.is_backed_off(now),
         }
+    }
+
+    fn is_backed_off(&self, now: Instant) -> bool {
+        self.retry_at.is_some_and(|at| at > now)
     }
 
     /// Somebody wants to place chunks on it.
     pub(crate) fn wanted(&mut self, now: Instant) -> Option<Action> {
-        if self.retry_at.is_some_and(|at| at > now) || self.rousing.is_some() {
+        if self.is_backed_off(now) || self.rousing.is_some() {
             return None;
         }
         match self.phase {
@@ -149,15 +201,152 @@ impl Life {
         Some(Action::Wake)
     }
 
-    /// A wake was refused, or could not be delivered.
-    pub(crate) fn wake_failed(&mut self, now: Instant) {
-        if matches!(self.phase, Phase::Waking { .. }) {
+    /// Somebody is about to rely on the member, and need not wait for what is to be done.
+    pub(crate) fn relied_on(&mut self, now: Instant) -> Option<Action> {
+        let (is_fresh, is_backed_off) = (self.is_fresh(now), self.is_backed_off(now));
+        let Phase::Member(it) = &mut self.phase else {
+            return None;
+        };
+        if !it.linked {
+            return None;
+        }
+        if !is_fresh && it.preflight.is_none() {
+            it.preflight = Some(now);
+            it.pinged = now;
+            return Some(Action::Preflight(it.member, now));
+        }
+        if it.resting && !it.draining && self.renewing.is_none() && !is_backed_off {
+            return Some(self.renew(now, Action::Resume));
+        }
+        None
+    }
+
+    /// The preflight that was sent at `sent` was not answered in time; whether nothing else came
+    /// either.
+    pub(crate) fn unanswered(&mut self, member: MemberId, sent: Instant) -> bool {
+        let Some(it) = self.membership(member) else {
+            return false;
+        };
+        let is_late = it.preflight == Some(sent);
+        if is_late {
+            it.preflight = None;
+        }
+        is_late
+    }
+
+    /// The member gives no sign of life, though its link seems to be there.
+    pub(crate) fn doubted(&mut self, member: MemberId, now: Instant) -> Option<Action> {
+        let it = self.membership(member)?;
+        let may_wake = it.linked && !it.draining;
+        may_wake.then(|| self.rouse(now)).flatten()
+    }
+
+    /// Wakes a node whose member is there, but is not to be relied on.
+    fn rouse(&mut self, now: Instant) -> Option<Action> {
+        if self.is_backed_off(now) || self.rousing.is_some() {
+            return None;
+        }
+        self.rousing = Some(now);
+        self.woken = Some(now);
+        Some(Action::Wake)
+    }
+
+    /// A wake for a new session failed.
+    ///
+    /// `false`, if none was under way any more: the node may have dialled before its platform
+    /// gave up on its answer.
+    pub(crate) fn wake_failed(&mut self, failure: WakeFailure, now: Instant) -> bool {
+        let was_waking = matches!(self.phase, Phase::Waking { .. });
+        if !was_waking && self.rousing.is_none() {
+            return false;
+        }
+        if was_waking {
             self.phase = Phase::Asleep;
         }
         self.rousing = None;
+        self.back_off(failure, now);
+        true
+    }
+
+    /// A wake for the session that the member has was answered by it.
+    pub(crate) fn renewed(&mut self) {
+        self.renewing = None;
+        self.failures = 0;
+        self.failure = None;
+        self.retry_at = None;
+    }
+
+    /// A wake for the session that the member has failed: it is owed one.
+    pub(crate) fn renewal_failed(&mut self, failure: WakeFailure, now: Instant) {
+        self.renewing = None;
+        if let Phase::Member(it) = &mut self.phase {
+            it.resting = true;
+        }
+        self.back_off(failure, now);
+    }
+
+    /// Another process answered in the member's place, with the member's session.
+    ///
+    /// Nobody could tell the two apart by that, so the newer one gets a session of its own.
+    pub(crate) fn usurped(&mut self, now: Instant) -> Option<Action> {
+        self.renewing = None;
+        self.failure = Some(WakeFailure::OtherInstance);
+        matches!(self.phase, Phase::Member(_))
+            .then(|| self.rouse(now))
+            .flatten()
+    }
+
+    fn back_off(&mut self, failure: WakeFailure, now: Instant) {
         let backoff = self.timing.wake_backoff * 2u32.saturating_pow(self.failures.min(16));
-        self.retry_at = Some(now + backoff.min(MOST_BACKOFF));
-        self.failures += 1;
+        self.retry_at = Some(now + self.spread(backoff.min(MOST_BACKOFF)));
+        self.failures = self.failures.saturating_add(1);
+        self.failure = Some(failure);
+    }
+
+    /// Somewhere in the second half of `wait`, so that the nodes of a platform that comes back
+    /// are not all woken at once.
+    fn spread(&mut self, wait: Duration) -> Duration {
+        const SHARES: u64 = 1024;
+        self.random = self
+            .random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        wait / 2 + wait / 2 * ((self.random >> 33) % SHARES) as u32 / SHARES as u32
+    }
+
+    fn renew(&mut self, now: Instant, action: Action) -> Action {
+        self.renewing = Some(now);
+        self.woken = Some(now);
+        if let Phase::Member(it) = &mut self.phase {
+            it.resting = false;
+        }
+        action
+    }
+
+    /// The response to a wake is held open for its session: nothing else is needed to keep
+    /// the platform from stopping the node.
+    pub(crate) fn held_open(&mut self) {
+        self.held += 1;
+    }
+
+    /// A response that was held open has ended, whatever the reason.
+    pub(crate) fn let_go(&mut self, now: Instant) {
+        self.held = self.held.saturating_sub(1);
+        self.woken = Some(now);
+        let is_last = self.held == 0 && self.renewing.is_none() && self.rousing.is_none();
+        if let Phase::Member(it) = &mut self.phase
+            && is_last
+        {
+            it.resting = true;
+        }
+    }
+
+    /// The member said that its session is over.
+    pub(crate) fn rests(&mut self, member: MemberId) {
+        let is_renewing = self.renewing.is_some();
+        if let Some(it) = self.membership(member) {
+            it.resting = !is_renewing;
+        }
     }
 
     /// An instance dialled and proved itself: as `member`, unless it is the member that it was.
@@ -178,9 +367,12 @@ impl Life {
             pinged: now,
             linked: true,
             draining: false,
+            resting: false,
+            preflight: None,
         });
         self.rousing = None;
         self.failures = 0;
+        self.failure = None;
         self.retry_at = None;
         match before {
             Phase::Member(old) if old.member == member => None,
@@ -190,10 +382,11 @@ impl Life {
         }
     }
 
-    /// The member answered.
-    pub(crate) fn heard_of(&mut self, member: MemberId, now: Instant) {
+    /// Something came from the member, then; an answer to a preflight is as good as any other.
+    pub(crate) fn heard_of(&mut self, member: MemberId, then: Instant) {
         if let Some(it) = self.membership(member) {
-            it.heard = now;
+            it.heard = it.heard.max(then);
+            it.preflight = it.preflight.filter(|sent| *sent >= then);
         }
     }
 
@@ -208,6 +401,7 @@ impl Life {
     pub(crate) fn unlinked(&mut self, member: MemberId, now: Instant) -> Option<Action> {
         let it = self.membership(member)?;
         it.linked = false;
+        it.preflight = None;
         if it.draining {
             self.phase = Phase::Asleep;
             return Some(Action::Lost(member));
@@ -221,8 +415,10 @@ impl Life {
         let overdue = |since: Instant| now >= since + self.timing.wake_deadline;
         let waking_overdue = matches!(self.phase, Phase::Waking { since } if overdue(since));
         if waking_overdue || self.rousing.is_some_and(overdue) {
-            self.wake_failed(now);
+            self.wake_failed(WakeFailure::NeverDialled, now);
+            actions.push(Action::NeverDialled);
         }
+        let is_backed_off = self.is_backed_off(now);
         let Phase::Member(it) = &mut self.phase else {
             return actions;
         };
@@ -230,7 +426,8 @@ impl Life {
         if now >= it.heard + self.timing.lost_after {
             let lost = it.member;
             self.phase = Phase::Asleep;
-            return vec![Action::Lost(lost)];
+            actions.push(Action::Lost(lost));
+            return actions;
         }
         if it.linked && now >= it.pinged + self.timing.ping_every {
             it.pinged = now;
@@ -245,9 +442,9 @@ impl Life {
         let due = self
             .woken
             .is_none_or(|woken| now >= woken + self.timing.keep_awake_every);
-        if it.linked && !it.draining && holds_data && due {
-            self.woken = Some(now);
-            actions.push(Action::KeepAwake);
+        let is_free = self.held == 0 && self.renewing.is_none() && !is_backed_off;
+        if it.linked && !it.draining && holds_data && due && is_free {
+            actions.push(self.renew(now, Action::KeepAwake));
         }
         actions
     }
@@ -261,165 +458,4 @@ impl Life {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const TIMING: Timing = Timing {
-        ping_every: Duration::from_secs(1),
-        lost_after: Duration::from_secs(10),
-        wake_deadline: Duration::from_secs(5),
-        wake_backoff: Duration::from_secs(1),
-        keep_awake_every: Duration::from_secs(20),
-    };
-    const FIRST: MemberId = MemberId(1);
-    const SECOND: MemberId = MemberId(2);
-    const OLD: InstanceId = InstanceId(1);
-    const NEW: InstanceId = InstanceId(2);
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
-    }
-
-    /// A node whose first instance has just joined.
-    fn active() -> (Life, Instant) {
-        let start = Instant::now();
-        let mut life = Life::new(TIMING);
-        assert_eq!(life.wanted(start), Some(Action::Wake));
-        assert_eq!(life.joined(OLD, FIRST, start), None);
-        (life, start)
-    }
-
-    #[test]
-    fn however_many_want_a_sleeping_node_it_is_woken_once() {
-        let now = Instant::now();
-        let mut life = Life::new(TIMING);
-        assert_eq!(life.state(), NodeState::Asleep);
-        assert_eq!(life.wanted(now), Some(Action::Wake));
-        assert_eq!(life.wanted(now), None);
-        assert_eq!(life.state(), NodeState::Waking);
-        life.joined(OLD, FIRST, now);
-        assert_eq!(life.wanted(now), None);
-        assert_eq!(life.active(), Some(FIRST));
-    }
-
-    #[test]
-    fn a_wake_that_nobody_answers_fails_and_is_not_repeated_at_once() {
-        let start = Instant::now();
-        let mut life = Life::new(TIMING);
-        life.wanted(start);
-        assert!(life.tick(start + seconds(4), false).is_empty());
-        life.tick(start + seconds(5), false);
-        assert_eq!(life.state(), NodeState::Lost);
-        assert!(!life.is_usable(start + seconds(5)));
-        assert_eq!(life.wanted(start + seconds(5)), None);
-        assert!(life.is_usable(start + seconds(6)));
-        assert_eq!(life.wanted(start + seconds(6)), Some(Action::Wake));
-        life.wake_failed(start + seconds(6));
-        assert_eq!(
-            life.wanted(start + seconds(7)),
-            None,
-            "the back-off doubles"
-        );
-        assert_eq!(life.wanted(start + seconds(8)), Some(Action::Wake));
-    }
-
-    #[test]
-    fn a_silent_member_is_pinged_and_then_lost() {
-        let (mut life, start) = active();
-        assert_eq!(life.tick(start + seconds(1), false), [Action::Ping(FIRST)]);
-        life.heard_of(FIRST, start + seconds(1));
-        for second in 2..11 {
-            assert_eq!(
-                life.tick(start + seconds(second), false),
-                [Action::Ping(FIRST)]
-            );
-        }
-        assert_eq!(life.tick(start + seconds(11), false), [Action::Lost(FIRST)]);
-        assert_eq!(life.state(), NodeState::Asleep);
-    }
-
-    #[test]
-    fn only_a_node_with_data_is_kept_awake() {
-        let (mut life, start) = active();
-        life.heard_of(FIRST, start + seconds(30));
-        let with_data = life.tick(start + seconds(20), true);
-        assert!(with_data.contains(&Action::KeepAwake));
-        assert!(
-            !life
-                .tick(start + seconds(21), true)
-                .contains(&Action::KeepAwake)
-        );
-        assert!(
-            !life
-                .tick(start + seconds(40), false)
-                .contains(&Action::KeepAwake)
-        );
-    }
-
-    #[test]
-    fn a_process_that_dials_again_is_the_member_that_it_was() {
-        let (mut life, start) = active();
-        assert_eq!(life.unlinked(FIRST, start), Some(Action::Wake));
-        assert_eq!(life.active(), None);
-        assert_eq!(life.member(), Some((FIRST, OLD)));
-        assert_eq!(life.joined(OLD, FIRST, start), None);
-        assert_eq!(life.active(), Some(FIRST));
-    }
-
-    #[test]
-    fn a_successor_of_a_dead_process_ends_its_membership() {
-        let (mut life, start) = active();
-        life.unlinked(FIRST, start);
-        assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Lost(FIRST)));
-        assert_eq!(life.active(), Some(SECOND));
-        life.heard_of(FIRST, start + seconds(5));
-        assert_eq!(life.heard(), Some(start), "the old one has no say any more");
-    }
-
-    #[test]
-    fn a_successor_of_a_live_process_takes_over_what_that_one_holds() {
-        let (mut life, start) = active();
-        assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Vacate(FIRST)));
-        assert_eq!(life.active(), Some(SECOND));
-    }
-
-    #[test]
-    fn an_unlinked_member_that_stays_away_is_lost() {
-        let (mut life, start) = active();
-        life.unlinked(FIRST, start);
-        life.wake_failed(start);
-        assert_eq!(life.tick(start + seconds(10), true), [Action::Lost(FIRST)]);
-    }
-
-    #[test]
-    fn an_unlinked_member_with_data_is_woken_again_and_again() {
-        let (mut life, start) = active();
-        assert_eq!(life.unlinked(FIRST, start), Some(Action::Wake));
-        assert!(life.tick(start + seconds(1), true).is_empty(), "under way");
-        life.wake_failed(start + seconds(1));
-        assert!(life.tick(start + seconds(1), true).is_empty(), "backed off");
-        assert!(
-            life.tick(start + seconds(2), false).is_empty(),
-            "not needed"
-        );
-        assert_eq!(life.tick(start + seconds(2), true), [Action::Wake]);
-        assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Lost(FIRST)));
-    }
-
-    #[test]
-    fn a_draining_member_takes_no_chunks_and_lives_beside_its_successor() {
-        let (mut life, start) = active();
-        life.leaving(FIRST);
-        assert_eq!(life.state(), NodeState::Draining);
-        assert_eq!(life.active(), None);
-        assert!(!life.is_usable(start));
-        assert_eq!(life.wanted(start), Some(Action::Wake));
-        assert_eq!(life.joined(NEW, SECOND, start), None);
-        assert_eq!(life.active(), Some(SECOND));
-        assert_eq!(
-            life.unlinked(FIRST, start),
-            None,
-            "no longer this life's concern"
-        );
-    }
-}
+mod tests;

@@ -1,76 +1,231 @@
-//! The POST that wakes a node.
+//! The POST that wakes a node, and what is made of its answer.
+//!
+//! Anything may stand behind a URL: a platform that says 200 by itself, a node
+//! of another name, a body without an end. So an answer counts only if the node
+//! that was meant has signed it. The one exception are wakes held open for their
+//! session: there the headers are the answer, as platforms may keep the body
+//! back; what the body says is looked at when it comes, in the background.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::{Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{Method, Request, StatusCode, Uri, body::Incoming, header};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use infinicache_wire::wake::Wake;
+use infinicache_wire::{
+    InstanceId, Secret,
+    answer::{Answer, AnswerError, Ended, MAX_ANSWER, Refusal},
+    control::WakeFailure,
+    wake::Wake,
+};
 use tokio::time;
 
-/// Most bytes of an answer that are read.
-const MAX_ANSWER: usize = 8 * 1024;
+#[cfg(test)]
+mod tests;
+
+/// How much longer than the maximum of its session a response may stay open.
+const MARGIN: Duration = Duration::from_secs(10);
+
+/// How much of a refusal is told.
+const MAX_TEXT: usize = 200;
 
 /// Why a node could not be woken.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WakeError {
     #[error("cannot be reached: {0}")]
     Unreachable(#[from] hyper_util::client::legacy::Error),
-    #[error("answered {status}: {text}")]
-    Refused { status: StatusCode, text: String },
+    #[error("the answer broke off: {0}")]
+    Broken(#[from] hyper::Error),
     #[error("did not answer in time")]
     TimedOut,
+    #[error("answered {status}: {text}")]
+    Refused { status: StatusCode, text: String },
+    #[error("obeys a proxy of epoch {0}")]
+    Superseded(u64),
+    #[error("answered more than {MAX_ANSWER} bytes")]
+    TooLong,
+    #[error(transparent)]
+    Answer(#[from] AnswerError),
+    #[error("instance {found} answered for {member}")]
+    OtherInstance {
+        member: InstanceId,
+        found: InstanceId,
+    },
+}
+
+impl WakeError {
+    /// What went wrong, in one word.
+    pub(crate) fn failure(&self) -> WakeFailure {
+        match self {
+            Self::Unreachable(_) | Self::Broken(_) => WakeFailure::Unreachable,
+            Self::TimedOut => WakeFailure::TimedOut,
+            Self::Refused { .. } => WakeFailure::Refused,
+            Self::Superseded(_) => WakeFailure::Superseded,
+            Self::TooLong | Self::Answer(AnswerError::Malformed(_) | AnswerError::Version(_)) => {
+                WakeFailure::Garbage
+            }
+            Self::Answer(AnswerError::OtherNode(_)) => WakeFailure::OtherNode,
+            Self::Answer(AnswerError::Forged) => WakeFailure::Forged,
+            Self::OtherInstance { .. } => WakeFailure::OtherInstance,
+        }
+    }
+}
+
+/// A wake that was accepted.
+#[derive(Debug)]
+pub(crate) enum Woken {
+    /// The node said who it is.
+    Answered(Answer),
+    /// It was let in, and will say so while its session lasts.
+    Held(Held),
 }
 
 /// Sends wake documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Waker {
     http: Client<HttpConnector, Full<Bytes>>,
-    deadline: Duration,
+    secret: Secret,
 }
 
 impl Waker {
-    pub(crate) fn new(deadline: Duration) -> Self {
+    pub(crate) fn new(connect_deadline: Duration, secret: Secret) -> Self {
         let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(deadline));
+        connector.set_connect_timeout(Some(connect_deadline));
         connector.set_nodelay(true);
         Self {
             http: Client::builder(TokioExecutor::new()).build(connector),
-            deadline,
+            secret,
         }
     }
 
-    /// Posts `wake` to the node at `url`.
-    pub(crate) async fn wake(&self, url: &Uri, wake: &Wake) -> Result<(), WakeError> {
-        let posting = self.post(url, wake);
-        time::timeout(self.deadline, posting)
+    /// Posts `wake` to the node at `url`, and waits `until` then for the answer.
+    pub(crate) async fn wake(
+        &self,
+        url: &Uri,
+        wake: Wake,
+        until: Instant,
+    ) -> Result<Woken, WakeError> {
+        time::timeout_at(until.into(), self.post(url, wake))
             .await
             .unwrap_or(Err(WakeError::TimedOut))
     }
 
-    async fn post(&self, url: &Uri, wake: &Wake) -> Result<(), WakeError> {
+    async fn post(&self, url: &Uri, wake: Wake) -> Result<Woken, WakeError> {
+        let wake = wake.signed(&self.secret);
         let target = format!("{}/wake", url.to_string().trim_end_matches('/'));
-        let body = serde_json::to_vec(wake).expect("plain data has a JSON form");
+        let body = serde_json::to_vec(&wake).expect("plain data has a JSON form");
         let request = Request::builder()
             .method(Method::POST)
             .uri(target)
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::new(body.into()))
             .expect("a node's URL was checked when it was configured");
-        let answer = self.http.request(request).await?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(());
+        let (head, body) = self.http.request(request).await?.into_parts();
+        let mut lines = Lines::of(body);
+        if !head.status.is_success() {
+            return Err(self.refused(head.status, &lines.rest().await, &wake));
         }
-        let text = Limited::new(answer.into_body(), MAX_ANSWER).collect().await;
-        let text = text.map(|body| body.to_bytes()).unwrap_or_default();
-        Err(WakeError::Refused {
-            status,
-            text: String::from_utf8_lossy(&text).trim().to_owned(),
-        })
+        if wake.lifetimes.held {
+            let open = Duration::from_millis(wake.lifetimes.maximum_ms.into()) + MARGIN;
+            return Ok(Woken::Held(Held {
+                lines,
+                wake,
+                secret: self.secret.clone(),
+                until: Instant::now() + open,
+            }));
+        }
+        let answer = Answer::parse(&lines.line().await?, &wake, &self.secret)?;
+        Ok(Woken::Answered(answer))
+    }
+
+    fn refused(&self, status: StatusCode, body: &[u8], wake: &Wake) -> WakeError {
+        let refusal = Refusal::parse(body);
+        let epoch = refusal
+            .as_ref()
+            .and_then(|refusal| refusal.supersedes(wake, &self.secret));
+        if let Some(epoch) = epoch.filter(|_| status == StatusCode::CONFLICT) {
+            return WakeError::Superseded(epoch);
+        }
+        let text = refusal.map_or_else(
+            || String::from_utf8_lossy(body).trim().to_owned(),
+            |refusal| refusal.reason,
+        );
+        let text = text.chars().take(MAX_TEXT).collect();
+        WakeError::Refused { status, text }
+    }
+}
+
+/// A response that stays open while its session lasts.
+#[derive(Debug)]
+pub(crate) struct Held {
+    lines: Lines,
+    wake: Wake,
+    secret: Secret,
+    until: Instant,
+}
+
+impl Held {
+    /// Who answered.
+    pub(crate) async fn answer(&mut self) -> Result<Answer, WakeError> {
+        let line = time::timeout_at(self.until.into(), self.lines.line()).await;
+        let line = line.unwrap_or(Err(WakeError::TimedOut))?;
+        Ok(Answer::parse(&line, &self.wake, &self.secret)?)
+    }
+
+    /// Waits for the end of the response; why the session ended, if that was told.
+    pub(crate) async fn ended(mut self) -> Option<Ended> {
+        let rest = time::timeout_at(self.until.into(), self.lines.rest()).await;
+        Ended::find(&rest.ok()?)
+    }
+}
+
+/// A body that is read line by line, up to a limit.
+#[derive(Debug)]
+struct Lines {
+    body: Incoming,
+    read: Vec<u8>,
+    total: usize,
+}
+
+impl Lines {
+    fn of(body: Incoming) -> Self {
+        let (read, total) = (Vec::new(), 0);
+        Self { body, read, total }
+    }
+
+    /// The next line, or what there is of it when the body ends.
+    async fn line(&mut self) -> Result<Vec<u8>, WakeError> {
+        loop {
+            if let Some(end) = self.read.iter().position(|byte| *byte == b'\n') {
+                let rest = self.read.split_off(end + 1);
+                return Ok(std::mem::replace(&mut self.read, rest));
+            }
+            if !self.more().await? {
+                return Ok(std::mem::take(&mut self.read));
+            }
+        }
+    }
+
+    /// All that follows, as far as it can be had.
+    async fn rest(&mut self) -> Vec<u8> {
+        while let Ok(true) = self.more().await {}
+        std::mem::take(&mut self.read)
+    }
+
+    async fn more(&mut self) -> Result<bool, WakeError> {
+        let Some(frame) = self.body.frame().await else {
+            return Ok(false);
+        };
+        if let Ok(data) = frame?.into_data() {
+            self.total += data.len();
+            if self.total > MAX_ANSWER {
+                return Err(WakeError::TooLong);
+            }
+            self.read.extend_from_slice(&data);
+        }
+        Ok(true)
     }
 }

@@ -1,0 +1,117 @@
+//! Signs of life, asked for: regularly, and before a silent member is relied on.
+
+use std::{
+    pin::pin,
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use infinicache_client::{MuxLink, NodeLink};
+use infinicache_wire::{MemberId, Reply, Request};
+use tokio::time;
+use tracing::{debug, warn};
+
+use super::{Nodes, member::Member, patience::Patience};
+
+impl Nodes {
+    /// Asks a member how it is.
+    pub(super) fn ping(&self, index: usize, id: MemberId) {
+        let Some((member, link)) = self.linked_member(id) else {
+            return;
+        };
+        let nodes = self.clone();
+        tokio::spawn(async move {
+            if nodes.exchange(&member, &link).await {
+                nodes.0.nodes[index].tell();
+            }
+        });
+    }
+
+    /// Finds out whether a member can be relied on; if not, its node is woken.
+    pub(super) fn preflight(&self, index: usize, id: MemberId, sent: Instant) {
+        self.0.metrics.preflight("sent");
+        let nodes = self.clone();
+        tokio::spawn(async move {
+            let Some((member, link)) = nodes.linked_member(id) else {
+                // It will be woken because its link is gone.
+                nodes.0.nodes[index].state().life.unanswered(id, sent);
+                return;
+            };
+            let mut exchange = pin!(nodes.exchange(&member, &link));
+            let patience = nodes.patience().timeout(sent);
+            let mut over = false;
+            // In two halves: if this process alone was held up for all of the first, the
+            // answer may have been here for long, and is read in the second.
+            for _ in 0..2 {
+                over = time::timeout(patience / 2, &mut exchange).await.is_ok();
+                if over {
+                    break;
+                }
+            }
+            nodes.conclude(index, id, sent, &link);
+            if !over {
+                // So that patience grows with latencies, and whoever waits learns of the answer.
+                exchange.await;
+            }
+            nodes.0.nodes[index].tell();
+        });
+    }
+
+    /// The time for the answer to a preflight is over.
+    fn conclude(&self, index: usize, id: MemberId, sent: Instant, link: &MuxLink) {
+        let action = {
+            let life = &mut self.0.nodes[index].state().life;
+            life.heard_of(id, link.mux().heard());
+            let is_late = life.unanswered(id, sent);
+            is_late.then(|| life.doubted(id, Instant::now()))
+        };
+        let Some(action) = action else {
+            self.0.metrics.preflight("answered");
+            return;
+        };
+        self.0.metrics.preflight("late");
+        let rewoken = action.is_some();
+        warn!(node = self.name(index), member = %id, rewoken, "node gives no sign of life");
+        if let Some(action) = action {
+            self.0.metrics.preflight("rewoken");
+            self.act(index, action);
+        }
+    }
+
+    /// Sends a PING and takes in what the member tells of itself; whether it did.
+    async fn exchange(&self, member: &Arc<Member>, link: &MuxLink) -> bool {
+        let sent = Instant::now();
+        let now_ms = crate::cache::now_ms();
+        let reply = link.call(Request::Ping { now_ms }).await;
+        let Reply::Done { bytes, .. } = reply else {
+            debug!(node = self.name(member.node), ?reply, "ping unanswered");
+            return false;
+        };
+        let now = Instant::now();
+        self.patience().answered(now, now - sent);
+        self.answered(member, sent);
+        self.0.nodes[member.node]
+            .state()
+            .life
+            .heard_of(member.id, now);
+        match serde_json::from_slice(&bytes) {
+            Ok(report) => member.set_report(report),
+            Err(error) => debug!(%error, "unreadable report"),
+        }
+        true
+    }
+
+    fn linked_member(&self, id: MemberId) -> Option<(Arc<Member>, MuxLink)> {
+        let member = self.member(id)?;
+        let link = member.link()?;
+        Some((member, link))
+    }
+
+    fn patience(&self) -> MutexGuard<'_, Patience> {
+        // Plain numbers: whatever a panic left there is usable.
+        self.0
+            .patience
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,191 @@
+//! Wakes, from the life that wants one to what becomes of it.
+//!
+//! A wake is under way once for each node, and for a bounded number of nodes at
+//! once. Waiting for its turn is part of its time. Nobody who needs a node waits
+//! here: they wait for the node to dial, each until a deadline of its own.
+
+use std::time::Instant;
+
+use infinicache_wire::{
+    InstanceId, PROTOCOL_VERSION, answer::Answer, control::WakeFailure, wake::Wake,
+};
+use tokio::time;
+use tracing::{debug, warn};
+
+use super::{
+    Nodes, TICK,
+    wake::{Held, WakeError, Woken},
+};
+
+/// What a wake is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// A process is to dial.
+    NewSession,
+    /// The platform is to know that the member is needed.
+    KeepAwake,
+    /// The same, as the member's session is over.
+    Resume,
+}
+
+impl Purpose {
+    /// How it is counted once it is answered.
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::NewSession => "woken",
+            Self::KeepAwake => "kept_awake",
+            Self::Resume => "resumed",
+        }
+    }
+}
+
+/// One wake of one node.
+struct Rousing {
+    nodes: Nodes,
+    index: usize,
+    purpose: Purpose,
+    /// Who is to answer, if it is anybody in particular.
+    member: Option<InstanceId>,
+}
+
+impl Nodes {
+    /// Wakes a node, in the background.
+    pub(super) fn wake(&self, index: usize, purpose: Purpose) {
+        let member = match purpose {
+            Purpose::NewSession => None,
+            Purpose::KeepAwake | Purpose::Resume => self.0.nodes[index].state().life.member(),
+        };
+        let rousing = Rousing {
+            nodes: self.clone(),
+            index,
+            purpose,
+            member: member.map(|(_, instance)| instance),
+        };
+        tokio::spawn(rousing.run());
+    }
+
+    /// A node accepted a wake, and nobody dialled.
+    pub(super) fn never_dialled(&self, index: usize) {
+        self.0.metrics.wake_failed(WakeFailure::NeverDialled);
+        warn!(node = self.name(index), "woken node did not dial back");
+    }
+}
+
+impl Rousing {
+    async fn run(self) {
+        let started = Instant::now();
+        let woken = self.post(started).await;
+        let metrics = &self.nodes.0.metrics;
+        metrics.wake_answered(started.elapsed());
+        let checked = match woken {
+            Ok(Woken::Answered(answer)) => self.check(&answer),
+            Ok(Woken::Held(held)) => return self.follow(held).await,
+            Err(error) => Err(error),
+        };
+        match checked {
+            Ok(()) => self.succeeded(),
+            Err(error) => self.failed(&error),
+        }
+    }
+
+    async fn post(&self, started: Instant) -> Result<Woken, WakeError> {
+        let inner = &self.nodes.0;
+        let node = &inner.nodes[self.index];
+        // A little less than the life waits for the node to dial, so that it is known
+        // why it did not.
+        let deadline = inner.settings.timing.wake_deadline;
+        let until = started + deadline.saturating_sub(TICK).max(deadline / 2);
+        let slot = time::timeout_at(until.into(), inner.wakes.acquire()).await;
+        let _slot = slot
+            .map_err(|_| WakeError::TimedOut)?
+            .expect("never closed");
+        let session = {
+            let mut state = node.state();
+            if self.purpose == Purpose::NewSession {
+                state.sessions.swap(0, 1);
+                state.sessions[0] = random_session();
+            }
+            state.sessions[0].clone()
+        };
+        let wake = Wake {
+            version: PROTOCOL_VERSION,
+            node: node.address.name.clone(),
+            proxy: inner.settings.advertise.clone(),
+            session,
+            epoch: inner.settings.epoch.get(),
+            lifetimes: inner.settings.lifetimes,
+            proof: String::new(),
+        };
+        inner.waker.wake(&node.address.url, wake, until).await
+    }
+
+    /// Whether the one answered that was meant.
+    fn check(&self, answer: &Answer) -> Result<(), WakeError> {
+        match self.member {
+            Some(member) if member != answer.instance => Err(WakeError::OtherInstance {
+                member,
+                found: answer.instance,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Looks at the body of a response that stays open until the session is over.
+    async fn follow(self, mut held: Held) {
+        self.nodes.0.nodes[self.index].state().life.held_open();
+        self.succeeded();
+        match held.answer().await.and_then(|answer| self.check(&answer)) {
+            Ok(()) => {
+                let ended = held.ended().await.map(|ended| ended.ended);
+                debug!(node = self.name(), ended, "wake held open has ended");
+            }
+            Err(error) => self.failed(&error),
+        }
+        let node = &self.nodes.0.nodes[self.index];
+        node.state().life.let_go(Instant::now());
+        node.tell();
+    }
+
+    fn succeeded(&self) {
+        self.nodes.0.metrics.wake(self.purpose.as_str());
+        if self.purpose != Purpose::NewSession {
+            self.nodes.0.nodes[self.index].state().life.renewed();
+        }
+    }
+
+    fn failed(&self, error: &WakeError) {
+        let (failure, now) = (error.failure(), Instant::now());
+        let node = &self.nodes.0.nodes[self.index];
+        let (matters, action) = {
+            let life = &mut node.state().life;
+            match (self.purpose, failure) {
+                (Purpose::NewSession, _) => (life.wake_failed(failure, now), None),
+                (_, WakeFailure::OtherInstance) => (true, life.usurped(now)),
+                _ => {
+                    life.renewal_failed(failure, now);
+                    (true, None)
+                }
+            }
+        };
+        if !matters {
+            debug!(node = self.name(), %error, "wake of a node that has dialled meanwhile failed");
+            return;
+        }
+        self.nodes.0.metrics.wake_failed(failure);
+        warn!(node = self.name(), %error, purpose = ?self.purpose, "node cannot be woken");
+        if let Some(action) = action {
+            self.nodes.act(self.index, action);
+        }
+        node.tell();
+    }
+
+    fn name(&self) -> &str {
+        self.nodes.name(self.index)
+    }
+}
+
+fn random_session() -> String {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).expect("the system has randomness");
+    format!("{:032x}", u128::from_le_bytes(bytes))
+}

@@ -1,0 +1,340 @@
+//! The pool and a node that is a test, over real sockets.
+
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use bytes::Bytes;
+use infinicache_wire::{
+    ByeReason, Decoder, Frame, InstanceId, Outbox, PROTOCOL_VERSION, Reply, Request,
+    answer::Answer,
+    control::WakeFailure,
+    handshake::{Hello, Welcome},
+    wake::Wake,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::Notify,
+};
+
+use crate::tenure::Epoch;
+
+use super::*;
+
+const TIMING: Timing = Timing {
+    ping_every: Duration::from_millis(100),
+    lost_after: Duration::from_secs(60),
+    preflight_freshness: Duration::from_millis(400),
+    wake_deadline: Duration::from_secs(5),
+    wake_backoff: Duration::from_millis(50),
+    keep_awake_every: Duration::from_secs(600),
+};
+
+fn secret() -> Secret {
+    Secret::new(b"a secret of the tests").unwrap()
+}
+
+/// What a node does besides following the protocol.
+#[derive(Debug, Default)]
+struct Whims {
+    /// It accepts wakes, and does nothing.
+    stays_away: AtomicBool,
+    /// It reads, and does not answer.
+    is_silent: AtomicBool,
+    wakes: AtomicUsize,
+    /// It says that its session is over.
+    tires: Notify,
+}
+
+impl Whims {
+    fn wakes(&self) -> usize {
+        self.wakes.load(Relaxed)
+    }
+}
+
+struct Pool {
+    nodes: Nodes,
+    whims: Arc<Whims>,
+    _events: mpsc::UnboundedReceiver<Event>,
+}
+
+impl Pool {
+    /// A pool of one node.
+    async fn new(timing: Timing) -> Self {
+        let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (door, platform) = (bind().await, bind().await);
+        let whims = Arc::new(Whims::default());
+        let settings = Settings {
+            timing,
+            secret: secret(),
+            advertise: door.local_addr().unwrap().to_string(),
+            epoch: Epoch::beginning(1, 0),
+            parity: 0,
+            lease: Duration::from_secs(5),
+            lifetimes: Lifetimes::default(),
+        };
+        let address = NodeAddress {
+            name: "n".into(),
+            url: format!("http://{}", platform.local_addr().unwrap())
+                .parse()
+                .unwrap(),
+        };
+        let (events, followed) = mpsc::unbounded_channel();
+        let (health, metrics) = (Arc::default(), Arc::new(Metrics::new()));
+        let nodes = Nodes::new(settings, vec![address], health, metrics, events);
+        tokio::spawn(door::open(door, nodes.clone()));
+        tokio::spawn(nodes.clone().live());
+        tokio::spawn(run_node(platform, whims.clone()));
+        Self {
+            nodes,
+            whims,
+            _events: followed,
+        }
+    }
+
+    async fn ensure(&self, patience: Duration) -> Option<Arc<Member>> {
+        self.nodes.ensure(0, Instant::now() + patience).await
+    }
+
+    async fn awake(&self) -> Arc<Member> {
+        let awake = self.ensure(Duration::from_secs(30)).await;
+        awake.expect("the node wakes up")
+    }
+
+    fn view(&self) -> NodeView {
+        self.nodes.view().remove(0)
+    }
+
+    fn counted(&self, what: &str) -> u64 {
+        let text = self.nodes.0.metrics.render(|_| {});
+        let line = text.lines().find(|line| line.starts_with(what));
+        let count = line.and_then(|line| line.rsplit(' ').next());
+        count.expect("it is shown from the start").parse().unwrap()
+    }
+
+    /// Waits for what has to come.
+    async fn until(&self, what: &str, mut holds: impl FnMut(&Self) -> bool) {
+        let waiting = async {
+            while !holds(self) {
+                time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let waited = time::timeout(Duration::from_secs(30), waiting).await;
+        assert!(waited.is_ok(), "{what}: {:?}", self.view());
+    }
+}
+
+/// Answers wakes, one request a connection, and dials back.
+async fn run_node(platform: TcpListener, whims: Arc<Whims>) {
+    let mut session = String::new();
+    loop {
+        let (mut stream, _) = platform.accept().await.unwrap();
+        let wake = read_wake(&mut stream).await;
+        whims.wakes.fetch_add(1, Relaxed);
+        let linked = wake.session == session;
+        session.clone_from(&wake.session);
+        let answer = Answer {
+            version: PROTOCOL_VERSION,
+            node: wake.node.clone(),
+            instance: InstanceId(1),
+            session: wake.session.clone(),
+            linked,
+            held: false,
+            proof: String::new(),
+        };
+        let line = answer.signed(&secret()).to_line();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            line.len()
+        );
+        let answer = [head.as_bytes(), &line].concat();
+        stream.write_all(&answer).await.unwrap();
+        if !linked && !whims.stays_away.load(Relaxed) {
+            tokio::spawn(dial(wake, whims.clone()));
+        }
+    }
+}
+
+async fn read_wake(stream: &mut TcpStream) -> Wake {
+    let mut request = Vec::new();
+    loop {
+        assert!(stream.read_buf(&mut request).await.unwrap() > 0);
+        let text = String::from_utf8_lossy(&request);
+        if let Some((_, body)) = text.split_once("\r\n\r\n")
+            && body.ends_with('}')
+        {
+            return Wake::parse(body.as_bytes(), &secret()).unwrap();
+        }
+    }
+}
+
+async fn dial(wake: Wake, whims: Arc<Whims>) {
+    let mut stream = TcpStream::connect(&wake.proxy).await.unwrap();
+    let hello = Hello {
+        protocol: PROTOCOL_VERSION,
+        node: wake.node,
+        instance: InstanceId(1),
+        session: wake.session,
+        pod: String::new(),
+        host: String::new(),
+        zone: String::new(),
+        capacity: 1 << 30,
+        used: 0,
+        epoch: 0,
+        proof: String::new(),
+    };
+    send(&mut stream, hello.signed(&secret()).to_frame()).await;
+    let mut decoder = Decoder::new();
+    let welcome = next(&mut stream, &mut decoder).await.unwrap();
+    Welcome::from_frame(&welcome).unwrap();
+    loop {
+        tokio::select! {
+            () = whims.tires.notified() => {
+                send(&mut stream, ByeReason::SessionOver.to_frame()).await;
+            }
+            frame = next(&mut stream, &mut decoder) => {
+                let Some(frame) = frame else { return };
+                let id = frame.header.id;
+                let request = Request::from_frame(frame).unwrap();
+                assert!(matches!(request, Request::Ping { .. } | Request::Roster(_)));
+                let report = Reply::Done { bytes: Bytes::from_static(b"{}"), checksum: 0 };
+                if !whims.is_silent.load(Relaxed) {
+                    send(&mut stream, report.into_frame(id)).await;
+                }
+            }
+        }
+    }
+}
+
+async fn send(stream: &mut TcpStream, frame: Frame) {
+    let mut outbox = Outbox::new();
+    outbox.push(frame);
+    // The proxy may have closed it.
+    let _ = stream.write_all_buf(&mut outbox).await;
+}
+
+async fn next(stream: &mut TcpStream, decoder: &mut Decoder) -> Option<Frame> {
+    loop {
+        if let Some(frame) = decoder.decode().unwrap() {
+            return Some(frame);
+        }
+        if stream.read_buf(&mut decoder.buffer()).await.ok()? == 0 {
+            return None;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_is_woken_once_for_all_who_need_it() {
+    let pool = Pool::new(TIMING).await;
+    let all = (0..50).map(|_| pool.awake());
+    let members = futures_util::future::join_all(all).await;
+    assert!(members.iter().all(|member| member.id == members[0].id));
+    assert_eq!(pool.whims.wakes(), 1);
+    assert_eq!(
+        pool.counted("infinicache_proxy_wakes_total{reason=\"woken\"}"),
+        1
+    );
+}
+
+#[tokio::test]
+async fn a_node_that_never_dials_back_holds_nobody_up_and_is_told_of() {
+    let hasty = Timing {
+        wake_deadline: Duration::from_millis(300),
+        ..TIMING
+    };
+    let pool = Pool::new(hasty).await;
+    pool.whims.stays_away.store(true, Relaxed);
+    assert!(pool.ensure(Duration::from_millis(100)).await.is_none());
+    pool.until("the wake counts as failed", |pool| {
+        pool.view().wake_failure == Some(WakeFailure::NeverDialled)
+    })
+    .await;
+    let failures = "infinicache_proxy_wake_failures_total{reason=\"never_dialled\"}";
+    assert!(pool.counted(failures) >= 1);
+
+    pool.whims.stays_away.store(false, Relaxed);
+    pool.until("it can be tried again", |pool| {
+        !pool.nodes.usable().is_empty()
+    })
+    .await;
+    pool.awake().await;
+    assert_eq!(pool.view().wake_failure, None);
+}
+
+#[tokio::test]
+async fn a_member_that_answers_pings_needs_no_preflight() {
+    let pool = Pool::new(TIMING).await;
+    let member = pool.awake().await;
+    let until = Instant::now() + TIMING.preflight_freshness * 3;
+    while Instant::now() < until {
+        time::sleep(Duration::from_millis(20)).await;
+    }
+    pool.until("it was heard of lately", |pool| !pool.view().slow)
+        .await;
+    assert_eq!(pool.awake().await.id, member.id);
+    assert_eq!(pool.whims.wakes(), 1);
+    assert_eq!(pool.nodes.usable()[0].1.as_ref().unwrap().id, member.id);
+}
+
+#[tokio::test]
+async fn a_silent_member_is_pinged_then_woken_and_is_the_member_that_it_was() {
+    let pool = Pool::new(TIMING).await;
+    let member = pool.awake().await;
+    let before = pool.nodes.link(member.id).unwrap();
+    pool.whims.is_silent.store(true, Relaxed);
+    pool.until("it is ranked behind those that are heard", |pool| {
+        pool.view().slow && pool.nodes.usable()[0].1.is_none()
+    })
+    .await;
+    assert!(pool.nodes.link(member.id).is_some(), "nobody waits");
+    pool.until("it is woken", |pool| pool.whims.wakes() == 2)
+        .await;
+    assert!(pool.counted("infinicache_proxy_preflights_total{reason=\"sent\"}") >= 1);
+    assert!(pool.counted("infinicache_proxy_preflights_total{reason=\"late\"}") >= 1);
+    assert!(pool.counted("infinicache_proxy_preflights_total{reason=\"rewoken\"}") >= 1);
+
+    pool.whims.is_silent.store(false, Relaxed);
+    assert_eq!(pool.awake().await.id, member.id);
+    pool.until("the old link gives way to the new one", |_| {
+        before.mux().is_closed()
+    })
+    .await;
+    assert_eq!(pool.counted("infinicache_proxy_nodes_lost_total"), 0);
+}
+
+#[tokio::test]
+async fn a_member_that_answers_its_preflight_is_not_woken() {
+    let rarely = Timing {
+        ping_every: Duration::from_secs(600),
+        ..TIMING
+    };
+    let pool = Pool::new(rarely).await;
+    let member = pool.awake().await;
+    pool.until("it is silent", |pool| pool.view().slow).await;
+    assert_eq!(pool.awake().await.id, member.id);
+    assert_eq!(pool.whims.wakes(), 1);
+    let answered = "infinicache_proxy_preflights_total{reason=\"answered\"}";
+    pool.until("it is counted", |pool| pool.counted(answered) == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_needed() {
+    let pool = Pool::new(TIMING).await;
+    let member = pool.awake().await;
+    pool.whims.tires.notify_one();
+    pool.until("it rests", |pool| pool.view().resting).await;
+    assert_eq!(pool.view().state, NodeState::Active);
+    assert_eq!(pool.whims.wakes(), 1, "nobody needs it");
+
+    let link = pool.nodes.link(member.id).expect("nobody waits");
+    pool.until("it is woken", |pool| pool.whims.wakes() == 2)
+        .await;
+    let resumed = "infinicache_proxy_wakes_total{reason=\"resumed\"}";
+    pool.until("it is counted", |pool| pool.counted(resumed) == 1)
+        .await;
+    assert!(!pool.view().resting);
+    assert!(!link.mux().is_closed(), "its session is the one it had");
+    let goodbyes = "infinicache_proxy_goodbyes_total{reason=\"session_over\"}";
+    assert_eq!(pool.counted(goodbyes), 1);
+}
