@@ -8,7 +8,7 @@ use infinicache_daemon::{ByteSize, parse_duration};
 use infinicache_wire::Secret;
 use tokio::runtime::Builder;
 
-use crate::cluster::{self, Plan};
+use crate::cluster::{self, Plan, Rig};
 
 /// Smallest memory of a node that is worth a process.
 const MIN_MEMORY: ByteSize = ByteSize(1 << 20);
@@ -83,6 +83,9 @@ pub struct Up {
     /// Shared by the proxy, the nodes and direct clients; random if not given
     #[arg(long, env = "INFINICACHE_SECRET", hide_env_values = true)]
     secret: Option<String>,
+
+    #[command(flatten)]
+    rig: Rig,
 }
 
 /// Any port but 0, which would be another after each restart.
@@ -154,6 +157,7 @@ impl Up {
             buffer_bytes: self.buffer_bytes,
             secret,
             log,
+            rig: self.rig,
         })
     }
 }
