@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Body, extract::Request};
 use infinicache::http;
 use infinicache_client::{ChunkStat, Client, Error};
 use infinicache_wire::control::NodeState;
@@ -28,7 +29,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{openmetrics::Metrics, processes::DEADLINE, resp::Raw};
+use crate::{openmetrics::Metrics, processes::DEADLINE, random::Random, resp::Raw, wire::Wire};
 pub(crate) use nodes::Node;
 use options::Options;
 
@@ -59,7 +60,7 @@ impl Cluster {
         let name = format!("e2e-{}-{number}.log", std::process::id());
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
 
-        let (redis, admin) = options::ports();
+        let [redis, admin] = options::ports();
         let options = change(Options::new(redis, admin));
         let mut up = Command::new(env!("CARGO_BIN_EXE_infinicache"))
             .arg("up")
@@ -85,6 +86,17 @@ impl Cluster {
             admin: local(admin),
             front,
         }
+    }
+
+    /// The same with a wire between the nodes and the proxy.
+    pub(crate) async fn start_wired(
+        random: Random,
+        change: impl FnOnce(Options) -> Options,
+    ) -> (Self, Wire) {
+        let [port] = options::ports();
+        let wire = Wire::start((Ipv4Addr::LOCALHOST, port).into(), random).await;
+        let cluster = Self::start(|up| change(up.dial(port, wire.address()))).await;
+        (cluster, wire)
     }
 
     /// Where Redis clients connect.
@@ -130,6 +142,33 @@ impl Cluster {
     /// The process of the proxy.
     pub(crate) async fn proxy(&self) -> u64 {
         self.told("/proxy").await["pid"].as_u64().unwrap()
+    }
+
+    /// Tells the front what a node suffers from now on: a document of its `/faults`.
+    pub(crate) async fn harm(&self, node: &str, faults: &Json) {
+        self.post(&format!("/faults/{node}"), faults.to_string())
+            .await;
+    }
+
+    /// Has the front replace a node, as the platform does.
+    pub(crate) async fn replace(&self, node: &str) {
+        self.post(&format!("/replace/{node}"), String::new()).await;
+    }
+
+    /// Has the front replace all nodes at once.
+    pub(crate) async fn replace_all(&self) {
+        self.post("/replace", String::new()).await;
+    }
+
+    async fn post(&self, path: &str, body: String) {
+        let request = Request::post(path)
+            .header("host", self.front.to_string())
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let stream = http::connect(self.front).await.unwrap();
+        let sent = time::timeout(PATIENCE, http::exchange(stream, request)).await;
+        assert_eq!(sent.unwrap().unwrap().status(), 204, "{path}");
     }
 
     /// A page of the front.

@@ -15,6 +15,7 @@
 //! - [`stored`]: values that are there, and must stay;
 //! - [`resp`]: a Redis client that can stop half way;
 //! - [`openmetrics`]: metrics, read strictly;
+//! - [`wire`]: a bad network between nodes and proxy;
 //! - [`random`]: numbers that are the same each time.
 //!
 //! And the tests:
@@ -35,6 +36,7 @@ mod random;
 mod resp;
 mod stored;
 mod values;
+mod wire;
 
 mod bounded;
 mod clients;
