@@ -12,6 +12,7 @@
 //!
 //! - [`cluster`]: a cache, its processes and its pages;
 //! - [`values`]: values that tell who wrote them, at every byte;
+//! - [`history`]: whether what was read may have been;
 //! - [`stored`]: values that are there, and must stay;
 //! - [`resp`]: a Redis client that can stop half way;
 //! - [`openmetrics`]: metrics, read strictly;
@@ -29,6 +30,7 @@
 #![cfg(target_os = "linux")]
 
 mod cluster;
+mod history;
 mod openmetrics;
 #[path = "../../crates/cli/tests/processes/mod.rs"]
 mod processes;
