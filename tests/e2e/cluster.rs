@@ -31,7 +31,7 @@ use tokio::{
 
 use crate::{openmetrics::Metrics, processes::DEADLINE, random::Random, resp::Raw, wire::Wire};
 pub(crate) use nodes::Node;
-use options::Options;
+pub(crate) use options::Options;
 
 /// How long anything may take that is expected to happen: wakes and repairs
 /// with retries, on a machine that runs other tests beside.
@@ -106,14 +106,24 @@ impl Cluster {
 
     /// A connection of the `redis` crate.
     pub(crate) async fn redis(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(format!("redis://{}", self.redis)).unwrap();
+        Self::connect(&self.redis_client()).await.unwrap()
+    }
+
+    /// One who can make such connections.
+    pub(crate) fn redis_client(&self) -> redis::Client {
+        redis::Client::open(format!("redis://{}", self.redis)).unwrap()
+    }
+
+    /// Makes one, with the patience that tests have.
+    pub(crate) async fn connect(
+        client: &redis::Client,
+    ) -> redis::RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
         client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .unwrap()
     }
 
     /// A client of ours.

@@ -25,7 +25,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub(crate) use check::check;
+pub(crate) use check::{Violation, check};
 
 use crate::values::Value;
 

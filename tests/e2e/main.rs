@@ -26,6 +26,7 @@
 //! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
+//! - [`faults`]: never a wrong answer, whatever goes wrong under load;
 //! - `pages`: what operators see.
 #![cfg(target_os = "linux")]
 
@@ -42,6 +43,7 @@ mod wire;
 
 mod bounded;
 mod clients;
+mod faults;
 mod frozen;
 mod half_written;
 mod mixing;

@@ -21,7 +21,10 @@ mod tests;
 use std::{
     collections::BTreeMap,
     net::{Ipv4Addr, SocketAddr},
-    sync::OnceLock,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use tokio::{
@@ -38,6 +41,7 @@ use crate::random::Random;
 pub(crate) struct Wire {
     address: SocketAddr,
     suffering: watch::Sender<Suffering>,
+    harmed: Arc<AtomicU64>,
     task: JoinHandle<()>,
 }
 
@@ -49,16 +53,29 @@ struct Suffering {
     nodes: BTreeMap<String, Fault>,
 }
 
+/// What a connection has to know of that.
+#[derive(Clone)]
+struct Suffered {
+    suffering: watch::Receiver<Suffering>,
+    harmed: Arc<AtomicU64>,
+}
+
 impl Wire {
     /// A wire to `target` that does no harm yet.
     pub(crate) async fn start(target: SocketAddr, random: Random) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let suffering = watch::Sender::default();
-        let task = tokio::spawn(serve(listener, target, suffering.subscribe(), random));
+        let harmed = Arc::default();
+        let suffered = Suffered {
+            suffering: suffering.subscribe(),
+            harmed: Arc::clone(&harmed),
+        };
+        let task = tokio::spawn(serve(listener, target, suffered, random));
         Self {
             address,
             suffering,
+            harmed,
             task,
         }
     }
@@ -81,6 +98,11 @@ impl Wire {
         });
     }
 
+    /// How often something was not passed on as it came.
+    pub(crate) fn harmed(&self) -> u64 {
+        self.harmed.load(Relaxed)
+    }
+
     /// Nobody suffers any more.
     pub(crate) fn heal(&self) {
         self.harm_all(Fault::None);
@@ -93,29 +115,19 @@ impl Drop for Wire {
     }
 }
 
-async fn serve(
-    listener: TcpListener,
-    target: SocketAddr,
-    suffering: watch::Receiver<Suffering>,
-    mut random: Random,
-) {
+async fn serve(listener: TcpListener, target: SocketAddr, suffered: Suffered, mut random: Random) {
     let mut connections = JoinSet::new();
     loop {
         let Ok((node, _)) = listener.accept().await else {
             continue;
         };
-        connections.spawn(carry(node, target, suffering.clone(), random.fork()));
+        connections.spawn(carry(node, target, suffered.clone(), random.fork()));
         while connections.try_join_next().is_some() {}
     }
 }
 
 /// Joins a node to the proxy until one of them leaves, or the connection has suffered enough.
-async fn carry(
-    mut node: TcpStream,
-    target: SocketAddr,
-    suffering: watch::Receiver<Suffering>,
-    mut random: Random,
-) {
+async fn carry(mut node: TcpStream, target: SocketAddr, suffered: Suffered, mut random: Random) {
     // Without a proxy there is no connection for the node either.
     let Ok(mut proxy) = TcpStream::connect(target).await else {
         return;
@@ -126,8 +138,8 @@ async fn carry(
     let end = {
         let (from_node, to_node) = node.split();
         let (from_proxy, to_proxy) = proxy.split();
-        let up = Lane::new(&name, suffering.clone(), random.fork());
-        let down = Lane::new(&name, suffering, random.fork());
+        let up = Lane::new(&name, suffered.clone(), random.fork());
+        let down = Lane::new(&name, suffered, random.fork());
         tokio::select! {
             end = up.carry(from_node, to_proxy) => end,
             end = down.carry(from_proxy, to_node) => end,

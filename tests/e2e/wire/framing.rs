@@ -26,22 +26,23 @@ impl Framing {
         self.walk(bytes, &mut |_, _| None);
     }
 
-    /// Lets bytes pass; in one of so many frames a bit of this part is flipped.
+    /// Lets bytes pass; in one of so many frames a bit of this part is flipped. How many were.
     pub(super) fn corrupt(
         &mut self,
         bytes: &mut [u8],
         part: Part,
         one_in: u64,
         random: &mut Random,
-    ) {
+    ) -> usize {
         let mut flips = random.fork();
         let changed = self.walk(bytes, &mut |begun, length| {
             let is_hit = begun == part && length > 0 && random.below(one_in) == 0;
             is_hit.then(|| random.below(length as u64) as usize)
         });
-        for at in changed {
+        for &at in &changed {
             bytes[at] ^= 1 << flips.below(8);
         }
+        changed.len()
     }
 
     /// Walks over bytes. Asks at the start of each part which of its bytes is to

@@ -1,6 +1,10 @@
 //! One direction of one connection.
 
-use std::{future, sync::OnceLock, time::Duration};
+use std::{
+    future,
+    sync::{OnceLock, atomic::Ordering::Relaxed},
+    time::Duration,
+};
 
 use infinicache_wire::frame::{HEADER_LEN, Header};
 use tokio::{
@@ -10,7 +14,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::{Fault, Suffering, framing::Framing};
+use super::{Fault, Suffered, Suffering, framing::Framing};
 use crate::random::Random;
 
 /// Most bytes that are taken at once.
@@ -29,19 +33,15 @@ pub(super) enum End {
 pub(super) struct Lane<'a> {
     /// The name in the node's hello, once it has passed.
     name: &'a OnceLock<String>,
-    suffering: watch::Receiver<Suffering>,
+    suffered: Suffered,
     random: Random,
 }
 
 impl<'a> Lane<'a> {
-    pub(super) fn new(
-        name: &'a OnceLock<String>,
-        suffering: watch::Receiver<Suffering>,
-        random: Random,
-    ) -> Self {
+    pub(super) fn new(name: &'a OnceLock<String>, suffered: Suffered, random: Random) -> Self {
         Self {
             name,
-            suffering,
+            suffered,
             random,
         }
     }
@@ -51,7 +51,7 @@ impl<'a> Lane<'a> {
         let (give, take) = mpsc::channel(ON_THEIR_WAY);
         let writer = Writer {
             name: self.name,
-            suffering: self.suffering.clone(),
+            suffering: self.suffered.suffering.clone(),
         };
         let reading = self.read(from, give);
         let writing = writer.write(to, take);
@@ -74,23 +74,25 @@ impl<'a> Lane<'a> {
         // How many bytes end the connection, if that is what it suffers.
         let mut doom = None;
         loop {
-            let fault = fault(self.name, &self.suffering);
+            let fault = fault(self.name, &self.suffered.suffering);
             if swallowed && fault != Fault::HalfOpen {
                 return End::Reset;
             }
             if fault == Fault::Paused {
-                changed(&mut self.suffering).await;
+                self.harmed(1);
+                changed(&mut self.suffered.suffering).await;
                 continue;
             }
             let mut piece = Vec::with_capacity(PIECE);
             let read = tokio::select! {
                 read = from.read_buf(&mut piece) => read,
-                () = changed(&mut self.suffering) => continue,
+                () = changed(&mut self.suffered.suffering) => continue,
             };
             if fault == Fault::HalfOpen {
                 swallowed = true;
+                self.harmed(1);
                 if !matches!(read, Ok(1..)) {
-                    changed(&mut self.suffering).await;
+                    changed(&mut self.suffered.suffering).await;
                 }
                 continue;
             }
@@ -105,6 +107,7 @@ impl<'a> Lane<'a> {
                     let random = &mut self.random;
                     let doom = *doom.get_or_insert_with(|| carried + random.below(after.max(1)));
                     if carried + piece.len() as u64 > doom {
+                        self.harmed(1);
                         if let Fault::Reset(_) = fault {
                             return End::Reset;
                         }
@@ -116,11 +119,13 @@ impl<'a> Lane<'a> {
                 }
                 Fault::Corrupt(part, one_in) => {
                     doom = None;
-                    framing.corrupt(&mut piece, part, one_in, &mut self.random);
+                    let changed = framing.corrupt(&mut piece, part, one_in, &mut self.random);
+                    self.harmed(changed);
                 }
                 _ => {
                     doom = None;
                     framing.pass(&mut piece);
+                    self.harmed(usize::from(fault != Fault::None));
                 }
             }
             carried += piece.len() as u64;
@@ -132,6 +137,10 @@ impl<'a> Lane<'a> {
                 return End::Closed;
             }
         }
+    }
+
+    fn harmed(&self, times: usize) {
+        self.suffered.harmed.fetch_add(times as u64, Relaxed);
     }
 
     /// Looks for the name in the first frame that passes, which is the hello of the node

@@ -66,6 +66,7 @@ async fn what_suffers_nothing_arrives() {
     sent.unwrap();
     read.unwrap();
     assert_eq!(answer, bytes);
+    assert_eq!(wire.harmed(), 0);
 }
 
 #[tokio::test]
@@ -149,4 +150,5 @@ async fn a_payload_that_is_corrupted_differs_in_one_bit() {
     let flipped: u32 = answer.iter().zip(&sent).map(flipped).sum();
     // One in each direction, perhaps the same.
     assert!(flipped == 2 || flipped == 0, "{flipped} bits");
+    assert_eq!(wire.harmed(), 2);
 }

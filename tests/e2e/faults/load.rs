@@ -1,0 +1,316 @@
+//! Clients of both kinds, at work on the same keys.
+
+use std::{
+    future::Future,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use infinicache_client::{Client, Condition, Error, PutOptions};
+use redis::{
+    AsyncCommands, ExistenceCheck, RedisError, RedisResult, SetExpiry, SetOptions,
+    aio::MultiplexedConnection,
+};
+use tokio::{
+    sync::Notify,
+    task::JoinSet,
+    time::{self, Instant},
+};
+
+use crate::{
+    cluster::Cluster,
+    history::{History, Only, Operation, Outcome},
+    random::Random,
+    values::Value,
+};
+
+/// Clients of each kind.
+const CLIENTS: u32 = 2;
+
+const SIZES: [u64; 8] = [
+    100, 1_000, 5_000, 33_000, 100_000, 300_000, 700_000, 2_500_000,
+];
+
+/// What a client does after a failure, lest it fails a thousand times a second.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The work, and what has become of it so far.
+pub(super) struct Load {
+    shared: Arc<Shared>,
+    tasks: JoinSet<()>,
+}
+
+struct Shared {
+    history: History,
+    keys: u64,
+    stop: AtomicBool,
+    /// Each client is a writer, and so is each that begins anew.
+    writers: AtomicU32,
+    operations: AtomicU64,
+    failed: AtomicU64,
+    worst: AtomicU64,
+    progress: Notify,
+}
+
+impl Load {
+    /// Writes each key once, and then begins to work.
+    pub(super) async fn start(cluster: &Cluster, keys: u64, random: &mut Random) -> Self {
+        let shared = Arc::new(Shared {
+            history: History::new(),
+            keys,
+            stop: AtomicBool::new(false),
+            writers: AtomicU32::new(0),
+            operations: AtomicU64::new(0),
+            failed: AtomicU64::new(0),
+            worst: AtomicU64::new(0),
+            progress: Notify::new(),
+        });
+        let mut clients = Vec::new();
+        for _ in 0..CLIENTS {
+            let redis = Way::Redis(cluster.redis_client(), None);
+            for way in [redis, Way::Library(cluster.client().await)] {
+                clients.push(Worker::new(way, shared.clone(), random.fork()));
+            }
+        }
+        for key in 0..keys {
+            let index = key as usize % clients.len();
+            let worker = &mut clients[index];
+            let operation = worker.write(None, None);
+            worker.run(key, operation).await;
+        }
+        let mut tasks = JoinSet::new();
+        for mut worker in clients {
+            tasks.spawn(async move {
+                while !worker.shared.stop.load(Relaxed) {
+                    worker.step().await;
+                }
+            });
+        }
+        Self { shared, tasks }
+    }
+
+    /// Waits until so many more operations have been done.
+    pub(super) async fn goes_on(&self, operations: u64) {
+        let enough = self.operations() + operations;
+        let shared = &self.shared;
+        let done = async {
+            while shared.operations.load(Relaxed) < enough {
+                shared.progress.notified().await;
+            }
+        };
+        let in_time = time::timeout(2 * crate::cluster::PATIENCE, done).await;
+        in_time.expect("the cache does not get on with its work");
+    }
+
+    /// Ends the work, and reads every key once more in both ways.
+    pub(super) async fn stop(&mut self, cluster: &Cluster) {
+        self.shared.stop.store(true, Relaxed);
+        while let Some(ended) = self.tasks.join_next().await {
+            ended.unwrap();
+        }
+        let redis = Way::Redis(cluster.redis_client(), None);
+        for way in [redis, Way::Library(cluster.client().await)] {
+            let mut worker = Worker::new(way, self.shared.clone(), Random::new("last"));
+            for key in 0..self.shared.keys {
+                worker.run(key, Operation::Get).await;
+            }
+        }
+    }
+
+    pub(super) fn history(&self) -> &History {
+        &self.shared.history
+    }
+
+    pub(super) fn keys(&self) -> impl Iterator<Item = String> + use<> {
+        (0..self.shared.keys).map(name)
+    }
+
+    pub(super) fn operations(&self) -> u64 {
+        self.shared.operations.load(Relaxed)
+    }
+
+    /// Those that were answered with an error, or not at all.
+    pub(super) fn failed(&self) -> u64 {
+        self.shared.failed.load(Relaxed)
+    }
+
+    /// The longest that an operation took.
+    pub(super) fn worst(&self) -> Duration {
+        Duration::from_millis(self.shared.worst.load(Relaxed))
+    }
+}
+
+fn name(key: u64) -> String {
+    format!("key-{key}")
+}
+
+/// Which kind of client.
+enum Way {
+    Redis(redis::Client, Option<MultiplexedConnection>),
+    Library(Client),
+}
+
+/// One client, that does one thing after another.
+struct Worker {
+    way: Way,
+    shared: Arc<Shared>,
+    random: Random,
+    last: Value,
+}
+
+impl Worker {
+    fn new(way: Way, shared: Arc<Shared>, random: Random) -> Self {
+        let writer = shared.writers.fetch_add(1, Relaxed);
+        Self {
+            way,
+            shared,
+            random,
+            last: Value::new(writer, 0),
+        }
+    }
+
+    async fn step(&mut self) {
+        let key = self.random.below(self.shared.keys);
+        let ttl = Duration::from_millis(100 + self.random.below(2_000));
+        let operation = match self.random.below(100) {
+            0..30 => self.write(None, None),
+            30..35 => self.write(None, Some(ttl)),
+            35..40 => self.write(Some(Only::Absent), None),
+            40..45 => self.write(Some(Only::Present), None),
+            45..90 => Operation::Get,
+            90..96 => Operation::Delete,
+            _ => Operation::Expire(ttl),
+        };
+        self.run(key, operation).await;
+    }
+
+    fn write(&mut self, only_if: Option<Only>, ttl: Option<Duration>) -> Operation {
+        self.last = self.last.next(*self.random.pick(&SIZES));
+        Operation::Set {
+            value: self.last,
+            only_if,
+            ttl,
+        }
+    }
+
+    async fn run(&mut self, key: u64, operation: Operation) {
+        let key = name(key);
+        let bytes = match operation {
+            Operation::Set { value, .. } => value.bytes(),
+            _ => Vec::new(),
+        };
+        let (invoked, begun) = (self.shared.history.now(), Instant::now());
+        let outcome = match &mut self.way {
+            Way::Redis(client, connection) => {
+                let outcome = by_redis(client, connection, &key, operation, bytes).await;
+                outcome.unwrap_or_else(|error| {
+                    if error.is_unrecoverable_error() || error.is_timeout() {
+                        *connection = None;
+                    }
+                    redis_outcome(&error)
+                })
+            }
+            // The library has no command that changes the time to live.
+            Way::Library(_) if matches!(operation, Operation::Expire(_)) => return,
+            Way::Library(client) => by_library(client, &key, operation, bytes)
+                .await
+                .unwrap_or_else(|error| library_outcome(&error)),
+        };
+        let shared = &self.shared;
+        let elapsed = begun.elapsed().as_millis() as u64;
+        shared.worst.fetch_max(elapsed, Relaxed);
+        shared.operations.fetch_add(1, Relaxed);
+        let failed = matches!(outcome, Outcome::Failed | Outcome::Unknown);
+        shared.history.note(&key, operation, invoked, outcome);
+        shared.progress.notify_waiters();
+        if failed {
+            shared.failed.fetch_add(1, Relaxed);
+            time::sleep(PAUSE).await;
+        }
+    }
+}
+
+async fn by_redis(
+    client: &redis::Client,
+    connection: &mut Option<MultiplexedConnection>,
+    key: &str,
+    operation: Operation,
+    bytes: Vec<u8>,
+) -> RedisResult<Outcome> {
+    let redis = match connection {
+        Some(connection) => connection,
+        None => connection.insert(Cluster::connect(client).await?),
+    };
+    let found = |is: bool| if is { Outcome::Done } else { Outcome::Not };
+    Ok(match operation {
+        Operation::Set { only_if, ttl, .. } => {
+            let mut options = SetOptions::default();
+            if let Some(ttl) = ttl {
+                options = options.with_expiration(SetExpiry::PX(ttl.as_millis() as u64));
+            }
+            if let Some(only) = only_if {
+                options = options.conditional_set(match only {
+                    Only::Absent => ExistenceCheck::NX,
+                    Only::Present => ExistenceCheck::XX,
+                });
+            }
+            let set: Option<String> = redis.set_options(key, bytes, options).await?;
+            found(set.is_some())
+        }
+        Operation::Get => match redis.get::<_, Option<Vec<u8>>>(key).await? {
+            Some(bytes) => Outcome::Read(Value::tell(&bytes)),
+            None => Outcome::Not,
+        },
+        Operation::Delete => found(redis.del::<_, u64>(key).await? == 1),
+        Operation::Expire(ttl) => found(redis.pexpire(key, ttl.as_millis() as i64).await?),
+    })
+}
+
+/// What an error of the `redis` crate says of the operation.
+fn redis_outcome(error: &RedisError) -> Outcome {
+    match error.code() {
+        Some("OOM" | "NOWRITE") => Outcome::Failed,
+        // The value is gone: a miss that is the cache's fault, and counted.
+        Some("LOST") => Outcome::Not,
+        _ => Outcome::Unknown,
+    }
+}
+
+fn by_library<'a>(
+    client: &'a Client,
+    key: &'a str,
+    operation: Operation,
+    bytes: Vec<u8>,
+) -> impl Future<Output = Result<Outcome, Error>> + 'a {
+    let found = |is: bool| if is { Outcome::Done } else { Outcome::Not };
+    async move {
+        Ok(match operation {
+            Operation::Set { only_if, ttl, .. } => {
+                let options = PutOptions {
+                    ttl,
+                    condition: only_if.map(|only| match only {
+                        Only::Absent => Condition::Absent,
+                        Only::Present => Condition::Present,
+                    }),
+                    ..PutOptions::default()
+                };
+                found(client.put_with(key, bytes, options).await?.is_some())
+            }
+            Operation::Get => Outcome::Read(Value::tell(&client.get(key).await?)),
+            Operation::Delete => found(client.delete(key).await?),
+            Operation::Expire(_) => unreachable!("not a command of the library"),
+        })
+    }
+}
+
+/// What an error of the library says of the operation.
+fn library_outcome(error: &Error) -> Outcome {
+    match error {
+        Error::Miss | Error::Lost { .. } => Outcome::Not,
+        Error::OutOfMemory(_) | Error::NoWrite | Error::Refused(_) => Outcome::Failed,
+        _ => Outcome::Unknown,
+    }
+}
