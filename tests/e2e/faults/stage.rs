@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::load::Load;
 use crate::{
     cluster::{Cluster, Node, Options, until},
-    history::{Violation, check},
+    history::{Event, Violation, check},
     random::Random,
     wire::Wire,
 };
@@ -169,9 +169,14 @@ impl Stage {
             self.load.worst(),
             self.whole_after,
         );
-        violations
-            .iter()
-            .for_each(|violation| println!("{violation}"));
+        for violation in &violations {
+            println!("{violation}");
+            let is_of_key = |event: &&Event| Some(event.key.as_str()) == violation.key();
+            let events = self.load.history().events();
+            for event in events.iter().filter(is_of_key) {
+                println!("    {event:?}");
+            }
+        }
         assert!(violations.is_empty(), "{name}: it is not as it should be");
         let counted = lost == 0.0 || may_lose;
         assert!(counted, "{name}: acknowledged values were lost");

@@ -40,6 +40,20 @@ pub(crate) enum Violation {
     },
 }
 
+impl Violation {
+    /// Of which key, if of one.
+    pub(crate) fn key(&self) -> Option<&str> {
+        match self {
+            Self::Wrong { key, .. }
+            | Self::NeverWritten { key, .. }
+            | Self::CameBack { key, .. }
+            | Self::Outlived { key, .. }
+            | Self::FromNowhere { key, .. } => Some(key),
+            Self::Unexplained { .. } => None,
+        }
+    }
+}
+
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
