@@ -19,6 +19,7 @@
 //!
 //! - [`stage`]: a scenario from its start to its verdict;
 //! - [`load`]: the work that goes on meanwhile;
+//! - [`way`]: one operation of either kind of client;
 //! - `nodes`, `network`, `platform`, `memory`: what goes wrong.
 //!
 //! What becomes of the proxy itself is not here yet: it has no scenario until
@@ -30,3 +31,4 @@ mod network;
 mod nodes;
 mod platform;
 mod stage;
+mod way;

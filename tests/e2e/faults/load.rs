@@ -1,7 +1,6 @@
 //! Clients of both kinds, at work on the same keys.
 
 use std::{
-    future::Future,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
@@ -9,19 +8,15 @@ use std::{
     time::Duration,
 };
 
-use infinicache_client::{Client, Condition, Error, PutOptions};
-use redis::{
-    AsyncCommands, ExistenceCheck, RedisError, RedisResult, SetExpiry, SetOptions,
-    aio::MultiplexedConnection,
-};
 use tokio::{
     sync::Notify,
     task::JoinSet,
     time::{self, Instant},
 };
 
+use super::way::Way;
 use crate::{
-    cluster::Cluster,
+    cluster::{Cluster, PATIENCE},
     history::{History, Only, Operation, Outcome},
     random::Random,
     values::Value,
@@ -70,8 +65,7 @@ impl Load {
         });
         let mut clients = Vec::new();
         for _ in 0..CLIENTS {
-            let redis = Way::Redis(cluster.redis_client(), None);
-            for way in [redis, Way::Library(cluster.client().await)] {
+            for way in Way::all(cluster).await {
                 clients.push(Worker::new(way, shared.clone(), random.fork()));
             }
         }
@@ -101,7 +95,7 @@ impl Load {
                 shared.progress.notified().await;
             }
         };
-        let in_time = time::timeout(2 * crate::cluster::PATIENCE, done).await;
+        let in_time = time::timeout(2 * PATIENCE, done).await;
         in_time.expect("the cache does not get on with its work");
     }
 
@@ -111,8 +105,7 @@ impl Load {
         while let Some(ended) = self.tasks.join_next().await {
             ended.unwrap();
         }
-        let redis = Way::Redis(cluster.redis_client(), None);
-        for way in [redis, Way::Library(cluster.client().await)] {
+        for way in Way::all(cluster).await {
             let mut worker = Worker::new(way, self.shared.clone(), Random::new("last"));
             for key in 0..self.shared.keys {
                 worker.run(key, Operation::Get).await;
@@ -145,12 +138,6 @@ impl Load {
 
 fn name(key: u64) -> String {
     format!("key-{key}")
-}
-
-/// Which kind of client.
-enum Way {
-    Redis(redis::Client, Option<MultiplexedConnection>),
-    Library(Client),
 }
 
 /// One client, that does one thing after another.
@@ -203,21 +190,8 @@ impl Worker {
             _ => Vec::new(),
         };
         let (invoked, begun) = (self.shared.history.now(), Instant::now());
-        let outcome = match &mut self.way {
-            Way::Redis(client, connection) => {
-                let outcome = by_redis(client, connection, &key, operation, bytes).await;
-                outcome.unwrap_or_else(|error| {
-                    if error.is_unrecoverable_error() || error.is_timeout() {
-                        *connection = None;
-                    }
-                    redis_outcome(&error)
-                })
-            }
-            // The library has no command that changes the time to live.
-            Way::Library(_) if matches!(operation, Operation::Expire(_)) => return,
-            Way::Library(client) => by_library(client, &key, operation, bytes)
-                .await
-                .unwrap_or_else(|error| library_outcome(&error)),
+        let Some(outcome) = self.way.run(&key, operation, bytes).await else {
+            return;
         };
         let shared = &self.shared;
         let elapsed = begun.elapsed().as_millis() as u64;
@@ -230,87 +204,5 @@ impl Worker {
             shared.failed.fetch_add(1, Relaxed);
             time::sleep(PAUSE).await;
         }
-    }
-}
-
-async fn by_redis(
-    client: &redis::Client,
-    connection: &mut Option<MultiplexedConnection>,
-    key: &str,
-    operation: Operation,
-    bytes: Vec<u8>,
-) -> RedisResult<Outcome> {
-    let redis = match connection {
-        Some(connection) => connection,
-        None => connection.insert(Cluster::connect(client).await?),
-    };
-    let found = |is: bool| if is { Outcome::Done } else { Outcome::Not };
-    Ok(match operation {
-        Operation::Set { only_if, ttl, .. } => {
-            let mut options = SetOptions::default();
-            if let Some(ttl) = ttl {
-                options = options.with_expiration(SetExpiry::PX(ttl.as_millis() as u64));
-            }
-            if let Some(only) = only_if {
-                options = options.conditional_set(match only {
-                    Only::Absent => ExistenceCheck::NX,
-                    Only::Present => ExistenceCheck::XX,
-                });
-            }
-            let set: Option<String> = redis.set_options(key, bytes, options).await?;
-            found(set.is_some())
-        }
-        Operation::Get => match redis.get::<_, Option<Vec<u8>>>(key).await? {
-            Some(bytes) => Outcome::Read(Value::tell(&bytes)),
-            None => Outcome::Not,
-        },
-        Operation::Delete => found(redis.del::<_, u64>(key).await? == 1),
-        Operation::Expire(ttl) => found(redis.pexpire(key, ttl.as_millis() as i64).await?),
-    })
-}
-
-/// What an error of the `redis` crate says of the operation.
-fn redis_outcome(error: &RedisError) -> Outcome {
-    match error.code() {
-        Some("OOM" | "NOWRITE") => Outcome::Failed,
-        // The value is gone: a miss that is the cache's fault, and counted.
-        Some("LOST") => Outcome::Not,
-        _ => Outcome::Unknown,
-    }
-}
-
-fn by_library<'a>(
-    client: &'a Client,
-    key: &'a str,
-    operation: Operation,
-    bytes: Vec<u8>,
-) -> impl Future<Output = Result<Outcome, Error>> + 'a {
-    let found = |is: bool| if is { Outcome::Done } else { Outcome::Not };
-    async move {
-        Ok(match operation {
-            Operation::Set { only_if, ttl, .. } => {
-                let options = PutOptions {
-                    ttl,
-                    condition: only_if.map(|only| match only {
-                        Only::Absent => Condition::Absent,
-                        Only::Present => Condition::Present,
-                    }),
-                    ..PutOptions::default()
-                };
-                found(client.put_with(key, bytes, options).await?.is_some())
-            }
-            Operation::Get => Outcome::Read(Value::tell(&client.get(key).await?)),
-            Operation::Delete => found(client.delete(key).await?),
-            Operation::Expire(_) => unreachable!("not a command of the library"),
-        })
-    }
-}
-
-/// What an error of the library says of the operation.
-fn library_outcome(error: &Error) -> Outcome {
-    match error {
-        Error::Miss | Error::Lost { .. } => Outcome::Not,
-        Error::OutOfMemory(_) | Error::NoWrite | Error::Refused(_) => Outcome::Failed,
-        _ => Outcome::Unknown,
     }
 }

@@ -200,7 +200,7 @@ fn fault(name: &OnceLock<String>, suffering: &watch::Receiver<Suffering>) -> Fau
 
 async fn changed(suffering: &mut watch::Receiver<Suffering>) {
     if suffering.changed().await.is_err() {
-        future::pending().await
+        future::pending::<()>().await;
     }
 }
 
