@@ -9,6 +9,7 @@
 //! ```text
 //! resets: 1 rounds, 411 operations (0 failed), 14 harms on the wire, 0 wrong,
 //!     0 evicted, 0 lost, worst 204ms, whole after 95ms
+//!     worst: Get by redis: Read(...)
 //! ```
 //!
 //! `worst` is the longest operation; `whole after`, the longest time from the

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -46,8 +46,15 @@ struct Shared {
     writers: AtomicU32,
     operations: AtomicU64,
     failed: AtomicU64,
-    worst: AtomicU64,
+    worst: Mutex<Worst>,
     progress: Notify,
+}
+
+/// The operation that took longest.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Worst {
+    pub(super) elapsed: Duration,
+    pub(super) what: String,
 }
 
 impl Load {
@@ -60,7 +67,7 @@ impl Load {
             writers: AtomicU32::new(0),
             operations: AtomicU64::new(0),
             failed: AtomicU64::new(0),
-            worst: AtomicU64::new(0),
+            worst: Mutex::default(),
             progress: Notify::new(),
         });
         let mut clients = Vec::new();
@@ -130,9 +137,9 @@ impl Load {
         self.shared.failed.load(Relaxed)
     }
 
-    /// The longest that an operation took.
-    pub(super) fn worst(&self) -> Duration {
-        Duration::from_millis(self.shared.worst.load(Relaxed))
+    /// The operation that took longest.
+    pub(super) fn worst(&self) -> Worst {
+        self.shared.worst.lock().unwrap().clone()
     }
 }
 
@@ -194,8 +201,11 @@ impl Worker {
             return;
         };
         let shared = &self.shared;
-        let elapsed = begun.elapsed().as_millis() as u64;
-        shared.worst.fetch_max(elapsed, Relaxed);
+        let elapsed = begun.elapsed();
+        if elapsed > shared.worst.lock().unwrap().elapsed {
+            let what = format!("{operation:?} {}: {outcome:?}", self.way.name());
+            *shared.worst.lock().unwrap() = Worst { elapsed, what };
+        }
         shared.operations.fetch_add(1, Relaxed);
         let failed = matches!(outcome, Outcome::Failed | Outcome::Unknown);
         shared.history.note(&key, operation, invoked, outcome);

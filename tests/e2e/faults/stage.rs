@@ -159,15 +159,17 @@ impl Stage {
         let checked = check(&self.load.history().events(), (evicted + lost) as u64);
         let violations = checked.err().unwrap_or_default();
         let is_wrong = |it: &&Violation| matches!(it, Violation::Wrong { .. });
+        let worst = self.load.worst();
         println!(
             "{name}: {rounds} rounds, {} operations ({} failed), {} harms on the wire, {} wrong, \
-             {evicted} evicted, {lost} lost, worst {:?}, whole after {:?}",
+             {evicted} evicted, {lost} lost, worst {:?}, whole after {:?}\n    worst: {}",
             self.load.operations(),
             self.load.failed(),
             self.wire.harmed(),
             violations.iter().filter(is_wrong).count(),
-            self.load.worst(),
+            worst.elapsed,
             self.whole_after,
+            worst.what,
         );
         for violation in &violations {
             println!("{violation}");

@@ -37,6 +37,14 @@ impl Way {
         ]
     }
 
+    /// Which kind it is.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Redis(_) => "by redis",
+            Self::Library(_) => "by the library",
+        }
+    }
+
     /// Does an operation on a key, with the bytes of the value if it writes one.
     /// `None` if this kind of client cannot.
     pub(super) async fn run(
