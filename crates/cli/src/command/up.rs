@@ -194,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn a_test_can_have_the_platform_of_its_wishes_and_a_user_is_not_shown_it() {
+        let rig = plan("--term-delay 30s --grace 5s --faults").unwrap().rig;
+        assert_eq!(rig.term_delay, Duration::from_secs(30));
+        assert_eq!(rig.grace, Duration::from_secs(5));
+        assert!(rig.faults && !plan("").unwrap().rig.faults);
+        let help = <Line as clap::CommandFactory>::command().render_long_help();
+        for hidden in ["--term-delay", "--faults", "--advertise", "--node-port"] {
+            assert!(!help.to_string().contains(hidden), "{hidden}");
+        }
+    }
+
+    #[test]
     fn two_plans_have_different_secrets() {
         assert_ne!(plan("").unwrap().secret, plan("").unwrap().secret);
     }
