@@ -116,3 +116,21 @@ async fn a_time_to_live_of_one_kind_of_client_holds_for_the_other() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_value_that_was_read_and_then_deleted_makes_room_at_once() {
+    // A chunk is more than half a node: there is never room for two values.
+    let cluster = Cluster::start(|up| up.nodes(3).code(2, 1).memory("2MiB")).await;
+    let client = cluster.client().await;
+    let mut value = Value::new(1, 2_400_000);
+    for _ in 0..8 {
+        value = value.next(value.size);
+        client.put("key", value.bytes()).await.unwrap();
+        value.assert_is(&client.get("key").await.unwrap());
+        assert_eq!(streamed(&client, "key").await, value);
+        assert!(client.delete("key").await.unwrap());
+    }
+    let metrics = cluster.metrics().await;
+    let evicted = metrics.of("infinicache_proxy_removals_total", "reason", "evicted");
+    assert_eq!(evicted, 0.0);
+}

@@ -19,6 +19,7 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Body, extract::Request};
 use infinicache::http;
 use infinicache_client::{ChunkStat, Client, Error};
 use infinicache_wire::control::NodeState;
@@ -30,9 +31,9 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{openmetrics::Metrics, processes::DEADLINE, resp::Raw};
+use crate::{openmetrics::Metrics, processes::DEADLINE, random::Random, resp::Raw, wire::Wire};
 pub(crate) use nodes::Node;
-use options::Options;
+pub(crate) use options::Options;
 pub(crate) use run::SECRET;
 
 /// How long anything may take that is expected to happen: wakes and repairs
@@ -62,7 +63,7 @@ impl Cluster {
         let name = format!("e2e-{}-{number}.log", std::process::id());
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
 
-        let (redis, admin) = options::ports();
+        let [redis, admin] = options::ports();
         let options = change(Options::new(redis, admin));
         let mut up = Command::new(env!("CARGO_BIN_EXE_infinicache"))
             .arg("up")
@@ -90,6 +91,17 @@ impl Cluster {
         }
     }
 
+    /// The same with a wire between the nodes and the proxy.
+    pub(crate) async fn start_wired(
+        random: Random,
+        change: impl FnOnce(Options) -> Options,
+    ) -> (Self, Wire) {
+        let [port] = options::ports();
+        let wire = Wire::start((Ipv4Addr::LOCALHOST, port).into(), random).await;
+        let cluster = Self::start(|up| change(up.dial(port, wire.address()))).await;
+        (cluster, wire)
+    }
+
     /// Where Redis clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.redis
@@ -97,14 +109,24 @@ impl Cluster {
 
     /// A connection of the `redis` crate.
     pub(crate) async fn redis(&self) -> MultiplexedConnection {
-        let client = redis::Client::open(format!("redis://{}", self.redis)).unwrap();
+        Self::connect(&self.redis_client()).await.unwrap()
+    }
+
+    /// One who can make such connections.
+    pub(crate) fn redis_client(&self) -> redis::Client {
+        redis::Client::open(format!("redis://{}", self.redis)).unwrap()
+    }
+
+    /// Makes one, with the patience that tests have.
+    pub(crate) async fn connect(
+        client: &redis::Client,
+    ) -> redis::RedisResult<MultiplexedConnection> {
         let config = AsyncConnectionConfig::new()
             .set_connection_timeout(Some(PATIENCE))
             .set_response_timeout(Some(PATIENCE));
         client
             .get_multiplexed_async_connection_with_config(&config)
             .await
-            .unwrap()
     }
 
     /// A client of ours.
@@ -133,6 +155,33 @@ impl Cluster {
     /// The process of the proxy.
     pub(crate) async fn proxy(&self) -> u64 {
         self.told("/proxy").await["pid"].as_u64().unwrap()
+    }
+
+    /// Tells the front what a node suffers from now on: a document of its `/faults`.
+    pub(crate) async fn harm(&self, node: &str, faults: &Json) {
+        self.post(&format!("/faults/{node}"), faults.to_string())
+            .await;
+    }
+
+    /// Has the front replace a node, as the platform does.
+    pub(crate) async fn replace(&self, node: &str) {
+        self.post(&format!("/replace/{node}"), String::new()).await;
+    }
+
+    /// Has the front replace all nodes at once.
+    pub(crate) async fn replace_all(&self) {
+        self.post("/replace", String::new()).await;
+    }
+
+    async fn post(&self, path: &str, body: String) {
+        let request = Request::post(path)
+            .header("host", self.front.to_string())
+            .header("content-type", "application/json")
+            .body(Body::from(body))
+            .unwrap();
+        let stream = http::connect(self.front).await.unwrap();
+        let sent = time::timeout(PATIENCE, http::exchange(stream, request)).await;
+        assert_eq!(sent.unwrap().unwrap().status(), 204, "{path}");
     }
 
     /// A page of the front.

@@ -1,7 +1,9 @@
 //! A node is there, but does nothing.
 
+use redis::AsyncCommands;
+
 use crate::{
-    cluster::{Cluster, until},
+    cluster::{Cluster, Node, until},
     random::Random,
     stored::Stored,
     values::Value,
@@ -58,4 +60,29 @@ async fn a_frozen_node_that_was_given_up_comes_back_and_does_no_harm() {
     })
     .await;
     stored.assert_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_pool_takes_writes_while_nodes_that_were_given_up_do_not_wake() {
+    let cluster = Cluster::start(|up| up.memory("2MiB").lost_after("3s")).await;
+    let mut redis = cluster.redis().await;
+    let mut fill = async |keys: std::ops::Range<u32>| {
+        for key in keys {
+            let value = Value::new(key, 3_000_000);
+            let () = redis.set(key, value.bytes()).await.unwrap();
+            value.assert_is(&redis.get::<_, Vec<u8>>(key).await.unwrap());
+        }
+    };
+    // More than the pool holds: from here on a write must make its room.
+    fill(0..12).await;
+    let nodes = Random::new("full").choose(2, &cluster.awake().await);
+    nodes.iter().for_each(Node::freeze);
+    until("frozen nodes are given up", async || {
+        let metrics = cluster.metrics().await;
+        let lost = metrics.total("infinicache_proxy_nodes_lost_total");
+        (lost >= 2.0).then_some(())
+    })
+    .await;
+    // They are empty now as far as is known, and so more inviting than those that are full.
+    fill(12..24).await;
 }

@@ -12,9 +12,11 @@
 //!
 //! - [`cluster`]: a cache, its processes and its pages;
 //! - [`values`]: values that tell who wrote them, at every byte;
+//! - [`history`]: whether what was read may have been;
 //! - [`stored`]: values that are there, and must stay;
 //! - [`resp`]: a Redis client that can stop half way;
 //! - [`openmetrics`]: metrics, read strictly;
+//! - [`wire`]: a bad network between nodes and proxy;
 //! - [`random`]: numbers that are the same each time.
 //!
 //! And the tests:
@@ -25,10 +27,12 @@
 //! - `restart`: the proxy fails;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
+//! - [`faults`]: never a wrong answer, whatever goes wrong under load;
 //! - `pages`: what operators see.
 #![cfg(target_os = "linux")]
 
 mod cluster;
+mod history;
 mod openmetrics;
 #[path = "../../crates/cli/tests/processes/mod.rs"]
 mod processes;
@@ -36,9 +40,11 @@ mod random;
 mod resp;
 mod stored;
 mod values;
+mod wire;
 
 mod bounded;
 mod clients;
+mod faults;
 mod frozen;
 mod half_written;
 mod mixing;

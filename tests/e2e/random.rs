@@ -20,6 +20,11 @@ impl Random {
         Self(name)
     }
 
+    /// Numbers of their own, for a part of the test whose share is not known beforehand.
+    pub(crate) fn fork(&mut self) -> Self {
+        Self(mix(self.below(u64::MAX)))
+    }
+
     /// A number below `limit`.
     pub(crate) fn below(&mut self, limit: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -87,6 +87,32 @@ impl Value {
         self.assert_part(0, bytes);
     }
 
+    /// Which value `bytes` are, or what is wrong with them.
+    pub(crate) fn tell(bytes: &[u8]) -> Result<Self, String> {
+        let Some((head, _)) = bytes.split_first_chunk::<{ HEAD as usize }>() else {
+            return Err(format!("{} bytes, too short to tell", bytes.len()));
+        };
+        let value = Self::of_head(head);
+        if value.size != bytes.len() as u64 {
+            return Err(format!("{} bytes of {value:?}", bytes.len()));
+        }
+        let expected = value.bytes();
+        match (0..bytes.len()).find(|&at| bytes[at] != expected[at]) {
+            None => Ok(value),
+            Some(at) => Err(format!("byte {at} is not of {value:?}")),
+        }
+    }
+
+    fn of_head(head: &[u8; HEAD as usize]) -> Self {
+        let (who, size) = head.split_at(WORD);
+        let (writer, number) = who.split_at(WORD / 2);
+        Self {
+            writer: u32::from_le_bytes(writer.try_into().expect("four bytes")),
+            number: u32::from_le_bytes(number.try_into().expect("four bytes")),
+            size: u64::from_le_bytes(size.try_into().expect("eight bytes")),
+        }
+    }
+
     /// Which value `bytes` are.
     ///
     /// # Panics
@@ -121,11 +147,8 @@ impl Check {
             if self.head.len() < HEAD as usize {
                 return;
             }
-            self.value = Some(Value {
-                writer: u32::from_le_bytes(self.head[..4].try_into().unwrap()),
-                number: u32::from_le_bytes(self.head[4..8].try_into().unwrap()),
-                size: u64::from_le_bytes(self.head[8..16].try_into().unwrap()),
-            });
+            let head = self.head[..].try_into().expect("its length was looked at");
+            self.value = Some(Value::of_head(head));
             self.at = HEAD;
         }
         let value = self.value.expect("its head has come");
@@ -154,6 +177,7 @@ fn a_value_is_told_from_its_bytes_and_from_no_others() {
     let mut check = Check::default();
     bytes.chunks(7).for_each(|piece| check.feed(piece));
     assert_eq!(check.finish(), value);
+    assert_eq!(Value::tell(&bytes), Ok(value));
     for at in 0..bytes.len() {
         let mut wrong = bytes.clone();
         wrong[at] ^= 1;
@@ -161,6 +185,7 @@ fn a_value_is_told_from_its_bytes_and_from_no_others() {
             std::panic::catch_unwind(|| Value::of(&wrong)).is_err(),
             "{at}"
         );
+        assert!(Value::tell(&wrong).is_err(), "{at}");
     }
     assert!(std::panic::catch_unwind(|| Value::of(&bytes[..1000])).is_err());
 }

@@ -10,8 +10,10 @@
 mod greeting;
 mod plan;
 mod proxy;
+mod rig;
 
 pub use plan::{Plan, random_secret};
+pub use rig::Rig;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},

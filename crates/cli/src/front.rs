@@ -15,8 +15,10 @@
 //! - [`node`]: a life with real processes and a real clock;
 //! - [`process`]: one process, watched from its start to its end;
 //! - [`forward`]: requests in, answers out;
-//! - [`status`]: `GET /`.
+//! - [`status`]: `GET /`;
+//! - [`faults`]: how tests harm nodes.
 
+pub mod faults;
 pub mod forward;
 pub mod life;
 pub mod node;
@@ -42,6 +44,8 @@ pub struct Config {
     pub launcher: Launcher,
     /// How long everything may take.
     pub timing: Timing,
+    /// Whether the pages of [`faults`] are served.
+    pub faults: bool,
 }
 
 /// The nodes by name.
@@ -83,6 +87,10 @@ pub async fn serve(
         .fallback(forward::forward)
         .with_state(Arc::clone(&front))
         .merge(beside);
+    let router = match config.faults {
+        true => router.merge(faults::pages(Arc::clone(&front))),
+        false => router,
+    };
 
     tokio::select! {
         served = axum::serve(listener, router) => served?,

@@ -11,7 +11,7 @@ use infinicache::launcher::Launcher;
 use processes::{DEADLINE, is_running, kill, until_gone};
 use rustix::process::Signal;
 use serde_json::Value;
-use stand_in::{Stage, launcher, next, test_function};
+use stand_in::{NEVER, Stage, launcher, next, test_function};
 use tokio::{io::AsyncWriteExt, time};
 use tokio_util::io::ReaderStream;
 
@@ -165,6 +165,81 @@ async fn a_process_that_is_leaving_lives_on_beside_its_successor() {
     stage.stop().await;
     until_gone(first).await;
     until_gone(second).await;
+}
+
+#[tokio::test]
+async fn a_process_lives_on_unaware_between_the_decision_and_its_sigterm() {
+    let stage = Stage::new(launcher("polite"), |timing| {
+        timing.idle_window = Duration::from_millis(50);
+        timing.term_delay = NEVER;
+    })
+    .await;
+    let first = stage.pid("/a/wake").await;
+    stage
+        .until(|a| a["processes"][0]["state"] == "drained")
+        .await;
+    let second = stage.pid("/a/wake").await;
+    assert_ne!(first, second);
+    assert!(is_running(first) && is_running(second));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn nodes_can_be_replaced_one_by_one_or_all_at_once() {
+    let stage = Stage::new(launcher("polite"), |timing| {
+        timing.term_delay = Duration::from_millis(50);
+    })
+    .await;
+    let (a, b) = tokio::join!(stage.pid("/a/wake"), stage.pid("/b/wake"));
+    assert_eq!(stage.post("/replace/a").await.0, StatusCode::NO_CONTENT);
+    stage.until(|a| a["started"] == 2).await;
+    until_gone(a).await;
+    assert!(is_running(b));
+    assert_ne!(stage.pid("/a/wake").await, a);
+
+    assert_eq!(stage.post("/replace").await.0, StatusCode::NO_CONTENT);
+    stage.until(|a| a["started"] == 3).await;
+    until_gone(b).await;
+    assert_ne!(stage.pid("/b/wake").await, b);
+    assert_eq!(stage.post("/replace/c").await.0, StatusCode::NOT_FOUND);
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_start_suffers_what_was_asked_for_until_it_is_well_again() {
+    let stage = Stage::new(launcher("polite"), |timing| {
+        timing.start = Duration::from_millis(500);
+    })
+    .await;
+    stage.harm("a", r#"{"start": "fails"}"#).await;
+    assert_eq!(stage.post("/a/wake").await.0, StatusCode::BAD_GATEWAY);
+    stage.harm("a", r#"{"start": "hangs"}"#).await;
+    assert_eq!(stage.post("/a/wake").await.0, StatusCode::GATEWAY_TIMEOUT);
+    stage.harm("a", "{}").await;
+    stage.pid("/a/wake").await;
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_wake_suffers_what_was_asked_for_and_reaches_no_node() {
+    let stage = Stage::new(launcher("polite"), |_| {}).await;
+    for (how, status) in [
+        ("refused", StatusCode::INTERNAL_SERVER_ERROR),
+        ("garbage", StatusCode::OK),
+        ("swallowed", StatusCode::OK),
+    ] {
+        stage.harm("a", &format!(r#"{{"wakes": "{how}"}}"#)).await;
+        let request = Request::post("/a/wake").body(Body::empty()).unwrap();
+        assert_eq!(stage.send(request).await.status(), status, "{how}");
+    }
+    stage.harm("a", r#"{"wakes": "hanging"}"#).await;
+    let request = Request::post("/a/wake").body(Body::empty()).unwrap();
+    let hanging = time::timeout(Duration::from_millis(100), stage.send(request));
+    assert!(hanging.await.is_err());
+    assert_eq!(stage.status().await[0]["started"], 0);
+    stage.harm("a", "{}").await;
+    stage.pid("/a/wake").await;
+    stage.stop().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use axum::{body::Body, extract::Request};
 use infinicache::http;
 use processes::{DEADLINE, is_running, kill, until_gone};
 use redis::Commands;
@@ -120,6 +121,21 @@ async fn ctrl_c_stops_everything_in_good_order() {
     let status = time::timeout(DEADLINE, up.child.wait()).await.unwrap();
     assert_eq!(status.unwrap().code(), Some(0));
     assert!(pids.iter().all(|pid| !is_running(*pid)));
+}
+
+#[tokio::test]
+async fn nodes_cannot_be_harmed_over_http_unless_that_was_asked_for() {
+    let up = Up::new().await;
+    for path in ["/faults/node-0", "/replace/node-0", "/replace"] {
+        let request = Request::post(path)
+            .header("host", up.front.to_string())
+            .header("content-type", "application/json")
+            .body(Body::from("{}"))
+            .unwrap();
+        let stream = http::connect(up.front).await.unwrap();
+        let answer = time::timeout(DEADLINE, http::exchange(stream, request)).await;
+        assert_eq!(answer.unwrap().unwrap().status(), 404, "{path}");
+    }
 }
 
 #[tokio::test]

@@ -61,6 +61,18 @@ impl Cluster {
             .await;
         }
     }
+
+    /// Waits until these processes are gone, and others of the same names take requests.
+    pub(crate) async fn until_left(&self, nodes: &[Node]) {
+        for node in nodes {
+            until("a replaced process is gone", async || {
+                let now = self.node(&node.name).await;
+                let is_left = node.pids.iter().all(|pid| !now.pids.contains(pid));
+                (is_left && now.serves).then_some(())
+            })
+            .await;
+        }
+    }
 }
 
 impl Node {

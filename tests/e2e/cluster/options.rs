@@ -1,7 +1,7 @@
 //! How a cache is started.
 
 use std::{
-    net::{Ipv4Addr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener},
     process,
     sync::atomic::{AtomicU32, Ordering::Relaxed},
 };
@@ -29,6 +29,7 @@ impl Options {
             .nodes(14)
             .memory("64MiB")
             .buffer_bytes("64MiB")
+            .env("INFINICACHE_FAULTS", true)
             .env("INFINICACHE_LOG", "info")
     }
 
@@ -66,6 +67,17 @@ impl Options {
         self.env("INFINICACHE_STALL_TIMEOUT", time)
     }
 
+    /// The port where the proxy takes nodes, and where they are told to dial instead.
+    pub(super) fn dial(self, port: u16, advertised: SocketAddr) -> Self {
+        self.arg("--node-port", port).arg("--advertise", advertised)
+    }
+
+    /// How long a process is left in peace once it was decided that it goes, and
+    /// how long it may take to go.
+    pub(crate) fn farewell(self, term_delay: &str, grace: &str) -> Self {
+        self.arg("--term-delay", term_delay).arg("--grace", grace)
+    }
+
     /// Sets an option; the last of a name counts.
     fn arg(mut self, name: &str, value: impl ToString) -> Self {
         if let Some(at) = self.args.iter().position(|arg| arg == name) {
@@ -81,8 +93,8 @@ impl Options {
     }
 }
 
-/// Two ports that nobody has, and that no other cache of these tests is given.
-pub(super) fn ports() -> (u16, u16) {
+/// Ports that nobody has, and that no other cache of these tests is given.
+pub(super) fn ports<const N: usize>() -> [u16; N] {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let (first, end) = PORTS;
     // Processes that run at once mostly have ids that are near each other.
@@ -91,9 +103,8 @@ pub(super) fn ports() -> (u16, u16) {
         let number = start.wrapping_add(GIVEN.fetch_add(1, Relaxed));
         Some((first + number % (end - first)) as u16)
     });
-    let mut next = || {
+    [(); N].map(|()| {
         free.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
             .expect("a free port")
-    };
-    (next(), next())
+    })
 }

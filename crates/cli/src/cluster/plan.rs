@@ -9,6 +9,7 @@ use std::{
 use anyhow::{Context, Result};
 use infinicache_daemon::ByteSize;
 
+use super::rig::Rig;
 use crate::{
     front::{self, life::Timing},
     launcher::Launcher,
@@ -47,6 +48,8 @@ pub struct Plan {
     pub secret: String,
     /// What all of them log.
     pub log: String,
+    /// What tests change about the platform.
+    pub rig: Rig,
 }
 
 impl Plan {
@@ -77,6 +80,9 @@ impl Plan {
     pub(super) fn front(&self) -> Result<front::Config> {
         let timing = Timing {
             idle_window: self.idle_window,
+            start: self.rig.start_timeout,
+            term_delay: self.rig.term_delay,
+            grace: self.rig.grace,
             ..Timing::default()
         };
         let drain = timing.grace.saturating_sub(DRAIN_MARGIN);
@@ -85,13 +91,14 @@ impl Plan {
             .without(SECRET_FILE)
             .env("INFINICACHE_NODE_MEMORY", self.memory.0)
             .env("INFINICACHE_LISTEN_ADDRESS", "127.0.0.1")
-            .env("INFINICACHE_DRAIN", drain.as_secs())
+            .env("INFINICACHE_DRAIN", format!("{}ms", drain.as_millis()))
             .env("INFINICACHE_SECRET", &self.secret)
             .env("INFINICACHE_LOG", &self.log);
         Ok(front::Config {
             names: self.names().collect(),
             launcher,
             timing,
+            faults: self.rig.faults,
         })
     }
 
@@ -102,7 +109,10 @@ impl Plan {
             .without(SECRET_FILE)
             .without("INFINICACHE_ADVERTISE")
             .env("INFINICACHE_LISTEN", self.redis)
-            .env("INFINICACHE_NODE_LISTEN", "127.0.0.1:0")
+            .env(
+                "INFINICACHE_NODE_LISTEN",
+                SocketAddr::from((Ipv4Addr::LOCALHOST, self.rig.node_port)),
+            )
             .env("INFINICACHE_ADMIN_LISTEN", self.admin)
             .env("INFINICACHE_NODES", self.urls(front))
             .env("INFINICACHE_DATA", self.data)
@@ -117,6 +127,9 @@ impl Plan {
             .env("INFINICACHE_LOG", &self.log);
         if let Some(most) = self.max_object_bytes {
             launcher = launcher.env("INFINICACHE_MAX_OBJECT_BYTES", most.0);
+        }
+        if let Some(advertise) = &self.rig.advertise {
+            launcher = launcher.env("INFINICACHE_ADVERTISE", advertise);
         }
         Ok(launcher)
     }
@@ -157,6 +170,8 @@ pub fn random_secret() -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use infinicache_daemon::parse_duration;
+
     use super::*;
 
     fn plan() -> Plan {
@@ -172,6 +187,7 @@ mod tests {
             buffer_bytes: ByteSize(1 << 30),
             secret: random_secret().unwrap(),
             log: "info".into(),
+            rig: Rig::default(),
         }
     }
 
@@ -201,12 +217,29 @@ mod tests {
         let front = plan.front().unwrap();
         let secret = "INFINICACHE_SECRET";
         assert_eq!(variable(&front.launcher, secret), Some(plan.secret));
-        let drain: u64 = variable(&front.launcher, "INFINICACHE_DRAIN")
-            .unwrap()
-            .parse()
-            .unwrap();
-        assert!(Duration::from_secs(drain) < front.timing.grace);
+        let drain = variable(&front.launcher, "INFINICACHE_DRAIN").unwrap();
+        assert!(parse_duration(&drain).unwrap() < front.timing.grace);
         assert_eq!(front.names, ["node-0", "node-1", "node-2"]);
+    }
+
+    #[test]
+    fn nodes_dial_the_port_of_the_proxy_unless_a_test_says_otherwise() {
+        let front = "127.0.0.1:99".parse().unwrap();
+        let proxy = plan().proxy(front).unwrap();
+        let listen = variable(&proxy, "INFINICACHE_NODE_LISTEN").unwrap();
+        assert_eq!(listen, "127.0.0.1:0");
+        assert_eq!(variable(&proxy, "INFINICACHE_ADVERTISE"), None);
+
+        let mut plan = plan();
+        plan.rig.node_port = 7;
+        plan.rig.advertise = Some("between:8".into());
+        let proxy = plan.proxy(front).unwrap();
+        let listen = variable(&proxy, "INFINICACHE_NODE_LISTEN").unwrap();
+        assert_eq!(listen, "127.0.0.1:7");
+        assert_eq!(
+            variable(&proxy, "INFINICACHE_ADVERTISE").unwrap(),
+            "between:8"
+        );
     }
 
     #[test]

@@ -8,7 +8,7 @@ use infinicache_daemon::{ByteSize, parse_duration};
 use infinicache_wire::Secret;
 use tokio::runtime::Builder;
 
-use crate::cluster::{self, Plan};
+use crate::cluster::{self, Plan, Rig};
 
 /// Smallest memory of a node that is worth a process.
 const MIN_MEMORY: ByteSize = ByteSize(1 << 20);
@@ -83,6 +83,9 @@ pub struct Up {
     /// Shared by the proxy, the nodes and direct clients; random if not given
     #[arg(long, env = "INFINICACHE_SECRET", hide_env_values = true)]
     secret: Option<String>,
+
+    #[command(flatten)]
+    rig: Rig,
 }
 
 /// Any port but 0, which would be another after each restart.
@@ -154,6 +157,7 @@ impl Up {
             buffer_bytes: self.buffer_bytes,
             secret,
             log,
+            rig: self.rig,
         })
     }
 }
@@ -187,6 +191,18 @@ mod tests {
         assert_eq!(plan.redis.to_string(), "127.0.0.1:6378");
         assert_eq!(plan.memory, ByteSize(256 << 20));
         assert_eq!(plan.warning(), None);
+    }
+
+    #[test]
+    fn a_test_can_have_the_platform_of_its_wishes_and_a_user_is_not_shown_it() {
+        let rig = plan("--term-delay 30s --grace 5s --faults").unwrap().rig;
+        assert_eq!(rig.term_delay, Duration::from_secs(30));
+        assert_eq!(rig.grace, Duration::from_secs(5));
+        assert!(rig.faults && !plan("").unwrap().rig.faults);
+        let help = <Line as clap::CommandFactory>::command().render_long_help();
+        for hidden in ["--term-delay", "--faults", "--advertise", "--node-port"] {
+            assert!(!help.to_string().contains(hidden), "{hidden}");
+        }
     }
 
     #[test]

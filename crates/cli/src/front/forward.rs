@@ -48,6 +48,9 @@ pub(super) async fn forward(
         return text(StatusCode::NOT_FOUND, format!("no node {name:?}"));
     };
     *request.uri_mut() = uri;
+    if let Some(answer) = node.wakes().answer(request.uri().path()).await {
+        return answer;
+    }
     strip_hop_by_hop(request.headers_mut());
     match exchange(node, request, front.timing.answer).await {
         Ok(response) => response,

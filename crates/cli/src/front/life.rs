@@ -17,6 +17,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::faults::Start;
+
 /// Which process of its name, counted from 1.
 pub type Serial = u64;
 
@@ -61,6 +63,10 @@ pub enum Event {
     Healthy(Serial),
     /// A process ended, or could not be started: why.
     Exited(Serial, String),
+    /// The platform wants another process in the place of the current one.
+    Replace,
+    /// What becomes of processes that are started from now on.
+    Starts(Start),
     /// Everything shall end.
     Stop,
 }
@@ -104,6 +110,10 @@ pub enum Phase {
     Starting {
         /// When it is given up.
         until: Instant,
+        /// What becomes of it.
+        start: Start,
+        /// When it is taken to be healthy, if it has said that it is.
+        healthy_at: Option<Instant>,
     },
     /// Has the requests.
     Serving {
@@ -131,6 +141,8 @@ pub enum Phase {
 pub struct Process {
     /// Which one.
     pub serial: Serial,
+    /// Since when.
+    pub since: Instant,
     /// Where it is in its life.
     pub phase: Phase,
 }
@@ -139,6 +151,7 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Life {
     timing: Timing,
+    starts: Start,
     started: Serial,
     processes: Vec<Process>,
     waiting: usize,
@@ -150,6 +163,7 @@ impl Life {
     pub fn new(timing: Timing) -> Self {
         Self {
             timing,
+            starts: Start::default(),
             started: 0,
             processes: Vec::new(),
             waiting: 0,
@@ -179,6 +193,11 @@ impl Life {
             Event::Ended(serial) => self.ended(now, serial),
             Event::Healthy(serial) => self.healthy(now, serial),
             Event::Exited(serial, why) => self.exited(serial, why),
+            Event::Replace => self.replace(now),
+            Event::Starts(start) => {
+                self.starts = start;
+                Vec::new()
+            }
             Event::Stop => self.stop(now),
         }
     }
@@ -186,7 +205,9 @@ impl Life {
     /// When [`tick`](Self::tick) has something to do.
     pub fn deadline(&self) -> Option<Instant> {
         let due = |process: &Process| match process.phase {
-            Phase::Starting { until } => Some(until),
+            Phase::Starting {
+                until, healthy_at, ..
+            } => Some(healthy_at.map_or(until, |at| at.min(until))),
             Phase::Serving {
                 in_flight: 0,
                 quiet_since,
@@ -218,12 +239,22 @@ impl Life {
             grace,
             ..
         } = self.timing;
-        let Process { serial, phase } = &mut self.processes[index];
+        let Process { serial, phase, .. } = &mut self.processes[index];
         match *phase {
-            Phase::Starting { until } if until <= now => {
+            Phase::Starting { until, .. } if until <= now => {
                 *phase = Phase::Killed;
                 actions.push(Action::Kill(*serial));
                 self.refuse(Refusal::Late(start), actions);
+            }
+            Phase::Starting {
+                healthy_at: Some(at),
+                ..
+            } if at <= now => {
+                *phase = Phase::Serving {
+                    in_flight: std::mem::take(&mut self.waiting),
+                    quiet_since: now,
+                };
+                actions.push(Action::Admit(*serial));
             }
             Phase::Serving {
                 in_flight: 0,
@@ -251,7 +282,7 @@ impl Life {
         if self.stopping {
             return vec![Action::Refuse(Refusal::Stopping)];
         }
-        for Process { serial, phase } in &mut self.processes {
+        for Process { serial, phase, .. } in &mut self.processes {
             match phase {
                 Phase::Serving { in_flight, .. } => {
                     *in_flight += 1;
@@ -265,18 +296,44 @@ impl Life {
             }
         }
         self.waiting += 1;
+        self.launch(now)
+    }
+
+    /// Starts another process.
+    fn launch(&mut self, now: Instant) -> Vec<Action> {
         self.started += 1;
         self.processes.push(Process {
             serial: self.started,
+            since: now,
             phase: Phase::Starting {
                 until: now + self.timing.start,
+                start: self.starts,
+                healthy_at: None,
             },
         });
-        vec![Action::Launch(self.started)]
+        let mut actions = vec![Action::Launch(self.started)];
+        if self.starts == Start::Fails {
+            // It is still Starting when it has exited, and so has failed to.
+            actions.push(Action::Kill(self.started));
+        }
+        actions
+    }
+
+    /// As the platform removes a pod: its successor comes at once, and the pod
+    /// itself hears of it later. One that is only starting is as good as new.
+    fn replace(&mut self, now: Instant) -> Vec<Action> {
+        let is_serving = |process: &&mut Process| matches!(process.phase, Phase::Serving { .. });
+        let Some(current) = self.processes.iter_mut().find(is_serving) else {
+            return Vec::new();
+        };
+        current.phase = Phase::Drained {
+            term_at: now + self.timing.term_delay,
+        };
+        self.launch(now)
     }
 
     fn ended(&mut self, now: Instant, ended: Serial) -> Vec<Action> {
-        for Process { serial, phase } in &mut self.processes {
+        for Process { serial, phase, .. } in &mut self.processes {
             if let Phase::Serving {
                 in_flight,
                 quiet_since,
@@ -291,16 +348,17 @@ impl Life {
     }
 
     fn healthy(&mut self, now: Instant, healthy: Serial) -> Vec<Action> {
-        for Process { serial, phase } in &mut self.processes {
-            if matches!(phase, Phase::Starting { .. }) && *serial == healthy {
-                *phase = Phase::Serving {
-                    in_flight: std::mem::take(&mut self.waiting),
-                    quiet_since: now,
-                };
-                return vec![Action::Admit(healthy)];
+        for process in &mut self.processes {
+            if let Phase::Starting {
+                start, healthy_at, ..
+            } = &mut process.phase
+                && process.serial == healthy
+                && matches!(start, Start::Well | Start::SlowMs(_))
+            {
+                *healthy_at = Some(process.since + start.delay());
             }
         }
-        Vec::new()
+        self.tick(now)
     }
 
     fn exited(&mut self, exited: Serial, why: String) -> Vec<Action> {
@@ -320,7 +378,7 @@ impl Life {
         self.stopping = true;
         self.refuse(Refusal::Stopping, &mut actions);
         let end = now + self.timing.farewell;
-        for Process { serial, phase } in &mut self.processes {
+        for Process { serial, phase, .. } in &mut self.processes {
             match phase {
                 Phase::Starting { .. } | Phase::Serving { .. } | Phase::Drained { .. } => {
                     *phase = Phase::Leaving { kill_at: end };

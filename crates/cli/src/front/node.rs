@@ -13,6 +13,7 @@ use tokio::{
 use tracing::{debug, info, warn};
 
 use super::{
+    faults::{Faults, Wakes},
     life::{Action, Event, Life, Refusal, Serial, Timing},
     process::{self, News, Port},
     status::{NodeStatus, ProcessStatus},
@@ -28,6 +29,7 @@ pub struct Node {
     /// bounds it are the permits: a request sends two messages, a process three.
     mailbox: mpsc::UnboundedSender<Message>,
     permits: Arc<Semaphore>,
+    wakes: watch::Sender<Wakes>,
     status: watch::Receiver<NodeStatus>,
 }
 
@@ -89,6 +91,7 @@ impl Node {
         let node = Self {
             mailbox,
             permits: Arc::new(Semaphore::new(MAX_IN_FLIGHT)),
+            wakes: watch::Sender::default(),
             status,
         };
         (node, keeper.run(mail))
@@ -112,8 +115,28 @@ impl Node {
 
     /// Tells all processes to go, for good.
     pub fn stop(&self) {
-        // Fails only when there is nothing left to stop.
-        let _ = self.mailbox.send(Message::Event(Event::Stop));
+        self.tell(Event::Stop);
+    }
+
+    /// Puts a new process in the place of the one that has the requests, if there is one.
+    pub fn replace(&self) {
+        self.tell(Event::Replace);
+    }
+
+    /// Changes what the node suffers.
+    pub fn harm(&self, faults: Faults) {
+        self.wakes.send_replace(faults.wakes);
+        self.tell(Event::Starts(faults.start));
+    }
+
+    /// What becomes of its wakes.
+    pub fn wakes(&self) -> Wakes {
+        *self.wakes.borrow()
+    }
+
+    fn tell(&self, event: Event) {
+        // Fails only when everything has ended.
+        let _ = self.mailbox.send(Message::Event(event));
     }
 
     /// What is now.

@@ -130,6 +130,7 @@ impl Stage {
             names: vec!["a".into(), "b".into()],
             launcher,
             timing,
+            faults: true,
         };
         let (stop, stopped) = oneshot::channel();
         let served = tokio::spawn(serve(listener, config, Router::new(), async {
@@ -164,6 +165,15 @@ impl Stage {
     /// Posts, and gives the process that answered.
     pub(crate) async fn pid(&self, path: &str) -> u64 {
         self.ask(path).await["pid"].as_u64().unwrap()
+    }
+
+    /// Tells the front what node `name` suffers from now on.
+    pub(crate) async fn harm(&self, name: &str, faults: &str) {
+        let request = Request::post(format!("/faults/{name}"))
+            .header("content-type", "application/json")
+            .body(Body::from(faults.to_owned()))
+            .unwrap();
+        assert_eq!(self.send(request).await.status(), StatusCode::NO_CONTENT);
     }
 
     pub(crate) async fn send(&self, request: Request) -> Response<Body> {

@@ -286,3 +286,98 @@ fn news_of_a_process_that_is_gone_changes_nothing() {
     assert_eq!(scene.on(Event::Ended(1)), []);
     assert!(scene.serials().is_empty());
 }
+
+#[test]
+fn a_replaced_process_has_a_successor_at_once_and_hears_of_it_after_the_delay() {
+    let mut scene = Scene::serving();
+    assert_eq!(scene.on(Event::Replace), [Action::Launch(2)]);
+    assert_eq!(scene.on(Event::Request), [], "it waits for the new one");
+    assert_eq!(scene.on(Event::Healthy(2)), [Action::Admit(2)]);
+    assert_eq!(scene.after(TERM_DELAY - MOMENT), []);
+    assert_eq!(
+        scene.after(MOMENT),
+        [Action::Terminate(1)],
+        "although its request is in flight"
+    );
+    assert_eq!(scene.serials(), [1, 2]);
+    assert_eq!(scene.after(GRACE), [Action::Kill(1)]);
+}
+
+#[test]
+fn a_successor_that_nobody_asks_for_anything_grows_idle_like_any_other() {
+    let mut scene = Scene::serving();
+    scene.on(Event::Replace);
+    scene.on(Event::Healthy(2));
+    assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(1)]);
+    scene.exit(1);
+    assert_eq!(scene.after(IDLE - TERM_DELAY), []);
+    assert_eq!(scene.after(TERM_DELAY), [Action::Terminate(2)]);
+}
+
+#[test]
+fn replacing_what_is_asleep_or_new_changes_nothing() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.on(Event::Replace), []);
+    scene.on(Event::Request);
+    assert_eq!(scene.on(Event::Replace), []);
+    assert_eq!(scene.serials(), [1]);
+}
+
+#[test]
+fn a_process_that_starts_slowly_is_healthy_when_its_time_has_come() {
+    let mut scene = Scene::new();
+    scene.on(Event::Starts(Start::SlowMs(700)));
+    scene.on(Event::Request);
+    scene.after(MOMENT);
+    assert_eq!(scene.on(Event::Healthy(1)), []);
+    assert_eq!(scene.after(Duration::from_millis(698)), []);
+    assert_eq!(scene.after(MOMENT), [Action::Admit(1)]);
+}
+
+#[test]
+fn a_process_that_is_slower_than_it_may_be_is_killed() {
+    let mut scene = Scene::new();
+    scene.on(Event::Starts(Start::SlowMs(3_600_000)));
+    scene.on(Event::Request);
+    scene.on(Event::Healthy(1));
+    assert_eq!(
+        scene.after(START),
+        [Action::Kill(1), Action::Refuse(Refusal::Late(START))]
+    );
+}
+
+#[test]
+fn a_start_that_shall_fail_ends_the_process_before_it_is_healthy() {
+    let mut scene = Scene::new();
+    scene.on(Event::Starts(Start::Fails));
+    assert_eq!(
+        scene.on(Event::Request),
+        [Action::Launch(1), Action::Kill(1)]
+    );
+    assert_eq!(scene.on(Event::Healthy(1)), []);
+    assert!(matches!(
+        scene.exit(1)[..],
+        [Action::Refuse(Refusal::Failed(_))]
+    ));
+    scene.on(Event::Starts(Start::Well));
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+}
+
+#[test]
+fn a_start_that_shall_hang_is_given_up_in_time_though_the_process_is_healthy() {
+    let mut scene = Scene::new();
+    scene.on(Event::Starts(Start::Hangs));
+    scene.on(Event::Request);
+    assert_eq!(scene.on(Event::Healthy(1)), []);
+    assert_eq!(
+        scene.after(START),
+        [Action::Kill(1), Action::Refuse(Refusal::Late(START))]
+    );
+}
+
+#[test]
+fn what_starts_suffer_does_not_change_processes_that_have_started() {
+    let mut scene = Scene::serving();
+    assert_eq!(scene.on(Event::Starts(Start::Fails)), []);
+    assert_eq!(scene.on(Event::Request), [Action::Admit(1)]);
+}
