@@ -21,15 +21,13 @@
 //! - [`stage`]: a scenario from its start to its verdict;
 //! - [`load`]: the work that goes on meanwhile;
 //! - [`way`]: one operation of either kind of client;
-//! - `nodes`, `network`, `platform`, `memory`: what goes wrong.
-//!
-//! What becomes of the proxy itself is not here yet: it has no scenario until
-//! a proxy that was killed or frozen finds its objects again.
+//! - `nodes`, `network`, `platform`, `memory`, `proxy`: what goes wrong.
 
 mod load;
 mod memory;
 mod network;
 mod nodes;
 mod platform;
+mod proxy;
 mod stage;
 mod way;

@@ -60,6 +60,6 @@ pub use infinicache_wire::Version;
 pub use link::NodeLink;
 pub use mux::{Mux, MuxLink};
 pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};
-pub use read::Reader;
+pub use read::{PAUSES, Reader};
 pub use source::{Source, Stream};
 pub use write::{Upload, upload};

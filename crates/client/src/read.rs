@@ -50,13 +50,24 @@ pub(crate) fn stripe_memory(geometry: &Geometry) -> usize {
     geometry.unit() * geometry.code().width()
 }
 
+/// How long to wait before a value whose nodes cannot be reached is tried again: a link that broke
+/// is dialled anew, and a node that ended is succeeded, within a second or two.
+pub const PAUSES: [Duration; 5] = [
+    Duration::from_millis(50),
+    Duration::from_millis(100),
+    Duration::from_millis(200),
+    Duration::from_millis(400),
+    Duration::from_millis(800),
+];
+
 /// Gets the units `wanted` of one stripe, in that order.
 ///
 /// Each unit holds its part of `memory` for as long as it is referred to.
 ///
 /// # Errors
 ///
-/// [`Error::Lost`] if too few units can be had, [`Error::TimedOut`] if they do not come.
+/// [`Error::Lost`] if too few units are left, [`Error::Unreachable`] if too few of their members
+/// can be reached, [`Error::TimedOut`] if they do not come.
 pub(crate) async fn fetch<P: Pool, F: Holders>(
     pool: &P,
     found: &F,
@@ -78,6 +89,8 @@ struct Fetch<'a, P: Pool, F: Holders> {
     plan: Plan,
     wanted: &'a [usize],
     units: Vec<Bytes>,
+    /// Units that may be there, but whose members cannot be asked now.
+    out_of_reach: usize,
     memory: Reservation,
 }
 
@@ -109,6 +122,7 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
             members,
             wanted,
             units: vec![Bytes::new(); code.width()],
+            out_of_reach: 0,
             memory,
         }
     }
@@ -122,12 +136,7 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
             match self.plan.standing() {
                 Standing::Whole => return Ok(self.pick()),
                 Standing::Reconstructible => return Ok(self.reconstruct()),
-                Standing::Lost { have } => {
-                    return Err(Error::Lost {
-                        have,
-                        need: self.geometry.code().data(),
-                    });
-                }
+                Standing::Lost { have } => return Err(self.too_few(have)),
                 Standing::Waiting => {}
             }
             let late_at = self.plan.next_late();
@@ -136,6 +145,16 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
                 Some((index, asked_at, reply)) = asked.next() => self.take(index, asked_at, reply),
                 () = sleep_until(late_at), if late_at.is_some() => self.hedge(),
             }
+        }
+    }
+
+    /// Why only `have` units can be had.
+    fn too_few(&self, have: usize) -> Error {
+        let need = self.geometry.code().data();
+        let away = self.out_of_reach;
+        match have + away >= need {
+            true => Error::Unreachable(format!("{away} of the value's nodes, {need} needed")),
+            false => Error::Lost { have, need },
         }
     }
 
@@ -174,7 +193,10 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
         let (bytes, sealed) = match reply {
             Reply::Done { bytes, checksum } => (bytes, checksum),
             Reply::NotFound => return self.give_up(index, Incident::Missing(chunk)),
-            _ => return self.plan.failed(index),
+            _ => {
+                self.out_of_reach += 1;
+                return self.plan.failed(index);
+            }
         };
         if let Some(member) = self.members[index] {
             self.pool.health().answered(member, clock::now() - asked_at);
@@ -293,7 +315,7 @@ impl<P: Pool> Reader<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`] or [`Error::TimedOut`]; the reader is of no use then.
+    /// [`Error::Lost`], [`Error::Unreachable`] or [`Error::TimedOut`]; the reader is of no use then.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         if self.arriving.is_empty() && !self.stripes.is_empty() {
             let memory = reserve(self.pool.budget(), stripe_memory(&self.geometry)).await?;

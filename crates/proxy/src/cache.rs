@@ -31,13 +31,15 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{
-    Budget, Commit, Error, Health, Incident, MuxLink, Pool, Reader, Source, Terms, Upload, upload,
+    Budget, Commit, Error, Health, Incident, MuxLink, PAUSES, Pool, Reader, Source, Terms, Upload,
+    upload,
 };
 use infinicache_erasure::Code;
 use infinicache_wire::{
     MemberId, Request, WriteId,
     control::{Opened, Placed},
 };
+use tokio::time;
 use tracing::warn;
 
 pub(crate) use self::{partings::Partings, reading::Reading, reconcile::page};
@@ -163,6 +165,9 @@ impl Cache {
 
     /// Begins to read a range of a value; the first stripe is there when this returns.
     ///
+    /// Members that cannot be reached are waited for a little: they come back, or turn out to be
+    /// lost, and only then is it known which of the two the value is.
+    ///
     /// # Errors
     ///
     /// Whatever keeps the first stripe from coming, but not a loss: that is `None`, as a miss is.
@@ -171,21 +176,30 @@ impl Cache {
         found: &Found,
         range: Range<u64>,
     ) -> Result<Option<Reading>, Error> {
-        let mut reader = Reader::new(self.clone(), found.clone(), range);
-        let length = reader.remaining();
-        match reader.next().await {
-            Ok(first) => Ok(Some(Reading {
-                reader,
-                length,
-                first,
-                metrics: self.0.metrics.clone(),
-            })),
-            Err(Error::Lost { have, need }) => {
-                warn!(?found, have, need, "read of a lost value");
-                self.0.metrics.read("lost");
-                Ok(None)
+        let mut pauses = PAUSES.into_iter();
+        loop {
+            let mut reader = Reader::new(self.clone(), found.clone(), range.clone());
+            let length = reader.remaining();
+            match reader.next().await {
+                Ok(first) => {
+                    return Ok(Some(Reading {
+                        reader,
+                        length,
+                        first,
+                        metrics: self.0.metrics.clone(),
+                    }));
+                }
+                Err(Error::Lost { have, need }) => {
+                    warn!(?found, have, need, "read of a lost value");
+                    self.0.metrics.read("lost");
+                    return Ok(None);
+                }
+                Err(Error::Unreachable(why)) => match pauses.next() {
+                    Some(pause) => time::sleep(pause).await,
+                    None => return Err(Error::Unreachable(why)),
+                },
+                Err(error) => return Err(error),
             }
-            Err(error) => Err(error),
         }
     }
 

@@ -4,10 +4,7 @@
 use std::{
     io,
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -25,6 +22,7 @@ use crate::{
     control::{self, Control},
     info::Figures,
     metrics::Metrics,
+    nodes::Usable,
     relay,
     resp::Parts,
     server::TakeOver,
@@ -193,9 +191,9 @@ impl Observe for Clerk {
         let (metrics, catalog, nodes) = (self.metrics(), self.cache.catalog(), self.cache.nodes());
         let states = nodes.states();
         let count = |state: NodeState| states.iter().filter(|of_node| **of_node == state).count();
-        let capacity = |(_, member, capacity): (_, Option<Arc<_>>, u64)| {
-            let member: Option<Arc<crate::nodes::member::Member>> = member;
-            member.map_or(capacity, |member| member.capacity())
+        let capacity = |usable: Usable| {
+            let of_member = usable.member.map(|member| member.capacity());
+            of_member.unwrap_or(usable.capacity)
         };
         let (input, output) = metrics.value_bytes();
         Figures {

@@ -105,7 +105,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let (events, followed) = mpsc::unbounded_channel();
     let (chores, to_do) = mpsc::unbounded_channel();
     let settings = nodes::Settings {
-        timing: timing(&config)?,
+        timing: timing(&config),
         secret,
         advertise,
         epoch: epoch.clone(),
@@ -184,10 +184,21 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         ..server::Config::default()
     };
     let to_relay = ToRelay {
-        cache,
+        cache: cache.clone(),
         stall_timeout: config.stall_timeout,
     };
-    server::serve(redis, state, to_relay, limits, shutdown).await;
+    let nodes = cache.nodes().clone();
+    let ending = async {
+        tokio::select! {
+            _ = shutdown => {}
+            () = nodes.unvouched().cancelled() => {}
+        }
+    };
+    server::serve(redis, state, to_relay, limits, ending).await;
+    anyhow::ensure!(
+        !nodes.unvouched().is_cancelled(),
+        "held up for longer than the lease, with no member to vouch for this run"
+    );
 
     stop.cancel();
     tracker.close();
@@ -213,20 +224,16 @@ fn patience(config: &Config) -> Option<Patience> {
 }
 
 /// How the pool deals with its nodes, from what the platform does with them.
-fn timing(config: &Config) -> anyhow::Result<Timing> {
-    anyhow::ensure!(
-        config.preflight_freshness < config.node_lost_after,
-        "a node is lost after {:?}, too soon to be pinged after {:?}",
-        config.node_lost_after,
-        config.preflight_freshness
-    );
-    Ok(Timing {
+fn timing(config: &Config) -> Timing {
+    let lost_after = config.node_lost_after;
+    Timing {
         ping_every: std::time::Duration::from_secs(1),
-        lost_after: config.node_lost_after,
-        preflight_freshness: config.preflight_freshness,
+        lost_after,
+        // There has to be time to ask a silent node before it is lost.
+        preflight_freshness: config.preflight_freshness.min(lost_after / 2),
         wake_deadline: std::time::Duration::from_secs(5),
         wake_backoff: std::time::Duration::from_millis(500),
         // Three tries before the platform's window ends.
         keep_awake_every: config.node_idle_window / 3,
-    })
+    }
 }

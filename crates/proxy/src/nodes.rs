@@ -32,9 +32,9 @@ use std::{
 
 use dashmap::DashMap;
 use hyper::Uri;
-use infinicache_client::{Health, MuxLink};
+use infinicache_client::{Health, MuxLink, NodeLink};
 use infinicache_wire::{
-    MemberId, Secret,
+    MemberId, Reply, Request, Secret,
     control::{NodeState, NodeView},
     wake::Lifetimes,
 };
@@ -42,6 +42,9 @@ use tokio::{
     sync::{Semaphore, mpsc, watch},
     time,
 };
+use tokio_util::sync::CancellationToken;
+
+use tracing::warn;
 
 use self::{
     enrolment::Enrolment,
@@ -57,6 +60,12 @@ use crate::{
 
 /// How often time is told to the nodes' lives.
 const TICK: Duration = Duration::from_millis(200);
+
+/// How late time may be told before it is this process that is late.
+const HELD_UP: Duration = Duration::from_secs(1);
+
+/// How long to wait before looking whether a broken link has been dialled anew.
+const REDIALLING: Duration = Duration::from_millis(50);
 
 /// Wakes that may be under way at once.
 const PARALLEL_WAKES: usize = 32;
@@ -97,6 +106,19 @@ pub(crate) enum Event {
     Returned(Arc<Member>),
 }
 
+/// A node that chunks can be placed on.
+#[derive(Debug)]
+pub(crate) struct Usable {
+    /// Its place in the list of nodes.
+    pub(crate) node: usize,
+    /// The member behind it, if it is awake, was heard of lately, and counts.
+    pub(crate) member: Option<Arc<Member>>,
+    /// What it can hold, as far as is known.
+    pub(crate) capacity: u64,
+    /// Whether it is better not waited for.
+    pub(crate) doubtful: bool,
+}
+
 /// The nodes of the pool. Clones are handles to the same.
 #[derive(Clone, Debug)]
 pub(crate) struct Nodes(Arc<Inner>);
@@ -110,6 +132,8 @@ struct Inner {
     waker: Waker,
     wakes: Semaphore,
     enrolment: Enrolment,
+    /// See [`Nodes::unvouched`].
+    unvouched: CancellationToken,
     /// Who has been heard by a run that does not serve yet.
     census: Mutex<Option<Census>>,
     patience: Mutex<Patience>,
@@ -170,6 +194,7 @@ impl Nodes {
         Self(Arc::new(Inner {
             waker: Waker::new(settings.timing.wake_deadline, settings.secret.clone()),
             enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
+            unvouched: CancellationToken::new(),
             census: Mutex::new(None),
             nodes: addresses.into_iter().map(node).collect(),
             settings,
@@ -187,8 +212,25 @@ impl Nodes {
     pub(crate) async fn live(self) {
         let mut ticks = time::interval(TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
+        let mut last = Instant::now();
         loop {
             ticks.tick().await;
+            let gap = last.elapsed().saturating_sub(TICK);
+            last = Instant::now();
+            if gap >= self.0.settings.lease && self.0.enrolment.is_unvouched() {
+                self.0.unvouched.cancel();
+                return;
+            }
+            self.0.enrolment.beat();
+            if gap >= HELD_UP {
+                warn!(
+                    ?gap,
+                    "this proxy was held up: its nodes' silence does not count"
+                );
+                for node in &self.0.nodes {
+                    node.state().life.held_up(gap);
+                }
+            }
             self.canvass();
             for (index, node) in self.0.nodes.iter().enumerate() {
                 let now = Instant::now();
@@ -204,8 +246,31 @@ impl Nodes {
                 actions
                     .into_iter()
                     .for_each(|action| self.act(index, action));
+                self.try_again(index);
             }
         }
+    }
+
+    /// Wakes a node whose wakes have failed, while there is anything to be lost: whoever writes
+    /// shall not be the one to find out whether it works again.
+    fn try_again(&self, index: usize) {
+        if self.roster().0 == 0 {
+            return;
+        }
+        let action = {
+            let life = &mut self.0.nodes[index].state().life;
+            let is_failing = life.state() == NodeState::Lost;
+            is_failing.then(|| life.wanted(Instant::now())).flatten()
+        };
+        if let Some(action) = action {
+            self.act(index, action);
+        }
+    }
+
+    /// Cancelled when nobody can say any more whether this run is in charge: it was held up for
+    /// longer than its lease, and has no member that would have heard of another.
+    pub(crate) fn unvouched(&self) -> &CancellationToken {
+        &self.0.unvouched
     }
 
     /// Begins to listen to what instances tell of the run before; until [`Self::take_census`]
@@ -218,6 +283,14 @@ impl Nodes {
     pub(crate) fn census(&self) -> MutexGuard<'_, Option<Census>> {
         let census = self.0.census.lock();
         census.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Has every instance dial and tell anew.
+    pub(crate) fn hear_anew(&self) {
+        if let Some(census) = self.census().as_mut() {
+            census.begin_anew(Instant::now());
+        }
+        self.members().iter().for_each(|member| member.cut());
     }
 
     /// Whether it is not known yet what there is.
@@ -269,6 +342,22 @@ impl Nodes {
         Some(member)
     }
 
+    /// Asks a member, again and again while its link is broken; `None` once it is gone for good.
+    ///
+    /// For requests that may be repeated, by callers who do not wait for ever.
+    pub(crate) async fn ask(&self, id: MemberId, request: Request) -> Option<Reply> {
+        loop {
+            let member = self.member(id)?;
+            if let Some(link) = member.link() {
+                match link.call(request.clone()).await {
+                    Reply::Unreachable | Reply::Late => {}
+                    reply => return Some(reply),
+                }
+            }
+            time::sleep(REDIALLING).await;
+        }
+    }
+
     /// All members.
     pub(crate) fn members(&self) -> Vec<Arc<Member>> {
         self.0
@@ -283,19 +372,20 @@ impl Nodes {
         &self.0.nodes[node].address.name
     }
 
-    /// The nodes that chunks can be placed on, with the member behind each that is awake and was
-    /// heard of lately, and what it can hold as far as is known.
-    pub(crate) fn usable(&self) -> Vec<(usize, Option<Arc<Member>>, u64)> {
+    /// The nodes that chunks can be placed on.
+    pub(crate) fn usable(&self) -> Vec<Usable> {
         let now = Instant::now();
         let usable = |(index, node): (usize, &Node)| {
             let mut state = node.state();
             let member = self.listen(&mut state);
             let is_awake = state.life.active().is_some() && state.life.is_fresh(now);
             let active = member.filter(|member| is_awake && self.counts(member));
-            state
-                .life
-                .is_usable(now)
-                .then_some((index, active, state.capacity))
+            state.life.is_usable(now).then_some(Usable {
+                node: index,
+                member: active,
+                capacity: state.capacity,
+                doubtful: state.life.is_doubtful(now),
+            })
         };
         self.0.nodes.iter().enumerate().filter_map(usable).collect()
     }

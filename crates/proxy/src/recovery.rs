@@ -29,6 +29,9 @@ use crate::{
 /// How often nodes that have not dialled are looked after.
 const REPEAT: Duration = Duration::from_millis(500);
 
+/// How late it may be before it is this process that is late.
+const HELD_UP: Duration = Duration::from_secs(1);
+
 /// How long an inventory may take, however large it is.
 const INVENTORY_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -100,6 +103,10 @@ async fn listen(cache: &Cache) -> Option<Roster> {
                 // A wake may have failed; those that are due again are repeated.
                 let until = until.min(Instant::now() + REPEAT);
                 let _ = time::timeout_at(until.into(), changes.changed()).await;
+                if Instant::now() > until + HELD_UP {
+                    warn!("this proxy was held up: nodes are heard anew");
+                    nodes.hear_anew();
+                }
                 nodes.wake_all();
             }
         }

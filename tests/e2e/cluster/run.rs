@@ -32,7 +32,7 @@ impl Cluster {
 
     /// Starts another proxy of the same nodes, which knows nothing of the first.
     pub(crate) async fn another_proxy(&self) -> Rival {
-        let (redis, admin) = options::ports();
+        let [redis, admin] = options::ports();
         let nodes = self.nodes().await;
         let urls: Vec<String> = nodes
             .iter()

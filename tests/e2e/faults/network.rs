@@ -118,7 +118,6 @@ async fn corrupted_headers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "a value whose nodes cannot be reached for a moment is read as a miss, and comes back"]
 async fn all_links_break_again_and_again() {
     Scenario::new("all links")
         .play(async |stage| {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     Error, Holders, Pool, Reader, clock,
-    read::{fetch, reserve, stripe_memory},
+    read::{PAUSES, fetch, reserve, stripe_memory},
 };
 
 /// A single piece is given on as it came, if it does not keep a larger buffer alive.
@@ -116,6 +116,7 @@ where
 {
     let give_up = clock::now() + deadline;
     let mut before: Option<(Located, Error)> = None;
+    let mut pauses = PAUSES.into_iter();
     loop {
         let located = proxy.control().locate(key).await?.ok_or(Error::Miss)?;
         match before {
@@ -125,6 +126,10 @@ where
         }
         match read(Found::new(proxy.clone(), located.clone())?).await {
             Err(lost @ Error::Lost { .. }) => before = Some((located, lost)),
+            Err(Error::Unreachable(why)) => match pauses.next() {
+                Some(pause) => time::sleep(pause).await,
+                None => return Err(Error::Unreachable(why)),
+            },
             done => return done,
         }
     }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::{Commit, Condition, Error, Expiry, NodeLink, Terms};
+use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
 use infinicache_erasure::Geometry;
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId};
 use tokio::time;
@@ -16,7 +16,7 @@ use crate::{
     house::Chore,
     label,
     nodes::member::Member,
-    tenure::finishing::Finishing,
+    tenure::{finishing::Finishing, patience::LONGEST},
     writes::OpenWrite,
 };
 
@@ -144,23 +144,30 @@ impl Cache {
                     units: geometry.chunk_units(index),
                     label: label.clone(),
                 };
-                async move { (index, finish(member, request).await) }
+                async move { (index, self.0.nodes.ask(member.id, request).await) }
             })
             .collect();
+        // Of them the roster has to be rid.
+        let mut gone = Vec::new();
         while let Some(deadline) = finishing.deadline() {
             match time::timeout_at(deadline.into(), answers.next()).await {
-                Ok(Some((index, Some(complete)))) => {
+                Ok(Some((index, reply))) => {
+                    let complete = matches!(reply, Some(Reply::Done { .. }));
                     finishing.answered(index, complete, Instant::now());
+                    gone.extend(reply.is_none().then_some(members[index].id));
                 }
-                Ok(Some((_, None))) => {}
-                Ok(None) | Err(_) => break,
+                Ok(None) => break,
+                Err(_) if finishing.is_over(Instant::now(), deadline) => break,
+                Err(_) => {}
             }
         }
         let silent: Vec<MemberId> = finishing
             .silent()
             .map(|index| members[usize::from(index)].id)
             .collect();
-        match self.0.nodes.expel(&silent).await {
+        let rid = self.0.nodes.until_gone(&gone);
+        let is_rid = time::timeout(LONGEST, rid).await.is_ok();
+        match is_rid && self.0.nodes.expel(&silent).await {
             true => Ok(finishing.incomplete()),
             false => Err(Error::TimedOut("members did not complete the write")),
         }
@@ -216,18 +223,5 @@ impl Cache {
             // It was not completed, or its member does not count any more.
             self.0.keeper.leave(Chore::Free(chunk, member.id));
         }
-    }
-}
-
-/// Whether a member completed its chunk; `None` if it does not say.
-async fn finish(member: &Member, request: Request) -> Option<bool> {
-    // Nothing was sent without a link.
-    let Some(link) = member.link() else {
-        return Some(false);
-    };
-    match link.call(request).await {
-        Reply::Done { .. } => Some(true),
-        Reply::Late | Reply::Unreachable => None,
-        _ => Some(false),
     }
 }

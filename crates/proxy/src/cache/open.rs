@@ -20,7 +20,11 @@ use tokio::time;
 use tracing::debug;
 
 use super::Cache;
-use crate::{nodes::member::Member, room::NoRoom, writes::OpenWrite};
+use crate::{
+    nodes::{Usable, member::Member},
+    room::NoRoom,
+    writes::OpenWrite,
+};
 
 /// How long placing a write may take, wakes and all.
 const PLACE_DEADLINE: Duration = Duration::from_secs(8);
@@ -54,11 +58,46 @@ impl Cache {
         let usable = self.0.nodes.usable().len();
         let code = self.0.settings.code.for_object(size, usable);
         let code = code.ok_or_else(|| Error::Unreachable("no node can be used".into()))?;
-        let members = match self.accept(proposal, code) {
-            Some(members) => members,
-            None => self.place(code.width(), code.parity(), &[]).await?,
-        };
+        match self.accept(proposal, code) {
+            Some(members) => self.open_with(key, size, code, members).await,
+            None => self.open_placed(key, size, code).await,
+        }
+    }
 
+    /// Places a write by a code that suits the nodes which are there, if not all wake in time.
+    async fn open_placed(
+        &self,
+        key: Bytes,
+        size: Option<u64>,
+        code: Code,
+    ) -> Result<Opened, Error> {
+        let (width, parity) = (code.width(), code.parity());
+        let briefly = self.place(width, parity, &[], WAKE_PATIENCE).await;
+        if let Ok(members) = briefly {
+            return self.open_with(key, size, code, members).await;
+        }
+        let there = self.0.nodes.usable();
+        let there = there.iter().filter(|it| it.member.is_some()).count();
+        let narrower = self.0.settings.code.for_object(size, there);
+        if let Some(narrower) = narrower.filter(|it| it.parity() == parity)
+            && let Ok(members) = self
+                .place(narrower.width(), parity, &[], WAKE_PATIENCE)
+                .await
+        {
+            debug!(%code, %narrower, "written with a narrower code");
+            return self.open_with(key, size, narrower, members).await;
+        }
+        let members = self.place(width, parity, &[], PLACE_DEADLINE).await?;
+        self.open_with(key, size, code, members).await
+    }
+
+    async fn open_with(
+        &self,
+        key: Bytes,
+        size: Option<u64>,
+        code: Code,
+        members: Vec<Arc<Member>>,
+    ) -> Result<Opened, Error> {
         let id = self.0.writes.next_id();
         let ids = members.iter().map(|member| member.id).collect();
         self.0
@@ -99,12 +138,14 @@ impl Cache {
         proposal.iter().map(usable).collect()
     }
 
-    /// Finds `width` members on nodes other than `excluded`, waking nodes if need be.
-    pub(crate) async fn place(
+    /// Finds `width` members on nodes other than `excluded`, waking nodes if need be. If there are
+    /// no others, those that did not wake at once are waited for until `patience` ends.
+    async fn place(
         &self,
         width: usize,
         parity: usize,
         excluded: &[usize],
+        last_patience: Duration,
     ) -> Result<Vec<Arc<Member>>, Error> {
         let deadline = Instant::now() + PLACE_DEADLINE;
         // Nodes that did not wake at once, and those that did not when there was no other.
@@ -112,16 +153,13 @@ impl Cache {
         let mut patience = WAKE_PATIENCE;
         loop {
             let mut usable = self.0.nodes.usable();
-            usable.retain(|(node, ..)| !excluded.contains(node) && !late.contains(node));
-            let candidates: Vec<_> = usable
-                .iter()
-                .map(|(_, member, capacity)| self.candidate(member.as_deref(), *capacity))
-                .collect();
+            usable.retain(|it| !excluded.contains(&it.node) && !late.contains(&it.node));
+            let candidates: Vec<_> = usable.iter().map(|usable| self.candidate(usable)).collect();
             let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch.get();
             let Some(placed) = place(&candidates, width, parity, seed) else {
-                if !late.is_empty() {
+                if !late.is_empty() && patience < last_patience {
                     late.clear();
-                    patience = PLACE_DEADLINE;
+                    patience = last_patience;
                     continue;
                 }
                 let text = format!("{} nodes can be used, {width} needed", candidates.len());
@@ -130,7 +168,7 @@ impl Cache {
             let until = deadline.min(Instant::now() + patience);
             let waking = placed
                 .iter()
-                .map(|&index| self.0.nodes.ensure(usable[index].0, until));
+                .map(|&index| self.0.nodes.ensure(usable[index].node, until));
             let woken = join_all(waking).await;
             if woken.iter().all(Option::is_some) {
                 return Ok(woken.into_iter().flatten().collect());
@@ -142,7 +180,7 @@ impl Cache {
                 .iter()
                 .zip(&woken)
                 .filter(|(_, member)| member.is_none());
-            let failed = failed.map(|(&index, _)| usable[index].0);
+            let failed = failed.map(|(&index, _)| usable[index].node);
             match patience {
                 WAKE_PATIENCE => late.extend(failed),
                 _ => excluded.extend(failed),
@@ -155,18 +193,27 @@ impl Cache {
         }
     }
 
-    fn candidate(&self, member: Option<&Member>, capacity: u64) -> Candidate {
-        let Some(member) = member else {
-            let free = if capacity > 0 {
-                capacity
-            } else {
-                self.0.settings.presumed_capacity
+    /// The same, for those who can wait.
+    pub(crate) async fn place_patiently(
+        &self,
+        width: usize,
+        parity: usize,
+        excluded: &[usize],
+    ) -> Result<Vec<Arc<Member>>, Error> {
+        self.place(width, parity, excluded, PLACE_DEADLINE).await
+    }
+
+    fn candidate(&self, usable: &Usable) -> Candidate {
+        let Some(member) = &usable.member else {
+            let free = match usable.capacity {
+                0 => self.0.settings.presumed_capacity,
+                known => known,
             };
             return Candidate {
                 host: String::new(),
                 zone: String::new(),
                 free,
-                rank: 1,
+                rank: if usable.doubtful { 4 } else { 1 },
             };
         };
         let is_slow = self.0.health.is_slow(member.id, Instant::now());
@@ -249,7 +296,7 @@ impl Cache {
                 .collect()
         };
         // The node itself may have a new instance, which is as good as any other.
-        let substitute = match self.place(1, 0, &excluded).await {
+        let substitute = match self.place(1, 0, &excluded, PLACE_DEADLINE).await {
             Ok(members) => members,
             Err(_) => {
                 let kept = write
@@ -260,7 +307,7 @@ impl Cache {
                     .collect::<Vec<_>>();
                 let own = kept.get(usize::from(index)).copied();
                 let others: Vec<_> = kept.into_iter().filter(|node| Some(*node) != own).collect();
-                self.place(1, 0, &others).await?
+                self.place(1, 0, &others, PLACE_DEADLINE).await?
             }
         };
         let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;

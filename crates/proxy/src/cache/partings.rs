@@ -99,6 +99,7 @@ impl Partings {
     /// Forgets what is gone; whether all of a key's values are.
     pub(crate) fn conclude(&self, of_key: &OfKey, may_count: impl Fn(MemberId) -> bool) -> bool {
         let mut farewells = of_key.farewells();
+        let before = farewells.len();
         farewells.retain(|parting| {
             let over = parting.farewell.is_over(&may_count);
             if over {
@@ -107,12 +108,16 @@ impl Partings {
             !over
         });
         let concluded = farewells.is_empty();
+        let is_news = farewells.len() < before;
         drop(farewells);
         if concluded {
             self.keys
                 .remove_if(&of_key.key, |_, it| it.farewells().is_empty());
         }
-        of_key.acknowledged.notify_waiters();
+        // Not otherwise: those who wait look here themselves.
+        if is_news {
+            of_key.acknowledged.notify_waiters();
+        }
         concluded
     }
 
@@ -210,6 +215,19 @@ mod tests {
         partings.acknowledged(chunk(1), MemberId(1), all);
         assert!(partings.of(b"key").is_none());
         assert_eq!(partings.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn looking_in_vain_wakes_nobody() {
+        let partings = Partings::default();
+        partings.begin(b"key", WRITE, 1, holders());
+        let of_key = partings.of(b"key").unwrap();
+        let mut told = std::pin::pin!(of_key.acknowledgements().notified());
+        told.as_mut().enable();
+        assert!(!partings.conclude(&of_key, all));
+        assert!(futures_util::poll!(&mut told).is_pending());
+        assert!(partings.conclude(&of_key, |_| false));
+        assert!(futures_util::poll!(told).is_ready());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::{Error, NodeLink};
+use infinicache_client::Error;
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::time;
 use tracing::debug;
@@ -81,9 +81,9 @@ impl Cache {
         let is_over = |farewell: &Farewell<MemberId>| farewell.is_over(|it| nodes.may_count(it));
         let mut asking: FuturesUnordered<_> = farewell
             .left()
-            .filter_map(|(index, member)| {
-                let (link, request) = (nodes.link(member)?, request(index));
-                Some(async move { (index, member, link.call(request).await) })
+            .map(|(index, member)| {
+                let request = request(index);
+                async move { (index, member, nodes.ask(member, request).await) }
             })
             .collect();
         let mut changes = nodes.roster_changes();
@@ -93,14 +93,18 @@ impl Cache {
             tokio::select! {
                 Some((index, member, reply)) = asking.next() => {
                     // Whoever does not know the chunk does not hold it.
-                    if matches!(reply, Reply::Done { .. } | Reply::NotFound) {
+                    if matches!(reply, Some(Reply::Done { .. } | Reply::NotFound)) {
                         patience.heard(Instant::now());
                         farewell.acknowledged(index, member);
                         acknowledged(index, member);
                     }
                 }
                 Ok(()) = changes.changed() => {}
-                () = time::sleep_until(end.into()) => break,
+                () = time::sleep_until(end.into()) => {
+                    if patience.is_over(Instant::now(), end) {
+                        break;
+                    }
+                }
             }
         }
         if is_over(&farewell) {
@@ -128,7 +132,7 @@ impl Cache {
             return Ok(());
         };
         let mut changes = self.0.nodes.roster_changes();
-        let patience = Patience::new(Instant::now());
+        let mut patience = Patience::new(Instant::now());
         loop {
             let mut acknowledged = std::pin::pin!(of_key.acknowledgements().notified());
             acknowledged.as_mut().enable();
@@ -139,7 +143,11 @@ impl Cache {
             tokio::select! {
                 () = acknowledged => {}
                 Ok(()) = changes.changed() => {}
-                () = time::sleep_until(end.into()) => break,
+                () = time::sleep_until(end.into()) => {
+                    if patience.is_over(Instant::now(), end) {
+                        break;
+                    }
+                }
             }
         }
         self.give_up_waiting(&of_key).await

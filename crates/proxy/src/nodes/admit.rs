@@ -88,7 +88,7 @@ impl Nodes {
                 "epoch raised above one that was heard of"
             );
             if let Some(census) = self.census().as_mut() {
-                census.begin_anew();
+                census.begin_anew(Instant::now());
             }
             // Who obeys an epoch that is not the highest dials again, and is told the new one.
             self.members().iter().for_each(|member| member.cut());

@@ -41,6 +41,9 @@ pub(crate) struct Enrolment {
     changed: watch::Sender<()>,
     /// Until when the proxy may answer, in milliseconds after `began`.
     right: AtomicU64,
+    /// When the time was last told, in milliseconds after `began`.
+    beat: AtomicU64,
+    lease: Duration,
     began: Instant,
     epoch: Epoch,
     parity: usize,
@@ -58,6 +61,8 @@ struct State {
     asking: BTreeSet<(InstanceId, u64)>,
     /// Who is being made to fit the metadata again before it joins.
     returning: BTreeSet<MemberId>,
+    /// Who was expelled, and is neither back nor gone for good.
+    out: BTreeSet<MemberId>,
     forced: u64,
 }
 
@@ -70,17 +75,34 @@ impl Enrolment {
             instances: BTreeMap::new(),
             asking: BTreeSet::new(),
             returning: BTreeSet::new(),
+            out: BTreeSet::new(),
             forced: 0,
         };
         Self {
             state: Mutex::new(state),
             changed: watch::channel(()).0,
             right: AtomicU64::new(UNNEEDED),
+            beat: AtomicU64::new(0),
+            lease,
             // Before any answer to any ping.
             began: Instant::now(),
             epoch,
             parity,
         }
+    }
+
+    /// Whether the proxy relies on nobody having had a reason to replace it.
+    pub(super) fn is_unvouched(&self) -> bool {
+        self.right.load(Relaxed) == UNNEEDED
+    }
+
+    /// The proxy runs, and was not held up for longer than its lease.
+    pub(super) fn beat(&self) {
+        self.beat.store(self.elapsed_ms(), Relaxed);
+    }
+
+    fn elapsed_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -140,9 +162,13 @@ impl Nodes {
     /// Whether the proxy may answer: it has the lease of a majority of its members.
     pub(crate) fn may_answer(&self) -> bool {
         let enrolment = &self.0.enrolment;
+        let now = enrolment.elapsed_ms();
         match enrolment.right.load(Relaxed) {
-            UNNEEDED => true,
-            until => enrolment.began.elapsed().as_millis() < u128::from(until),
+            UNNEEDED => {
+                let lease = u64::try_from(enrolment.lease.as_millis()).unwrap_or(u64::MAX);
+                now < enrolment.beat.load(Relaxed).saturating_add(lease)
+            }
+            until => now < until,
         }
     }
 
@@ -212,6 +238,7 @@ impl Nodes {
         state.instances.insert(member.id, member.instance);
         state.lease.heard(member.instance, member.since);
         state.roster.join(member.instance);
+        state.out.remove(&member.id);
     }
 
     /// The chunks of `members` shall count no longer; whether that is in force in time.
@@ -221,6 +248,19 @@ impl Nodes {
         }
         {
             let mut state = self.0.enrolment.state();
+            // Values must stay recoverable without all who are out, for they may never come back.
+            state.out.extend(members);
+            if state.out.len() > self.0.enrolment.parity {
+                let too_many = state.out.len();
+                for member in members {
+                    state.out.remove(member);
+                }
+                warn!(
+                    too_many,
+                    "members do not answer, but cannot be done without"
+                );
+                return false;
+            }
             for member in members {
                 state.returning.remove(member);
                 if let Some(instance) = state.instances.get(member).copied() {
@@ -240,6 +280,7 @@ impl Nodes {
     pub(super) fn strike(&self, member: MemberId) {
         {
             let mut state = self.0.enrolment.state();
+            state.out.remove(&member);
             let Some(instance) = state.instances.get(&member).copied() else {
                 return;
             };

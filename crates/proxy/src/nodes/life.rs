@@ -175,6 +175,11 @@ impl Life {
         self.failure
     }
 
+    /// Whether it is better not waited for: its wakes fail, or its member gives no sign of life.
+    pub(crate) fn is_doubtful(&self, now: Instant) -> bool {
+        self.failures > 0 || (self.active().is_some() && !self.is_fresh(now))
+    }
+
     /// Whether chunks can be placed on it, perhaps after a wake.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         match self.phase {
@@ -185,6 +190,19 @@ impl Life {
 
     fn is_backed_off(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| at > now)
+    }
+
+    /// The proxy itself was held up for so long: that nothing was heard of anybody meanwhile
+    /// says nothing.
+    pub(crate) fn held_up(&mut self, by: Duration) {
+        match &mut self.phase {
+            Phase::Member(it) => it.heard += by,
+            Phase::Waking { since } => *since += by,
+            Phase::Asleep => {}
+        }
+        for since in [&mut self.rousing, &mut self.renewing] {
+            *since = since.map(|since| since + by);
+        }
     }
 
     /// Somebody wants to place chunks on it.

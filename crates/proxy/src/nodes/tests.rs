@@ -273,7 +273,10 @@ async fn a_member_that_answers_pings_needs_no_preflight() {
         .await;
     assert_eq!(pool.awake().await.id, member.id);
     assert_eq!(pool.whims.wakes(), 1);
-    assert_eq!(pool.nodes.usable()[0].1.as_ref().unwrap().id, member.id);
+    assert_eq!(
+        pool.nodes.usable()[0].member.as_ref().unwrap().id,
+        member.id
+    );
 }
 
 #[tokio::test]
@@ -283,7 +286,7 @@ async fn a_silent_member_is_pinged_then_woken_and_is_the_member_that_it_was() {
     let before = pool.nodes.link(member.id).unwrap();
     pool.whims.is_silent.store(true, Relaxed);
     pool.until("it is ranked behind those that are heard", |pool| {
-        pool.view().slow && pool.nodes.usable()[0].1.is_none()
+        pool.view().slow && pool.nodes.usable()[0].member.is_none()
     })
     .await;
     assert!(pool.nodes.link(member.id).is_some(), "nobody waits");

@@ -98,9 +98,11 @@ impl Census {
         self.witnesses.entry(instance).or_insert(witness);
     }
 
-    /// Nobody is known to obey this run any more: it goes on under another epoch.
-    pub(crate) fn begin_anew(&mut self) {
+    /// Nobody is known to obey this run any more: it goes on under another epoch, or was held up
+    /// for so long that somebody else may have been obeyed.
+    pub(crate) fn begin_anew(&mut self, now: Instant) {
         self.witnesses.clear();
+        self.began = now;
     }
 
     /// The latest roster that was told of.
@@ -368,7 +370,7 @@ mod tests {
     fn under_another_epoch_everybody_has_to_be_heard_anew() {
         let (mut census, now) = census(&roster(1, 0..3), 0..3);
         assert_eq!(census.standing(now), Standing::Believe);
-        census.begin_anew();
+        census.begin_anew(now);
         assert_eq!(census.roster(), None);
     }
 }

@@ -36,6 +36,11 @@ impl Finishing {
         }
     }
 
+    /// Whether the time is over, now that it seems to be.
+    pub(crate) fn is_over(&mut self, now: Instant, deadline: Instant) -> bool {
+        self.patience.is_over(now, deadline)
+    }
+
     /// Chunks of which nobody knows whether they are complete.
     pub(crate) fn silent(&self) -> impl Iterator<Item = u8> {
         (0u8..)

@@ -9,6 +9,10 @@ use std::time::{Duration, Instant};
 /// How long those that can be spared may be silent after the last answer of the others.
 pub(crate) const SPARED: Duration = Duration::from_secs(1);
 
+/// Time that ran out so long before anybody looked was not the members': whoever waited was held
+/// up, and their answers may be there unread.
+const HELD_UP: Duration = Duration::from_millis(500);
+
 /// How long all of it may take.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10);
 
@@ -34,6 +38,15 @@ impl Patience {
         self.heard = now;
     }
 
+    /// Whether the time is over, now that it seems to be; if not, it begins anew.
+    pub(crate) fn is_over(&mut self, now: Instant, end: Instant) -> bool {
+        let held_up = now > end + HELD_UP;
+        if held_up {
+            *self = Self::new(now);
+        }
+        !held_up
+    }
+
     /// Until when to wait for `silent` of them, if `spare` can be done without.
     pub(crate) fn ends(&self, silent: usize, spare: usize) -> Instant {
         let end = self.began + LONGEST;
@@ -55,6 +68,17 @@ mod tests {
         assert_eq!(patience.ends(2, 2), start + SPARED);
         patience.heard(start + SPARED * 3);
         assert_eq!(patience.ends(2, 2), start + SPARED * 4);
+    }
+
+    #[test]
+    fn whoever_was_held_up_waits_anew() {
+        let start = Instant::now();
+        let mut patience = Patience::new(start);
+        let end = patience.ends(1, 2);
+        assert!(patience.is_over(end, end));
+        let later = end + SPARED * 30;
+        assert!(!patience.is_over(later, end));
+        assert_eq!(patience.ends(1, 2), later + SPARED);
     }
 
     #[test]

@@ -382,3 +382,30 @@ fn an_instance_that_answers_in_a_members_place_gets_a_session_of_its_own() {
     assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Vacate(FIRST)));
     assert_eq!(life.failure(), None);
 }
+
+#[test]
+fn a_proxy_that_was_held_up_gives_nobody_up_for_it() {
+    let (mut life, start) = active();
+    let gap = seconds(60);
+    life.held_up(gap);
+    assert!(life.is_fresh(start + gap));
+    let actions = life.tick(start + gap, true);
+    assert!(!actions.contains(&Action::Lost(FIRST)), "{actions:?}");
+    let silent = life.tick(start + gap + TIMING.lost_after, true);
+    assert_eq!(silent, [Action::Lost(FIRST)]);
+}
+
+#[test]
+fn a_node_whose_wakes_fail_is_doubtful_until_one_succeeds() {
+    let now = Instant::now();
+    let mut life = Life::new(TIMING, 1);
+    assert!(!life.is_doubtful(now));
+    life.wanted(now);
+    life.wake_failed(REFUSED, now);
+    let later = now + seconds(5);
+    assert!(life.is_usable(later) && life.is_doubtful(later));
+    life.wanted(later);
+    life.joined(OLD, FIRST, later);
+    assert!(!life.is_doubtful(later));
+    assert!(life.is_doubtful(later + seconds(3)), "silent");
+}
