@@ -192,6 +192,7 @@ impl Cache {
                 Err(Error::Lost { have, need }) => {
                     warn!(?found, have, need, "read of a lost value");
                     self.0.metrics.read("lost");
+                    self.give_up_lost(&found.0);
                     return Ok(None);
                 }
                 Err(Error::Unreachable(why)) => match pauses.next() {

@@ -93,6 +93,14 @@ impl Cache {
         }
     }
 
+    /// An object of which too few chunks were found to be sound is no key's value any more.
+    pub(super) fn give_up_lost(&self, object: &Arc<Object>) {
+        if object.chunks_left() < object.data() && self.0.catalog.remove(object) {
+            warn!(write = ?object.write(), size = object.size(), "object lost");
+            self.retire_unasked(object, "lost");
+        }
+    }
+
     /// Loses what a member held; objects that lack too many chunks are lost altogether.
     pub(crate) fn lose_member(&self, member: MemberId) {
         let mut from = Some(0);
@@ -101,9 +109,8 @@ impl Cache {
             for object in objects.into_iter().filter(|object| object.lose(member)) {
                 if object.chunks_left() >= object.data() {
                     self.0.keeper.repair(object);
-                } else if self.0.catalog.remove(&object) {
-                    warn!(write = ?object.chunk(0).write, size = object.size(), "object lost");
-                    self.retire_unasked(&object, "lost");
+                } else {
+                    self.give_up_lost(&object);
                 }
             }
             from = next;

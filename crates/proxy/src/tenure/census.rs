@@ -127,8 +127,11 @@ impl Census {
         let Some(roster) = self.roster() else {
             // Of nobody nothing is learnt, however long it takes.
             let heard = self.names_heard();
+            // All members may have been replaced within the lease of a run that is still there.
+            let lease_ends = self.began + self.patience.lease;
             return match heard == self.names || (now >= end && heard > 0) {
-                true => Standing::Nobody,
+                true if now >= lease_ends => Standing::Nobody,
+                true => Standing::Wait(lease_ends),
                 false => Standing::Wait(end.max(now + STRAGGLING)),
             };
         };
@@ -353,7 +356,9 @@ mod tests {
             Standing::Wait(start + PATIENCE.deadline)
         );
         tell(&mut census, 1, None, None, start);
-        assert_eq!(census.standing(start), Standing::Nobody);
+        let lease_ends = start + PATIENCE.lease;
+        assert_eq!(census.standing(start), Standing::Wait(lease_ends));
+        assert_eq!(census.standing(lease_ends), Standing::Nobody);
     }
 
     #[test]
