@@ -74,6 +74,19 @@ pub(crate) fn decode(mut label: Bytes) -> Option<Label> {
     })
 }
 
+/// Any bytes are no label, or one that says the same when it is written anew.
+///
+/// # Panics
+///
+/// If that is not so.
+#[cfg(fuzzing)]
+pub fn reads_back(bytes: Bytes) {
+    if let Some(label) = decode(bytes) {
+        let written = encode(&label.key, &label.geometry, label.version, label.expires_at);
+        assert_eq!(decode(written), Some(label));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -47,6 +47,8 @@ mod turns;
 mod writes;
 
 #[cfg(fuzzing)]
+pub use label::reads_back as label_reads_back;
+#[cfg(fuzzing)]
 pub use resp::fuzzing;
 
 use std::{future::Future, sync::Arc};
