@@ -115,6 +115,8 @@ pub(crate) struct Usable {
     pub(crate) member: Option<Arc<Member>>,
     /// What it can hold, as far as is known.
     pub(crate) capacity: u64,
+    /// Whether it is about to be awake.
+    pub(crate) waking: bool,
     /// Whether it is better not waited for.
     pub(crate) doubtful: bool,
 }
@@ -384,6 +386,7 @@ impl Nodes {
                 node: index,
                 member: active,
                 capacity: state.capacity,
+                waking: state.life.state() == NodeState::Waking,
                 doubtful: state.life.is_doubtful(now),
             })
         };

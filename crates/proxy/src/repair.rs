@@ -188,13 +188,11 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     let excluded: Vec<usize> = staying.map(|member| member.node).collect();
     let parity = geometry.code().parity();
     // Some chunks now are better than all of them later.
-    let mut targets = cache
-        .place_patiently(lacking.len(), parity, &excluded)
-        .await;
+    let mut targets = cache.place(lacking.len(), parity, &excluded).await;
     let mut count = lacking.len();
     while targets.is_err() && count > 1 {
         count -= 1;
-        targets = cache.place_patiently(count, parity, &excluded).await;
+        targets = cache.place(count, parity, &excluded).await;
     }
     let targets: Vec<(usize, Arc<Member>)> = lacking.iter().copied().zip(targets?).collect();
 

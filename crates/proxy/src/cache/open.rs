@@ -55,40 +55,27 @@ impl Cache {
             let text = "string exceeds maximum allowed size (max-object-bytes)";
             return Err(Error::Refused(text.into()));
         }
-        let usable = self.0.nodes.usable().len();
-        let code = self.0.settings.code.for_object(size, usable);
-        let code = code.ok_or_else(|| Error::Unreachable("no node can be used".into()))?;
-        match self.accept(proposal, code) {
-            Some(members) => self.open_with(key, size, code, members).await,
-            None => self.open_placed(key, size, code).await,
-        }
-    }
-
-    /// Places a write by a code that suits the nodes which are there, if not all wake in time.
-    async fn open_placed(
-        &self,
-        key: Bytes,
-        size: Option<u64>,
-        code: Code,
-    ) -> Result<Opened, Error> {
-        let (width, parity) = (code.width(), code.parity());
-        let briefly = self.place(width, parity, &[], WAKE_PATIENCE).await;
-        if let Ok(members) = briefly {
+        let code = self.code_for(size)?;
+        if let Some(members) = self.accept(proposal, code) {
             return self.open_with(key, size, code, members).await;
         }
-        let there = self.0.nodes.usable();
-        let there = there.iter().filter(|it| it.member.is_some()).count();
-        let narrower = self.0.settings.code.for_object(size, there);
-        if let Some(narrower) = narrower.filter(|it| it.parity() == parity)
-            && let Ok(members) = self
-                .place(narrower.width(), parity, &[], WAKE_PATIENCE)
-                .await
-        {
-            debug!(%code, %narrower, "written with a narrower code");
-            return self.open_with(key, size, narrower, members).await;
+        if let Ok(members) = self.place(code.width(), code.parity(), &[]).await {
+            return self.open_with(key, size, code, members).await;
         }
-        let members = self.place(width, parity, &[], PLACE_DEADLINE).await?;
+        // By now it is known which nodes do not wake: the others may be enough for a narrower code.
+        let code = self.code_for(size)?;
+        let members = self.place(code.width(), code.parity(), &[]).await?;
         self.open_with(key, size, code, members).await
+    }
+
+    /// The code for a value, by the nodes that can be expected to take part.
+    fn code_for(&self, size: Option<u64>) -> Result<Code, Error> {
+        let usable = self.0.nodes.usable();
+        let sound = usable.iter().filter(|node| !node.doubtful).count();
+        let code = |nodes| self.0.settings.code.for_object(size, nodes);
+        let full = code(sound).filter(|it| it.parity() == self.0.settings.code.parity());
+        full.or_else(|| code(usable.len()))
+            .ok_or_else(|| Error::Unreachable("no node can be used".into()))
     }
 
     async fn open_with(
@@ -138,14 +125,15 @@ impl Cache {
         proposal.iter().map(usable).collect()
     }
 
-    /// Finds `width` members on nodes other than `excluded`, waking nodes if need be. If there are
-    /// no others, those that did not wake at once are waited for until `patience` ends.
-    async fn place(
+    /// Finds `width` members on nodes other than `excluded`, waking nodes if need be.
+    ///
+    /// Nodes that do not wake at once are done without if enough others are awake; if not, they
+    /// are waited for rather than others woken, which would take as long.
+    pub(crate) async fn place(
         &self,
         width: usize,
         parity: usize,
         excluded: &[usize],
-        last_patience: Duration,
     ) -> Result<Vec<Arc<Member>>, Error> {
         let deadline = Instant::now() + PLACE_DEADLINE;
         // Nodes that did not wake at once, and those that did not when there was no other.
@@ -157,9 +145,9 @@ impl Cache {
             let candidates: Vec<_> = usable.iter().map(|usable| self.candidate(usable)).collect();
             let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch.get();
             let Some(placed) = place(&candidates, width, parity, seed) else {
-                if !late.is_empty() && patience < last_patience {
+                if !late.is_empty() {
                     late.clear();
-                    patience = last_patience;
+                    patience = PLACE_DEADLINE;
                     continue;
                 }
                 let text = format!("{} nodes can be used, {width} needed", candidates.len());
@@ -185,22 +173,20 @@ impl Cache {
                 WAKE_PATIENCE => late.extend(failed),
                 _ => excluded.extend(failed),
             }
+            let is_awake = |it: &Usable| {
+                it.member.is_some() && !late.contains(&it.node) && !excluded.contains(&it.node)
+            };
+            let awake = self.0.nodes.usable().into_iter().filter(is_awake);
+            if awake.count() < width {
+                late.clear();
+                patience = PLACE_DEADLINE;
+            }
             debug!(
                 ?late,
                 ?excluded,
                 "placing anew without nodes that do not wake"
             );
         }
-    }
-
-    /// The same, for those who can wait.
-    pub(crate) async fn place_patiently(
-        &self,
-        width: usize,
-        parity: usize,
-        excluded: &[usize],
-    ) -> Result<Vec<Arc<Member>>, Error> {
-        self.place(width, parity, excluded, PLACE_DEADLINE).await
     }
 
     fn candidate(&self, usable: &Usable) -> Candidate {
@@ -213,7 +199,11 @@ impl Cache {
                 host: String::new(),
                 zone: String::new(),
                 free,
-                rank: if usable.doubtful { 4 } else { 1 },
+                rank: match (usable.doubtful, usable.waking) {
+                    (false, true) => 1,
+                    (false, false) => 2,
+                    (true, _) => 5,
+                },
             };
         };
         let is_slow = self.0.health.is_slow(member.id, Instant::now());
@@ -224,8 +214,8 @@ impl Cache {
             free: member.free(),
             rank: match (is_slow, is_full) {
                 (false, false) => 0,
-                (false, true) => 2,
-                (true, _) => 3,
+                (false, true) => 3,
+                (true, _) => 4,
             },
         }
     }
@@ -296,7 +286,7 @@ impl Cache {
                 .collect()
         };
         // The node itself may have a new instance, which is as good as any other.
-        let substitute = match self.place(1, 0, &excluded, PLACE_DEADLINE).await {
+        let substitute = match self.place(1, 0, &excluded).await {
             Ok(members) => members,
             Err(_) => {
                 let kept = write
@@ -307,7 +297,7 @@ impl Cache {
                     .collect::<Vec<_>>();
                 let own = kept.get(usize::from(index)).copied();
                 let others: Vec<_> = kept.into_iter().filter(|node| Some(*node) != own).collect();
-                self.place(1, 0, &others, PLACE_DEADLINE).await?
+                self.place(1, 0, &others).await?
             }
         };
         let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;
