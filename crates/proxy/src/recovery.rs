@@ -22,9 +22,13 @@ use crate::{
     nodes::member::Member,
     tenure::{
         census::{Census, Patience, Standing},
+        read_quorum,
         verdict::Evidence,
     },
 };
+
+/// How often all who were heard are asked for what they hold, before some may do without.
+const ATTEMPTS: usize = 3;
 
 /// How often nodes that have not dialled are looked after.
 const REPEAT: Duration = Duration::from_millis(500);
@@ -58,11 +62,18 @@ pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
 /// Finds out what there is, and opens the cache.
 pub(crate) async fn run(cache: Cache) {
     let started = Instant::now();
-    cache.nodes().wake_all();
-    let believed = listen(&cache).await;
-    let recovered = match believed {
-        Some(roster) => restore(&cache, &roster).await,
-        None => Recovered::default(),
+    let mut attempts = 0;
+    let recovered = loop {
+        cache.nodes().wake_all();
+        let Some(roster) = listen(&cache).await else {
+            break Recovered::default();
+        };
+        attempts += 1;
+        if let Some(recovered) = restore(&cache, &roster, attempts < ATTEMPTS).await {
+            break recovered;
+        }
+        warn!("members turned away while they told what they hold: they are heard anew");
+        cache.nodes().hear_anew();
     };
     open(&cache);
     let elapsed = started.elapsed();
@@ -114,7 +125,9 @@ async fn listen(cache: &Cache) -> Option<Roster> {
 }
 
 /// Takes inventory of the members of `roster`, and makes what they hold the pool's again.
-async fn restore(cache: &Cache, roster: &Roster) -> Recovered {
+///
+/// `None` if too few of them tell, or, when that is asked for, not all who were heard.
+async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered> {
     let nodes = cache.nodes();
     let members: Vec<Arc<Member>> = nodes
         .members()
@@ -123,6 +136,11 @@ async fn restore(cache: &Cache, roster: &Roster) -> Recovered {
         .collect();
     let inventories = members.iter().map(|member| inventory(member));
     let told = join_all(inventories).await;
+    let count = told.iter().flatten().count();
+    let is_enough = count >= read_quorum(roster.members.len(), roster.parity);
+    if !is_enough || (all && count < told.len()) {
+        return None;
+    }
 
     let mut evidence = Evidence::default();
     let mut heard = Vec::new();
@@ -155,11 +173,11 @@ async fn restore(cache: &Cache, roster: &Roster) -> Recovered {
     for (member, chunk) in verdict.leftovers {
         cache.leave_free(chunk, member);
     }
-    Recovered {
+    Some(Recovered {
         objects: found,
         degraded,
         lost,
-    }
+    })
 }
 
 /// All that a member holds; `None` if it does not tell.
