@@ -170,8 +170,12 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
     for gone in heard.iter().filter(|member| !there.contains(&member.id)) {
         cache.lose_member(gone.id);
     }
+    verdict
+        .others
+        .iter()
+        .for_each(|other| cache.part_with_found(other));
     for (member, chunk) in verdict.leftovers {
-        cache.leave_free(chunk, member);
+        cache.free_stray(chunk, member);
     }
     Some(Recovered {
         objects: found,

@@ -31,8 +31,23 @@ impl Cache {
         degraded
     }
 
-    /// A chunk that belongs to nothing is to be freed.
-    pub(crate) fn leave_free(&self, chunk: ChunkId, member: MemberId) {
+    /// What was found of a value that is nobody's goes, and counts as on its way out until it has.
+    pub(crate) fn part_with_found(&self, other: &Survivor<MemberId>) {
+        let (write, data) = (other.write, other.geometry.code().data());
+        let partings = &self.0.partings;
+        partings.begin(&other.key, write, data, other.held_by());
+        if let Some(of_key) = partings.of(&other.key) {
+            partings.conclude(&of_key, |member| self.0.nodes.may_count(member));
+        }
+        for (index, member) in other.held_by() {
+            let chunk = ChunkId { write, index };
+            self.0.keeper.leave(Chore::Free(chunk, member));
+        }
+    }
+
+    /// A chunk that was found without being needed is to be freed.
+    pub(crate) fn free_stray(&self, chunk: ChunkId, member: MemberId) {
+        self.0.partings.stray(chunk, member);
         self.0.keeper.leave(Chore::Free(chunk, member));
     }
 }

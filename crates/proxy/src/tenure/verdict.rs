@@ -36,7 +36,9 @@ pub(crate) struct Survivor<M> {
 #[derive(Debug)]
 pub(crate) struct Verdict<M> {
     pub(crate) survivors: Vec<Survivor<M>>,
-    /// Chunks that belong to none of them.
+    /// What was found of other values: it has to go before anybody may be told that it is gone.
+    pub(crate) others: Vec<Survivor<M>>,
+    /// Chunks that are there twice, or make no sense.
     pub(crate) leftovers: Vec<(M, ChunkId)>,
     /// Keys of which chunks were found, but of no value enough.
     pub(crate) lost: usize,
@@ -55,6 +57,15 @@ struct Candidate<M> {
     label: Label,
     expiry: Expiry,
     holders: Vec<Option<M>>,
+}
+
+impl<M: Copy> Survivor<M> {
+    /// Who holds which chunk, of those that were found.
+    pub(crate) fn held_by(&self) -> impl Iterator<Item = (u8, M)> {
+        (0u8..)
+            .zip(&self.holders)
+            .filter_map(|(index, holder)| Some((index, (*holder)?)))
+    }
 }
 
 impl<M: Copy> Default for Evidence<M> {
@@ -128,10 +139,7 @@ impl<M: Copy> Evidence<M> {
 
     /// Decides, as of a time in milliseconds since 1970.
     pub(crate) fn decide(self, now_ms: u64) -> Verdict<M> {
-        let Self {
-            writes,
-            mut leftovers,
-        } = self;
+        let Self { writes, leftovers } = self;
         let mut found = HashMap::new();
         let mut keys = HashMap::new();
         for (write, candidate) in writes {
@@ -169,15 +177,9 @@ impl<M: Copy> Evidence<M> {
                 && it.expires_at.is_none_or(|at| at > now_ms)
         };
         let (survivors, others): (Vec<_>, Vec<_>) = found.into_values().partition(is_value);
-        for other in &others {
-            let chunks = (0u8..).zip(&other.holders).filter_map(|(index, holder)| {
-                let write = other.write;
-                holder.map(|member| (member, ChunkId { write, index }))
-            });
-            leftovers.extend(chunks);
-        }
         Verdict {
             survivors,
+            others,
             leftovers,
             lost,
         }
@@ -236,10 +238,11 @@ mod tests {
     }
 
     #[test]
-    fn with_fewer_it_is_lost_and_its_chunks_are_left_over() {
+    fn with_fewer_it_is_lost_and_what_was_found_has_to_go() {
         let verdict = decide([(7, entry("key", 1, 0))]);
         assert!(verdict.survivors.is_empty());
-        assert_eq!(verdict.leftovers, [(7, entry("key", 1, 0).chunk)]);
+        let other: Vec<_> = verdict.others[0].held_by().collect();
+        assert_eq!(other, [(0, 7)]);
         assert_eq!(verdict.lost, 1);
     }
 
@@ -247,7 +250,7 @@ mod tests {
     fn the_same_chunk_twice_is_one() {
         let verdict = decide([(7, entry("key", 1, 0)), (8, entry("key", 1, 0))]);
         assert!(verdict.survivors.is_empty());
-        assert_eq!(verdict.leftovers.len(), 2);
+        assert_eq!(verdict.leftovers, [(8, entry("key", 1, 0).chunk)]);
     }
 
     #[test]
@@ -260,7 +263,8 @@ mod tests {
             panic!("{verdict:?}");
         };
         assert_eq!(survivor.version.counter, 2);
-        assert_eq!(verdict.leftovers.len(), 5);
+        let others: usize = verdict.others.iter().map(|it| it.held_by().count()).sum();
+        assert_eq!(others, 5);
         assert_eq!(verdict.lost, 0);
     }
 
