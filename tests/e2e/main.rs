@@ -13,6 +13,7 @@
 //! - [`cluster`]: a cache, its processes and its pages;
 //! - [`values`]: values that tell who wrote them, at every byte;
 //! - [`stored`]: values that are there, and must stay;
+//! - [`traffic`]: clients that notice what fails;
 //! - [`resp`]: a Redis client that can stop half way;
 //! - [`openmetrics`]: metrics, read strictly;
 //! - [`random`]: numbers that are the same each time.
@@ -22,6 +23,7 @@
 //! - `redis_*`: what a Redis client sees;
 //! - `clients`: the Rust client beside it;
 //! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
+//! - `evacuation`: nodes that are told to go;
 //! - `restart`: the proxy fails;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
@@ -35,10 +37,12 @@ mod processes;
 mod random;
 mod resp;
 mod stored;
+mod traffic;
 mod values;
 
 mod bounded;
 mod clients;
+mod evacuation;
 mod frozen;
 mod half_written;
 mod mixing;

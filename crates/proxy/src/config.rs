@@ -110,6 +110,23 @@ pub struct Config {
     )]
     pub repair_bytes_per_second: ByteSize,
 
+    /// Objects that are moved at once off nodes that are about to go
+    #[arg(
+        long,
+        env = "INFINICACHE_EVACUATIONS",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u64).range(1..=64)
+    )]
+    pub evacuations: u64,
+
+    /// Fastest pace of that, in bytes of chunks a second
+    #[arg(
+        long,
+        env = "INFINICACHE_EVACUATION_BYTES_PER_SECOND",
+        default_value = "2GiB"
+    )]
+    pub evacuation_bytes_per_second: ByteSize,
+
     /// Where the pool's secret comes from.
     #[command(flatten)]
     pub secret: SecretSource,

@@ -19,7 +19,8 @@
 //! run finds it again, `recovery` follows them.
 //!
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
-//! chunks, `house` tidies up, and `admin` shows what is going on.
+//! chunks, `evacuation` moves those that are about to be (both take what is most
+//! `endangered` first), `house` tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -29,6 +30,8 @@ mod command;
 pub mod config;
 mod control;
 mod desk;
+mod endangered;
+mod evacuation;
 mod house;
 mod info;
 mod label;
@@ -64,10 +67,10 @@ use crate::{
     cache::{Cache, Partings},
     command::State,
     desk::{Clerk, ToRelay},
+    endangered::Queue,
     house::Housekeeper,
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
-    repair::Queue,
     tenure::{Epoch, census::Patience},
 };
 pub use crate::{
@@ -140,13 +143,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         recovery::prepare(&cache, config.nodes.len(), patience);
     }
 
-    let repairs = Arc::new(Queue::default());
+    let endangered = Arc::new(Queue::default());
 
     let background = |task| AbortOnDropHandle::new(task);
     let pace = config.repair_bytes_per_second.0 / PARALLEL_REPAIRS as u64;
     let _doing_chores = background(tokio::spawn(house::do_chores(
         cache.clone(),
-        repairs.clone(),
+        endangered.clone(),
         to_do,
     )));
     let _following = background(tokio::spawn(house::follow_nodes(cache.clone(), followed)));
@@ -161,7 +164,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         .map(|_| {
             background(tokio::spawn(repair::run(
                 cache.clone(),
-                repairs.clone(),
+                endangered.clone(),
+                pace,
+            )))
+        })
+        .collect();
+    let pace = config.evacuation_bytes_per_second.0 / config.evacuations;
+    let _evacuating: Vec<_> = (0..config.evacuations)
+        .map(|_| {
+            background(tokio::spawn(evacuation::run(
+                cache.clone(),
+                endangered.clone(),
                 pace,
             )))
         })
@@ -170,7 +183,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let view = admin::Admin {
         cache: cache.clone(),
-        repairs,
+        endangered,
+        repair_bytes_per_second: config.repair_bytes_per_second.0,
     };
     tracker.spawn(admin::serve(admin, view, stop.clone().cancelled_owned()));
 

@@ -283,6 +283,33 @@ impl Nodes {
         &self.0.nodes[node].address.name
     }
 
+    /// The member that has taken the place of one that goes, if it takes chunks.
+    pub(crate) fn successor(&self, of: &Member) -> Option<Arc<Member>> {
+        let mut state = self.0.nodes[of.node].state();
+        let current = self.listen(&mut state)?;
+        let takes_chunks = state.life.active() == Some(current.id)
+            && state.life.is_fresh(Instant::now())
+            && self.counts(&current)
+            && !current.is_leaving();
+        (takes_chunks && current.id != of.id).then_some(current)
+    }
+
+    /// The platform is about to stop the process behind a name; whether there is one.
+    ///
+    /// What it holds is moved away as if it had said so itself, only some seconds earlier.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for a watch of what the platform deletes")
+    )]
+    pub(crate) fn announce_leaving(&self, name: &str) -> bool {
+        let node = self.0.nodes.iter().find(|it| it.address.name == name);
+        let member = node.and_then(|node| self.listen(&mut node.state()));
+        if let Some(member) = &member {
+            self.leaving(member, "announced");
+        }
+        member.is_some()
+    }
+
     /// The nodes that chunks can be placed on, with the member behind each that is awake and was
     /// heard of lately, and what it can hold as far as is known.
     pub(crate) fn usable(&self) -> Vec<(usize, Option<Arc<Member>>, u64)> {

@@ -91,7 +91,10 @@ impl Cache {
         );
         self.settle_room(&write, &object);
         let replaced = self.0.catalog.insert(object.clone());
-        // A member may have been lost between its Finish and now.
+        // A member may have been lost between its Finish and now, or be about to go.
+        members
+            .iter()
+            .for_each(|member| self.follow_leaving(&object, member));
         for member in members
             .iter()
             .filter(|member| self.0.nodes.member(member.id).is_none())

@@ -51,14 +51,7 @@ impl Cache {
             let text = "string exceeds maximum allowed size (max-object-bytes)";
             return Err(Error::Refused(text.into()));
         }
-        let usable = self.0.nodes.usable().len();
-        let code = self.0.settings.code.for_object(size, usable);
-        let code = code.ok_or_else(|| Error::Unreachable("no node can be used".into()))?;
-        let members = match self.accept(proposal, code) {
-            Some(members) => members,
-            None => self.place(code.width(), code.parity(), &[]).await?,
-        };
-
+        let (code, members) = self.place_object(size, proposal).await?;
         let id = self.0.writes.next_id();
         let ids = members.iter().map(|member| member.id).collect();
         self.0
@@ -83,6 +76,32 @@ impl Cache {
         })
     }
 
+    /// A code for an object, and members for it.
+    ///
+    /// How many nodes can be used shows when they are woken: if they are fewer than was thought
+    /// the code is chosen anew.
+    async fn place_object(
+        &self,
+        size: Option<u64>,
+        proposal: &[MemberId],
+    ) -> Result<(Code, Vec<Arc<Member>>), Error> {
+        let mut usable = self.0.nodes.usable().len();
+        loop {
+            let code = self.0.settings.code.for_object(size, usable);
+            let code = code.ok_or_else(|| Error::Unreachable("no node can be used".into()))?;
+            if let Some(members) = self.accept(proposal, code) {
+                return Ok((code, members));
+            }
+            let placed = self.place(code.width(), code.parity(), &[]).await;
+            let left = self.0.nodes.usable().len();
+            match placed {
+                Ok(members) => return Ok((code, members)),
+                Err(Error::Unreachable(_)) if left < usable => usable = left,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
     /// A placement that a client proposed, if each of its members can take chunks.
     fn accept(&self, proposal: &[MemberId], code: Code) -> Option<Vec<Arc<Member>>> {
         let mut distinct = proposal.to_vec();
@@ -93,7 +112,7 @@ impl Cache {
         }
         let usable = |id: &MemberId| {
             let member = self.0.nodes.member(*id)?;
-            let is_there = !member.is_draining() && member.link().is_some();
+            let is_there = !member.is_leaving() && member.link().is_some();
             (is_there && self.0.nodes.counts(&member)).then_some(member)
         };
         proposal.iter().map(usable).collect()
@@ -133,7 +152,10 @@ impl Cache {
                 .map(|&index| self.0.nodes.ensure(usable[index].0, until));
             let woken = join_all(waking).await;
             if woken.iter().all(Option::is_some) {
-                return Ok(woken.into_iter().flatten().collect());
+                let members: Vec<Arc<Member>> = woken.into_iter().flatten().collect();
+                // Whoever is needed is not one too many.
+                members.iter().for_each(|member| member.set_spare(false));
+                return Ok(members);
             }
             if Instant::now() >= deadline {
                 return Err(Error::TimedOut("too few nodes woke up"));
@@ -176,6 +198,8 @@ impl Cache {
             zone: member.zone.clone(),
             free: member.free(),
             rank: match (is_slow, is_full) {
+                // As good as asleep: it is to go to sleep.
+                (false, false) if member.is_spare() => 1,
                 (false, false) => 0,
                 (false, true) => 2,
                 (true, _) => 3,
@@ -219,6 +243,11 @@ impl Cache {
 
     fn stripe_bytes(&self, code: Code) -> u64 {
         (code.data() * infinicache_erasure::UNIT_MAX) as u64
+    }
+
+    /// Takes `bytes` on a member if they are free; whether they were.
+    pub(crate) fn take_free_room(&self, member: &Member, bytes: u64) -> bool {
+        self.0.room.take_free(member, bytes)
     }
 
     /// Takes `bytes` on each of `members`, evicting what must go.

@@ -54,7 +54,7 @@ impl Whims {
 struct Pool {
     nodes: Nodes,
     whims: Arc<Whims>,
-    _events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl Pool {
@@ -87,7 +87,7 @@ impl Pool {
         Self {
             nodes,
             whims,
-            _events: followed,
+            events: followed,
         }
     }
 
@@ -179,6 +179,7 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
         zone: String::new(),
         capacity: 1 << 30,
         used: 0,
+        direct: String::new(),
         epoch: 0,
         proof: String::new(),
     };
@@ -337,4 +338,20 @@ async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_nee
     assert!(!link.mux().is_closed(), "its session is the one it had");
     let goodbyes = "infinicache_proxy_goodbyes_total{reason=\"session_over\"}";
     assert_eq!(pool.counted(goodbyes), 1);
+}
+
+#[tokio::test]
+async fn a_member_whose_end_is_announced_takes_no_chunks_and_is_to_be_emptied() {
+    let mut pool = Pool::new(TIMING).await;
+    let member = pool.awake().await;
+    assert!(pool.nodes.announce_leaving("n"));
+    assert!(!pool.nodes.announce_leaving("nobody"));
+    assert!(member.is_leaving());
+    assert_eq!(pool.view().state, NodeState::Draining);
+    assert!(member.link().is_some(), "it can be read and copied from");
+    let told = pool.events.try_recv();
+    assert!(matches!(told, Ok(Event::Leaving(leaving)) if leaving.id == member.id));
+    // Its process is still there, so a wake brings no other.
+    assert!(pool.ensure(Duration::from_millis(200)).await.is_none());
+    assert_eq!(pool.view().state, NodeState::Draining);
 }
