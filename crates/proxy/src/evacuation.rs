@@ -75,22 +75,25 @@ async fn evacuate(cache: &Cache, object: &Arc<Object>) -> Result<u64, Error> {
         };
         let target = target(cache, object, &source).await?;
         take_room(cache, object, index, &target)?;
-        let way = match copy(cache, object, index, &source, &target).await {
-            Reply::Done { .. } => "direct",
+        let reply = copy(cache, object, index, &source, &target).await;
+        if object.is_dead() {
+            // Overwritten or deleted meanwhile: there is nothing left to move.
+            settle(cache, object, index, &target, false).await;
+            break;
+        }
+        let (way, entered) = match reply {
+            Reply::Done { .. } => ("direct", settle(cache, object, index, &target, true).await),
             reply => {
                 let (from, to) = (source.id, target.id);
                 debug!(%from, %to, ?reply, "chunk not copied from node to node");
-                "relayed"
+                let restored = restore(cache, object, vec![(index, target)]).await?;
+                ("relayed", !restored.is_empty())
             }
         };
-        let entered = match way {
-            "direct" => settle(cache, object, index, &target, true).await,
-            _ => !restore(cache, object, vec![(index, target)])
-                .await?
-                .is_empty(),
-        };
-        if !entered && !object.is_dead() {
-            return Err(Error::Unreachable("the chunk could not be moved".into()));
+        match entered {
+            true => {}
+            false if object.is_dead() => break,
+            false => return Err(Error::Unreachable("the chunk could not be moved".into())),
         }
         let bytes = Found(object.clone()).geometry().chunk_len(index);
         cache.metrics().upkeep().evacuated(way, bytes);

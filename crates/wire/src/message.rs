@@ -121,6 +121,8 @@ impl Request {
         match self {
             Self::Put { bytes, .. } => bytes.len(),
             Self::Finish { label, .. } => label.len(),
+            Self::Copy { target, .. } => target.to_bytes().len(),
+            Self::Roster(roster) => roster.to_bytes().len(),
             _ => 0,
         }
     }
@@ -486,7 +488,7 @@ mod tests {
                         units,
                         target: Target {
                             address,
-                            instance: crate::InstanceId(instance),
+                            instance: InstanceId(instance),
                             longest,
                             deadline_ms,
                         },
@@ -532,6 +534,7 @@ mod tests {
             let frame = request.clone().into_frame(id, MemberId(member));
             prop_assert_eq!(frame.header.id, id);
             prop_assert_eq!(frame.header.member, MemberId(member));
+            prop_assert_eq!(frame.payload.len(), request.payload_len());
             prop_assert_eq!(Request::from_frame(frame), Ok(request));
         }
 
