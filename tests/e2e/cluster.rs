@@ -32,7 +32,7 @@ use tokio::{
 
 use crate::{openmetrics::Metrics, processes::DEADLINE, resp::Raw};
 pub(crate) use nodes::Node;
-use options::Options;
+pub(crate) use options::Options;
 pub(crate) use run::SECRET;
 
 /// How long anything may take that is expected to happen: wakes and repairs
@@ -128,6 +128,11 @@ impl Cluster {
     pub(crate) async fn page(&self, path: &str) -> (u16, String) {
         let (status, body) = http::get(self.admin, path, PATIENCE).await.unwrap();
         (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
+    }
+
+    /// Where nodes are woken: each at its name.
+    pub(crate) fn front(&self) -> SocketAddr {
+        self.front
     }
 
     /// The process of the proxy.

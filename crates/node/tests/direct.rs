@@ -78,6 +78,8 @@ async fn why_a_chunk_was_not_copied_is_told() {
     assert_eq!(from.ask(copy(1, 3, &to)).await, Reply::NotFound);
     assert_eq!(from.ask(copy(9, 1, &to)).await, Reply::NotFound);
     assert_eq!(from.ask(copy(2, 40, &to)).await, Reply::Full);
+    let incomplete = Request::Free { chunk: chunk(2) };
+    assert_eq!(to.ask(incomplete).await, Reply::DONE);
     store(&mut to, 1, 2).await;
     assert_eq!(from.ask(copy(1, 2, &to)).await, Reply::Conflict);
 

@@ -293,6 +293,18 @@ impl Cache {
         self.still_in_charge()
     }
 
+    /// How many nodes the object of the widest code needs.
+    pub(crate) fn widest(&self) -> usize {
+        let (mut widest, mut from) = (0, Some(0));
+        while let Some(slot) = from {
+            let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            let widths = objects.iter().map(|object| object.width());
+            widest = widths.fold(widest, usize::max);
+            from = next;
+        }
+        widest
+    }
+
     /// Removes what has expired; whether there may be more.
     pub(crate) fn expire(&self) -> bool {
         let expired = self.0.catalog.expire(now_ms(), BATCH);

@@ -127,6 +127,19 @@ pub struct Config {
     )]
     pub evacuation_bytes_per_second: ByteSize,
 
+    /// Nodes are emptied and let go while the others would be filled no further than this percentage; 0 is never
+    #[arg(
+        long,
+        env = "INFINICACHE_CONSOLIDATE_BELOW",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(0..=70)
+    )]
+    pub consolidate_below: u8,
+
+    /// For how long the pool has to be that empty before a node is let go
+    #[arg(long, env = "INFINICACHE_CONSOLIDATE_AFTER", default_value = "120s", value_parser = parse_duration)]
+    pub consolidate_after: Duration,
+
     /// Where the pool's secret comes from.
     #[command(flatten)]
     pub secret: SecretSource,

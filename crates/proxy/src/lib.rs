@@ -20,7 +20,8 @@
 //!
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
 //! chunks, `evacuation` moves those that are about to be (both take what is most
-//! `endangered` first), `house` tidies up, and `admin` shows what is going on.
+//! `endangered` first), `thrift` sees to it that
+//! no more nodes are awake than needed, `house` tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -28,6 +29,7 @@ mod cache;
 mod catalog;
 mod command;
 pub mod config;
+mod consolidation;
 mod control;
 mod desk;
 mod endangered;
@@ -46,6 +48,7 @@ mod room;
 mod server;
 mod sessions;
 mod tenure;
+mod thrift;
 mod turns;
 mod writes;
 
@@ -66,6 +69,7 @@ use tracing::info;
 use crate::{
     cache::{Cache, Partings},
     command::State,
+    consolidation::Policy,
     desk::{Clerk, ToRelay},
     endangered::Queue,
     house::Housekeeper,
@@ -80,6 +84,9 @@ pub use crate::{
 
 /// Repairs that run at once.
 const PARALLEL_REPAIRS: usize = 2;
+
+/// How long a node that is one too many may take to be empty.
+const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Runs a proxy until `shutdown` completes.
 ///
@@ -180,6 +187,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         })
         .collect();
 
+    let _saving = background(tokio::spawn(thrift::run(cache.clone(), policy(&config))));
+
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let view = admin::Admin {
         cache: cache.clone(),
@@ -224,6 +233,15 @@ fn patience(config: &Config) -> Option<Patience> {
         Predecessor::Unknown => config.lease,
     };
     Some(Patience { lease, deadline })
+}
+
+/// When the pool has more nodes awake than it needs.
+fn policy(config: &Config) -> Policy {
+    Policy {
+        low_percent: config.consolidate_below.into(),
+        calm: config.consolidate_after,
+        patience: EMPTYING,
+    }
 }
 
 /// How the pool deals with its nodes, from what the platform does with them.

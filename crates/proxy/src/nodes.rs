@@ -10,6 +10,7 @@
 //! - `door`: the listener and the handshake; `admit`: who may come in;
 //! - `act`: what a life decided is done;
 //! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
+//! - `promise`: for how long there have been too few;
 //! - `ping`: signs of life, asked for; `patience`: how long they are waited for.
 
 mod act;
@@ -20,6 +21,7 @@ pub(crate) mod life;
 pub(crate) mod member;
 mod patience;
 mod ping;
+mod promise;
 mod rouse;
 #[cfg(test)]
 mod tests;
@@ -48,6 +50,7 @@ use self::{
     life::{Life, Timing},
     member::Member,
     patience::Patience,
+    promise::Promise,
     wake::Waker,
 };
 use crate::{
@@ -113,6 +116,7 @@ struct Inner {
     /// Who has been heard by a run that does not serve yet.
     census: Mutex<Option<Census>>,
     patience: Mutex<Patience>,
+    promise: Mutex<Promise>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     events: mpsc::UnboundedSender<Event>,
@@ -171,6 +175,7 @@ impl Nodes {
             waker: Waker::new(settings.timing.wake_deadline, settings.secret.clone()),
             enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
             census: Mutex::new(None),
+            promise: Mutex::new(Promise::new(addresses.len(), Instant::now())),
             nodes: addresses.into_iter().map(node).collect(),
             settings,
             members: DashMap::new(),
@@ -281,6 +286,36 @@ impl Nodes {
     /// The name of a node.
     pub(crate) fn name(&self, node: usize) -> &str {
         &self.0.nodes[node].address.name
+    }
+
+    /// Counts the nodes that take chunks, or may come to.
+    pub(crate) fn count_promising(&self, now: Instant) {
+        let is_promising = |node: &&Node| node.state().life.is_promising();
+        let count = self.0.nodes.iter().filter(is_promising).count();
+        self.promise().observe(count, now);
+    }
+
+    /// For how long there have been fewer than `wanted` such nodes.
+    pub(crate) fn fewer_for(&self, wanted: usize) -> Duration {
+        self.promise().fewer_for(wanted, Instant::now())
+    }
+
+    fn promise(&self) -> MutexGuard<'_, Promise> {
+        self.0
+            .promise
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A member is one too many, and is to be emptied; or it is needed after all.
+    pub(crate) fn set_spare(&self, id: MemberId, spare: bool) {
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        member.set_spare(spare);
+        if spare {
+            self.tell(Event::Leaving(member));
+        }
     }
 
     /// The member that has taken the place of one that goes, if it takes chunks.

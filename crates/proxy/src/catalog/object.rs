@@ -125,6 +125,11 @@ impl Object {
         self.geometry.code().parity()
     }
 
+    /// How many chunks it has when it is whole.
+    pub(crate) fn width(&self) -> usize {
+        self.geometry.code().width()
+    }
+
     pub(crate) fn write(&self) -> WriteId {
         self.write
     }
@@ -218,7 +223,7 @@ impl Object {
 
     /// Whether it has fewer chunks than its code.
     pub(crate) fn lacks_chunks(&self) -> bool {
-        self.chunks_left() < self.data() + self.parity()
+        self.chunks_left() < self.width()
     }
 
     /// `member` is gone, and all that it held; whether the object lost a chunk by it.

@@ -184,6 +184,12 @@ impl Life {
         }
     }
 
+    /// Whether it takes chunks, or may come to: nothing says that its wakes are in vain.
+    pub(crate) fn is_promising(&self) -> bool {
+        let takes_chunks = matches!(self.phase, Phase::Member(it) if it.linked && !it.draining);
+        takes_chunks || self.failures == 0
+    }
+
     fn is_backed_off(&self, now: Instant) -> bool {
         self.retry_at.is_some_and(|at| at > now)
     }
