@@ -25,6 +25,7 @@
 //! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
 //! - `evacuation`: nodes that are told to go;
 //! - `restart`: the proxy fails;
+//! - `shrunken`: nodes that are gone for good;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
 //! - `pages`: what operators see.
@@ -55,4 +56,5 @@ mod redis_options;
 mod redis_values;
 mod restart;
 mod scale_to_zero;
+mod shrunken;
 mod survival;

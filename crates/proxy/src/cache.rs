@@ -9,6 +9,7 @@
 //! - `retire`: what was replaced or removed dies on the nodes; `partings`: until it has;
 //! - `reconcile`: a member that may have missed something fits the metadata again;
 //! - `reading`: a value on its way out;
+//! - `recode`: a value is written anew because the pool has become too small for it;
 //! - `fate`: what becomes of objects when members come and go.
 
 mod adopt;
@@ -17,6 +18,7 @@ mod fate;
 mod open;
 mod partings;
 mod reading;
+mod recode;
 mod reconcile;
 mod retire;
 
@@ -379,7 +381,7 @@ impl Pool for Cache {
         size: u64,
         terms: &Terms,
     ) -> Result<Commit<Found>, Error> {
-        self.decide(write, size, terms).await
+        self.decide(write, size, terms, None).await
     }
 
     fn abort(&self, write: WriteId) {

@@ -20,7 +20,7 @@
 //!
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
 //! chunks, `evacuation` moves those that are about to be (both take what is most
-//! `endangered` first), `thrift` sees to it that
+//! `endangered` first), `scrub` looks for those that are broken, `thrift` sees to it that
 //! no more nodes are awake than needed, `house` tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
 
@@ -45,6 +45,7 @@ mod relay;
 mod repair;
 mod resp;
 mod room;
+mod scrub;
 mod server;
 mod sessions;
 mod tenure;
@@ -173,6 +174,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
                 cache.clone(),
                 endangered.clone(),
                 pace,
+                config.recode_after,
             )))
         })
         .collect();
@@ -188,6 +190,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         .collect();
 
     let _saving = background(tokio::spawn(thrift::run(cache.clone(), policy(&config))));
+    let rate = config.scrub_bytes_per_second.0;
+    let _scrubbing = background(tokio::spawn(scrub::run(cache.clone(), rate)));
 
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let view = admin::Admin {

@@ -3,7 +3,8 @@
 //! A repair rebuilds the missing chunks from any k others on members that hold
 //! none of the object, and enters them if the object is still the value of its
 //! key. The most endangered objects come first. What is on members that are
-//! about to go is not missing yet: see `evacuation`.
+//! about to go is not missing yet: see `evacuation`. Where the pool has become too
+//! small for an object's code for good, the object is written anew.
 
 use std::{
     sync::Arc,
@@ -22,11 +23,23 @@ use crate::{
 };
 
 /// Repairs what is in the queue, for ever, at no more than `bytes_per_second` of values.
-pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) {
+///
+/// An object that there have been too few nodes for all along `recode_after` is written anew.
+pub(crate) async fn run(
+    cache: Cache,
+    queue: Arc<Queue>,
+    bytes_per_second: u64,
+    recode_after: Duration,
+) {
     loop {
         let object = queue.next(Lane::Lacking).await;
         let started = Instant::now();
-        match repair(&cache, &object).await {
+        let too_wide = object.lacks_chunks() && is_too_wide(&cache, &object, recode_after);
+        let repaired = match too_wide {
+            true => recode(&cache, &object).await,
+            false => repair(&cache, &object).await,
+        };
+        match repaired {
             Ok(chunks) => {
                 queue.done(&object);
                 if chunks > 0 {
@@ -42,6 +55,30 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
         let fair_share = object.size().saturating_mul(1_000_000) / bytes_per_second.max(1);
         time::sleep(Duration::from_micros(fair_share).saturating_sub(started.elapsed())).await;
     }
+}
+
+/// Whether the pool has become too small for an object's code, and there is one for it.
+fn is_too_wide(cache: &Cache, object: &Object, recode_after: Duration) -> bool {
+    let nodes = cache.nodes();
+    let narrower = cache
+        .settings()
+        .code
+        .for_object(Some(object.size()), nodes.usable().len());
+    nodes.fewer_for(object.width()) >= recode_after
+        && narrower.is_some_and(|code| code.width() < object.width())
+}
+
+/// Writes an object anew with a narrower code; it lacks no chunks then.
+async fn recode(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
+    let (width, size) = (object.width(), object.size());
+    if cache.recode(object).await? {
+        cache.metrics().upkeep().recoded();
+        info!(
+            width,
+            size, "object written anew: there are too few nodes for its code"
+        );
+    }
+    Ok(0)
 }
 
 /// Who holds the chunks of an object, by index, as far as they are there.
