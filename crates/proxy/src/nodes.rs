@@ -24,7 +24,7 @@ mod ping;
 mod promise;
 mod rouse;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wake;
 
 use std::{

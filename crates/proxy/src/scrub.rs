@@ -127,9 +127,86 @@ fn judge(chunk: ChunkId, unit: u32, length: usize, reply: Reply) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_wire::WriteId;
+    use infinicache_client::Budget;
+    use infinicache_erasure::{Code, Geometry};
+    use infinicache_wire::{Version, WriteId};
+    use tokio::sync::mpsc;
 
     use super::*;
+    use crate::{
+        cache::{Partings, Settings},
+        house::{Chore, Housekeeper},
+        metrics::Metrics,
+        nodes::tests::{Pool as OneNode, TIMING},
+        tenure::Epoch,
+    };
+
+    /// An object of two chunks on the same member, which gives the first unit of each, but the
+    /// second chunk's corrupt; scrubbed once.
+    async fn scrubbed(size: u64) -> (Vec<bool>, String) {
+        let pool = OneNode::new(TIMING).await;
+        let member = pool.awake().await;
+        let (chores, mut left) = mpsc::unbounded_channel();
+        let partings = Arc::new(Partings::default());
+        let keeper = Housekeeper::new(pool.nodes.clone(), partings.clone(), chores);
+        let keeper = Arc::new(keeper);
+        let code = Code::new(1, 1).unwrap();
+        let settings = Settings {
+            code,
+            max_object_bytes: 1 << 30,
+            epoch: Epoch::beginning(1, 0),
+            presumed_capacity: 1 << 30,
+        };
+        let (budget, metrics) = (Budget::new(1 << 20), Arc::new(Metrics::new()));
+        let (nodes, health) = (pool.nodes.clone(), Arc::default());
+        let cache = Cache::new(
+            settings,
+            nodes,
+            budget,
+            health,
+            metrics,
+            keeper.clone(),
+            partings,
+        );
+        let (epoch, sequence, counter) = (1, 1, 1);
+        let object = Object::new(
+            b"key"[..].into(),
+            WriteId { epoch, sequence },
+            Version { epoch, counter },
+            Geometry::new(size, code),
+            vec![member.id; 2].into(),
+            None,
+            keeper,
+        );
+        scrub(&cache, &object, 1 << 30).await;
+        let held = object.members().iter().map(Option::is_some).collect();
+        let to_repair = std::iter::from_fn(|| left.try_recv().ok());
+        let repairs = to_repair
+            .filter(|chore| matches!(chore, Chore::Repair(_)))
+            .count();
+        let text = cache.metrics().render(|_| {});
+        let faults = format!("infinicache_proxy_scrub_faults_total {repairs}\n");
+        assert!(text.contains(&faults), "{text}");
+        (held, text)
+    }
+
+    #[tokio::test]
+    async fn a_corrupt_chunk_is_given_up_to_repair_and_a_sound_one_is_not() {
+        let (held, text) = scrubbed(1000).await;
+        assert_eq!(held, [true, false]);
+        assert!(text.contains("infinicache_proxy_scrub_faults_total 1\n"));
+        let corrupt = "infinicache_proxy_read_incidents_total{reason=\"corrupt\"} 1\n";
+        assert!(text.contains(corrupt), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_lacks_a_unit_is_given_up_too() {
+        let (held, text) = scrubbed(200_000).await;
+        assert_eq!(held, [false, false]);
+        assert!(text.contains("infinicache_proxy_scrub_faults_total 2\n"));
+        let missing = "infinicache_proxy_read_incidents_total{reason=\"missing\"} 1\n";
+        assert!(text.contains(missing), "{text}");
+    }
 
     #[test]
     fn only_an_answer_says_anything_of_a_unit() {
