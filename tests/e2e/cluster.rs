@@ -152,6 +152,11 @@ impl Cluster {
         (status.as_u16(), String::from_utf8(body.to_vec()).unwrap())
     }
 
+    /// Where nodes are woken: each at its name.
+    pub(crate) fn front(&self) -> SocketAddr {
+        self.front
+    }
+
     /// The process of the proxy.
     pub(crate) async fn proxy(&self) -> u64 {
         self.told("/proxy").await["pid"].as_u64().unwrap()

@@ -14,6 +14,7 @@
 //! - [`values`]: values that tell who wrote them, at every byte;
 //! - [`history`]: whether what was read may have been;
 //! - [`stored`]: values that are there, and must stay;
+//! - [`traffic`]: clients that notice what fails;
 //! - [`resp`]: a Redis client that can stop half way;
 //! - [`openmetrics`]: metrics, read strictly;
 //! - [`wire`]: a bad network between nodes and proxy;
@@ -24,7 +25,9 @@
 //! - `redis_*`: what a Redis client sees;
 //! - `clients`: the Rust client beside it;
 //! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
+//! - `evacuation`: nodes that are told to go;
 //! - `restart`: the proxy fails;
+//! - `shrunken`: nodes that are gone for good;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
 //! - [`faults`]: never a wrong answer, whatever goes wrong under load;
@@ -39,11 +42,13 @@ mod processes;
 mod random;
 mod resp;
 mod stored;
+mod traffic;
 mod values;
 mod wire;
 
 mod bounded;
 mod clients;
+mod evacuation;
 mod faults;
 mod frozen;
 mod half_written;
@@ -57,4 +62,5 @@ mod redis_options;
 mod redis_values;
 mod restart;
 mod scale_to_zero;
+mod shrunken;
 mod survival;

@@ -137,7 +137,7 @@ async fn a_proxy_that_thaws_after_another_took_over_answers_nothing() {
     let () = redis.set("key", "old").await.unwrap();
     let old = cluster.proxy().await;
     kill(old, rustix::process::Signal::STOP);
-    let rival = cluster.another_proxy().await;
+    let rival = cluster.another_proxy(&[]).await;
     let mut its = rival.redis().await;
     let found: String = its.get("key").await.unwrap();
     assert_eq!(found, "old");

@@ -62,3 +62,44 @@ async fn nodes_stay_while_they_hold_something_and_go_when_they_do_not() {
     assert!(awake(&cluster).await.len() >= 3);
     small.assert_is(&client.get("small").await.unwrap());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pool_that_holds_little_is_gathered_on_the_fewest_nodes() {
+    let change = |up: crate::cluster::Options| {
+        up.idle_window("3s")
+            .env("INFINICACHE_CONSOLIDATE_AFTER", "300ms")
+    };
+    let cluster = Cluster::start(change).await;
+    let client = cluster.client().await;
+    let large = Value::new(0, 3_000_000);
+    client.put("large", large.bytes()).await.unwrap();
+    let small: Vec<Value> = (1..40).map(|number| Value::new(number, 5_000)).collect();
+    for (number, value) in small.iter().enumerate() {
+        let key = format!("small-{number}");
+        client.put(&key, value.bytes()).await.unwrap();
+    }
+    assert!(awake(&cluster).await.len() >= 12);
+    large.assert_is(&client.get("large").await.unwrap());
+    assert!(client.delete("large").await.unwrap());
+
+    until(
+        "only as many nodes are awake as an object has chunks",
+        async || (awake(&cluster).await.len() <= 3).then_some(()),
+    )
+    .await;
+    for (number, value) in small.iter().enumerate() {
+        value.assert_is(&client.get(&format!("small-{number}")).await.unwrap());
+    }
+    let metrics = cluster.metrics().await;
+    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    let used = metrics.total("infinicache_proxy_node_seconds_total");
+    let always_on = metrics.total("infinicache_proxy_node_always_on_seconds_total");
+    let released = metrics.total("infinicache_proxy_members_released_total");
+    println!("{used:.0} node-seconds of {always_on:.0} always on, {released} nodes released");
+    assert!(used < always_on * 0.9, "{used} of {always_on}");
+    assert!(released >= 6.0);
+
+    // It grows again when it has to.
+    client.put("large", large.bytes()).await.unwrap();
+    large.assert_is(&client.get("large").await.unwrap());
+}

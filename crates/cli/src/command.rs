@@ -70,7 +70,7 @@ pub enum Command {
 
     /// Run a proxy; `up` starts its proxy with this
     #[command(hide = true)]
-    Proxy(proxy::Proxy),
+    Proxy(Box<proxy::Proxy>),
 }
 
 impl Cli {

@@ -269,6 +269,14 @@ impl MuxLink {
         &self.mux
     }
 
+    /// The same as [`NodeLink::call`], with a deadline of its own: for what takes longer than
+    /// an answer usually does.
+    pub async fn call_within(&self, request: Request, deadline: Duration) -> Reply {
+        time::timeout(deadline, self.exchange(request))
+            .await
+            .unwrap_or(Reply::Late)
+    }
+
     async fn exchange(&self, request: Request) -> Reply {
         // What decides something must not queue up behind the units that wait for credit.
         let weight = match &request {
@@ -287,8 +295,6 @@ impl MuxLink {
 
 impl NodeLink for MuxLink {
     async fn call(&self, request: Request) -> Reply {
-        time::timeout(CALL_DEADLINE, self.exchange(request))
-            .await
-            .unwrap_or(Reply::Late)
+        self.call_within(request, CALL_DEADLINE).await
     }
 }

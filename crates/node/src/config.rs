@@ -1,6 +1,6 @@
 //! What can be set, on the command line or in the environment.
 
-use std::{net::IpAddr, time::Duration};
+use std::{net::IpAddr, str::FromStr, time::Duration};
 
 use clap::Parser;
 use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
@@ -23,6 +23,19 @@ pub struct Config {
         value_name = "ADDRESS"
     )]
     pub listen_address: IpAddr,
+
+    /// Port at which other nodes reach it directly: 0 takes any free one, off is none.
+    ///
+    /// It is bound to the address of the wake endpoint. The pool is told the
+    /// address from which the node dials the proxy, unless the wake endpoint
+    /// has one of its own.
+    #[arg(
+        long,
+        env = "INFINICACHE_DIRECT_PORT",
+        default_value = "0",
+        value_name = "PORT"
+    )]
+    pub direct_port: DirectPort,
 
     /// Name of the node in the pool: wakes for other names are refused.
     #[arg(long, env = "K_SERVICE")]
@@ -82,6 +95,26 @@ pub struct Config {
     pub dead_timeout: Duration,
 }
 
+/// Where a node is reached directly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DirectPort {
+    /// Nowhere: what it holds moves through the proxy.
+    Off,
+    /// At this port, or at any free one if it is 0.
+    At(u16),
+}
+
+impl FromStr for DirectPort {
+    type Err = std::num::ParseIntError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "off" => Ok(Self::Off),
+            port => port.parse().map(Self::At),
+        }
+    }
+}
+
 impl Config {
     /// What the store may hold, and for how long.
     pub fn limits(&self) -> Limits {
@@ -96,6 +129,13 @@ impl Config {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_direct_port_can_be_none() {
+        assert_eq!("off".parse(), Ok(DirectPort::Off));
+        assert_eq!("4000".parse(), Ok(DirectPort::At(4000)));
+        assert!("65536".parse::<DirectPort>().is_err());
+    }
 
     #[test]
     fn the_definition_is_sound() {

@@ -63,30 +63,39 @@ pub(crate) enum DialError {
     Incompatible(u16),
 }
 
-/// Connects to `proxy` and introduces the node.
+/// Connects to `proxy` and introduces the node, which listens on `direct` for others.
 ///
 /// # Errors
 ///
 /// At the latest after [`CONNECT_TIMEOUT`] and [`WELCOME_TIMEOUT`].
 pub(crate) async fn dial(
     proxy: &str,
-    hello: &Hello,
+    hello: Hello,
+    direct: Option<SocketAddr>,
     secret: &Secret,
 ) -> Result<Dialled, DialError> {
     let mut stream = timeout(CONNECT_TIMEOUT, connect(proxy))
         .await
         .map_err(|_| DialError::ConnectTimeout)?
         .map_err(DialError::Connect)?;
+    let direct = direct
+        .map(|direct| reachable(direct, &stream))
+        .transpose()?;
+    let hello = Hello {
+        direct: direct.map_or_else(String::new, |direct| direct.to_string()),
+        ..hello
+    }
+    .signed(secret);
 
     let mut decoder = Decoder::new();
-    let introduced = introduce(&mut stream, &mut decoder, hello);
+    let introduced = introduce(&mut stream, &mut decoder, &hello);
     let welcome = timeout(WELCOME_TIMEOUT, introduced)
         .await
         .map_err(|_| DialError::WelcomeTimeout)??;
     if !is_compatible(welcome.protocol) {
         return Err(DialError::Incompatible(welcome.protocol));
     }
-    if !welcome.is_genuine(secret, hello) {
+    if !welcome.is_genuine(secret, &hello) {
         return Err(DialError::Forged);
     }
     Ok(Dialled {
@@ -96,10 +105,19 @@ pub(crate) async fn dial(
     })
 }
 
-/// Tries each address of the proxy in turn.
-async fn connect(proxy: &str) -> io::Result<TcpStream> {
+/// Where others reach a listener: if it is bound to all addresses, at the one from which the proxy
+/// is reached.
+fn reachable(mut listener: SocketAddr, link: &TcpStream) -> io::Result<SocketAddr> {
+    if listener.ip().is_unspecified() {
+        listener.set_ip(link.local_addr()?.ip());
+    }
+    Ok(listener)
+}
+
+/// Tries each address behind a name in turn.
+pub(crate) async fn connect(name: &str) -> io::Result<TcpStream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host(proxy).await? {
+    for address in lookup_host(name).await? {
         match connect_to(address).await {
             Ok(stream) => return Ok(stream),
             Err(error) => {

@@ -8,6 +8,7 @@
 use std::{
     error::Error,
     future::pending,
+    net::SocketAddr,
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard},
     time::Instant,
@@ -21,8 +22,9 @@ use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
     clock::SessionClock,
+    courier::Couriers,
     dial::{DialError, Dialled, dial},
-    link::{Departure, Link, LinkError},
+    link::{Departure, Link, LinkError, Rights},
     service::Service,
     session::{Session, Superseded},
 };
@@ -44,7 +46,10 @@ pub(crate) struct Keeper {
     pub(crate) identity: Identity,
     pub(crate) service: Service,
     pub(crate) departure: Departure,
-    clock: SessionClock,
+    pub(crate) clock: SessionClock,
+    pub(crate) couriers: Couriers,
+    /// Where other nodes reach this one.
+    direct: Option<SocketAddr>,
     session: Mutex<Session>,
     woken: Notify,
 }
@@ -61,12 +66,14 @@ struct Attempt {
 type Serving = Task<Result<(), LinkError>>;
 
 impl Keeper {
-    pub(crate) fn new(identity: Identity, service: Service) -> Self {
+    pub(crate) fn new(identity: Identity, service: Service, direct: Option<SocketAddr>) -> Self {
         Self {
             identity,
             service,
             departure: Departure::default(),
             clock: SessionClock::default(),
+            couriers: Couriers::default(),
+            direct,
             session: Mutex::default(),
             woken: Notify::new(),
         }
@@ -147,7 +154,10 @@ impl Keeper {
         let keeper = Arc::clone(self);
         let hello = self.hello(&wake);
         let proxy = wake.proxy.clone();
-        let dial = Box::pin(async move { dial(&proxy, &hello, &keeper.identity.secret).await });
+        let dial =
+            Box::pin(
+                async move { dial(&proxy, hello, keeper.direct, &keeper.identity.secret).await },
+            );
         Attempt { wake, dial }
     }
 
@@ -158,7 +168,7 @@ impl Keeper {
             pod,
             host,
             zone,
-            secret,
+            secret: _,
         } = &self.identity;
         Hello {
             protocol: PROTOCOL_VERSION,
@@ -170,10 +180,10 @@ impl Keeper {
             zone: zone.clone(),
             capacity: self.service.capacity(),
             used: self.service.used(),
+            direct: String::new(),
             epoch: self.session().epoch(),
             proof: String::new(),
         }
-        .signed(secret)
     }
 
     /// Replaces the link, if whoever welcomed the node may be obeyed.
@@ -219,8 +229,8 @@ impl Keeper {
 
         let keeper = Arc::clone(self);
         let serving = async move {
-            Link::new(stream, decoder)
-                .serve(&keeper.service, &keeper.clock, &keeper.departure)
+            Link::new(stream, decoder, Rights::OfTheProxy)
+                .serve(&keeper)
                 .await
         };
         *link = Some(Box::pin(serving.instrument(span)));

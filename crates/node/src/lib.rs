@@ -35,6 +35,8 @@
 //! - `keeper`: the sockets around those decisions;
 //! - `dial`: one attempt to reach a proxy and be welcomed;
 //! - `link`: frames in, frames out, over one connection;
+//! - `direct`: the listener at which other nodes put chunks;
+//! - `courier`: chunks on their way to another node;
 //! - `allegiance`: what is remembered for the next proxy;
 //! - `service`: one request answered;
 //! - [`store`]: the chunks;
@@ -44,7 +46,9 @@
 mod allegiance;
 mod clock;
 pub mod config;
+mod courier;
 mod dial;
+mod direct;
 mod held;
 mod http;
 mod keeper;

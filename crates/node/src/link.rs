@@ -1,4 +1,4 @@
-//! Frames in, frames out, over one connection to the proxy.
+//! Frames in, frames out, over one connection: to the proxy, or from whoever puts chunks directly.
 //!
 //! One task reads, answers and writes: answering never waits, so a second task
 //! would only add hops. Replies queue up in an outbox while there is more to
@@ -10,15 +10,17 @@ use std::{
     future::poll_fn,
     io,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::{Duration, Instant},
 };
 
 use bytes::Buf;
-use infinicache_wire::{ByeReason, Decoder, FrameError, Outbox, Request};
+use infinicache_wire::{ByeReason, Decoder, FrameError, Outbox, Reply, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    task::JoinSet,
     time::{sleep, timeout},
 };
 use tokio_util::{
@@ -26,10 +28,7 @@ use tokio_util::{
     sync::CancellationToken,
 };
 
-use crate::{
-    clock::{Attendance, SessionClock},
-    service::Service,
-};
+use crate::{clock::Attendance, keeper::Keeper};
 
 /// Replies that may wait to be written before reading pauses.
 const MAX_FRAMES: usize = 1024;
@@ -47,19 +46,22 @@ const BATCH_BYTES: usize = 64 << 10;
 /// How long the proxy may take nothing of what waits for it.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// Chunks that the proxy may have copied at once.
+const MAX_COPIES: usize = 256;
+
 /// How long the last replies and the goodbye may take to be written.
 const FAREWELL_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Why a link is over.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    #[error("the proxy closed it")]
+    #[error("the other side closed it")]
     Closed,
     #[error("the connection failed")]
     Io(#[from] io::Error),
-    #[error("the proxy sent what is no request")]
+    #[error("the other side sent what it may not ask for")]
     Frame(#[from] FrameError),
-    #[error("the proxy took nothing for {STALL_TIMEOUT:?}")]
+    #[error("the other side made no progress for {STALL_TIMEOUT:?}")]
     Stalled,
 }
 
@@ -72,11 +74,32 @@ pub(crate) struct Departure {
     pub(crate) now: CancellationToken,
 }
 
+/// What may be asked for over a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Rights {
+    /// Everything; and it may be idle for as long as it likes.
+    OfTheProxy,
+    /// To put and get units.
+    OfAnybody,
+}
+
+impl Rights {
+    fn cover(self, request: &Request) -> bool {
+        match request {
+            Request::Put { .. } | Request::Get { .. } => true,
+            _ => self == Self::OfTheProxy,
+        }
+    }
+}
+
 #[derive(Debug)]
 pub(crate) struct Link {
+    rights: Rights,
     stream: TcpStream,
     decoder: Decoder,
     outbox: Outbox,
+    /// Chunks on their way to other nodes.
+    copying: usize,
 }
 
 /// What a link got done.
@@ -86,12 +109,14 @@ enum Step {
 }
 
 impl Link {
-    /// A link over a connection of which `decoder` has read the welcome, and perhaps more.
-    pub(crate) fn new(stream: TcpStream, decoder: Decoder) -> Self {
+    /// A link over a connection of which `decoder` has read the handshake, and perhaps more.
+    pub(crate) fn new(stream: TcpStream, decoder: Decoder, rights: Rights) -> Self {
         Self {
+            rights,
             stream,
             decoder,
             outbox: Outbox::new(),
+            copying: 0,
         }
     }
 
@@ -100,20 +125,18 @@ impl Link {
     /// # Errors
     ///
     /// When the link is lost. `Ok` only after `departure.now`.
-    pub(crate) async fn serve(
-        mut self,
-        service: &Service,
-        clock: &SessionClock,
-        departure: &Departure,
-    ) -> Result<(), LinkError> {
-        let mut attendance = clock.attend();
+    pub(crate) async fn serve(mut self, keeper: &Arc<Keeper>) -> Result<(), LinkError> {
+        let departure = &keeper.departure;
+        let mut attendance = keeper.clock.attend();
+        // The requests that wait for copies; dropped, and the copies with them, when the link ends.
+        let mut copies = JoinSet::new();
         let mut said_bye = false;
         let mut progress = Instant::now();
         let mut stall = std::pin::pin!(sleep(STALL_TIMEOUT));
         loop {
-            self.answer(service, &mut attendance)?;
+            self.answer(keeper, &mut attendance, &mut copies)?;
             let waiting = self.outbox.has_remaining();
-            if !waiting {
+            if !waiting && copies.is_empty() {
                 attendance.served();
             }
             tokio::select! {
@@ -129,8 +152,16 @@ impl Link {
                     self.outbox.push(ByeReason::SessionOver.to_frame());
                 }
                 () = departure.now.cancelled() => break,
+                Some(Ok((id, reply))) = copies.join_next() => {
+                    self.copying -= 1;
+                    if !waiting {
+                        progress = Instant::now();
+                    }
+                    self.outbox.push(reply.into_frame(id));
+                }
                 () = &mut stall => {
-                    let stuck = if waiting { progress.elapsed() } else { Duration::ZERO };
+                    let may_idle = self.rights == Rights::OfTheProxy && !waiting;
+                    let stuck = if !may_idle { progress.elapsed() } else { Duration::ZERO };
                     let Some(rest) = STALL_TIMEOUT.checked_sub(stuck) else {
                         return Err(LinkError::Stalled);
                     };
@@ -155,8 +186,9 @@ impl Link {
     /// Answers what has been read, as far as there is room for replies.
     fn answer(
         &mut self,
-        service: &Service,
+        keeper: &Arc<Keeper>,
         attendance: &mut Attendance<'_>,
+        copies: &mut JoinSet<(u32, Reply)>,
     ) -> Result<(), FrameError> {
         let now = Instant::now();
         while self.has_room()
@@ -164,9 +196,23 @@ impl Link {
         {
             let id = frame.header.id;
             let request = Request::from_frame(frame)?;
+            if !self.rights.cover(&request) {
+                return Err(FrameError::Unexpected(request.kind()));
+            }
             // Sessions of nodes that are asked for nothing but signs of life shall end.
             attendance.serving(!matches!(request, Request::Ping { .. }));
-            let reply = service.answer(now, request);
+            if let Request::Copy {
+                chunk,
+                units,
+                target,
+            } = request
+            {
+                let keeper = Arc::clone(keeper);
+                self.copying += 1;
+                copies.spawn(async move { (id, keeper.copy(chunk, units, target).await) });
+                continue;
+            }
+            let reply = keeper.service.answer(now, request);
             self.outbox.push(reply.into_frame(id));
         }
         Ok(())
@@ -198,7 +244,9 @@ impl Link {
     }
 
     fn has_room(&self) -> bool {
-        self.outbox.frames() < MAX_FRAMES && self.outbox.remaining() < MAX_BYTES
+        self.outbox.frames() < MAX_FRAMES
+            && self.outbox.remaining() < MAX_BYTES
+            && self.copying < MAX_COPIES
     }
 
     /// Writes what waits and closes, so that the proxy reads it to the last byte.

@@ -29,6 +29,7 @@ pub(crate) struct Counters {
     pub(crate) links: Counter,
     pub(crate) lost_links: Counter,
     pub(crate) redials: Counter,
+    pub(crate) refused_peers: Counter,
 }
 
 impl Counters {
@@ -103,6 +104,7 @@ impl Counters {
                 "Attempts to reach a proxy again after a failure",
                 &self.redials,
             ),
+            ("refused_peers", "Direct links refused", &self.refused_peers),
         ] {
             registry.register(name, help, counter.clone());
         }

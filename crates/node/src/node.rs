@@ -17,7 +17,9 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    Config, http,
+    Config,
+    config::DirectPort,
+    direct, http,
     keeper::{Identity, Keeper},
     service::Service,
 };
@@ -29,6 +31,7 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 pub struct Node {
     listener: TcpListener,
+    direct: Option<TcpListener>,
     keeper: Arc<Keeper>,
     drain: Duration,
 }
@@ -50,10 +53,19 @@ impl Node {
     /// If the configuration is unusable or the port is taken.
     pub async fn bind(config: Config) -> anyhow::Result<Self> {
         let secret = config.secret.load()?;
-        let address = SocketAddr::new(config.listen_address, config.port);
-        let listener = TcpListener::bind(address)
-            .await
-            .with_context(|| format!("cannot listen on {address}"))?;
+        let bind = async |port| {
+            let address = SocketAddr::new(config.listen_address, port);
+            TcpListener::bind(address)
+                .await
+                .with_context(|| format!("cannot listen on {address}"))
+        };
+        let listener = bind(config.port).await?;
+        let direct = match config.direct_port {
+            DirectPort::Off => None,
+            DirectPort::At(port) => Some(bind(port).await?),
+        };
+        let reached = direct.as_ref().map(TcpListener::local_addr).transpose();
+        let reached = reached.context("the direct port has no address")?;
         let instance = getrandom::u64().context("no source of random numbers")?;
         let service = Service::new(config.limits());
         let identity = Identity {
@@ -66,7 +78,8 @@ impl Node {
         };
         Ok(Self {
             listener,
-            keeper: Arc::new(Keeper::new(identity, service)),
+            direct,
+            keeper: Arc::new(Keeper::new(identity, service, reached)),
             drain: config.drain,
         })
     }
@@ -93,6 +106,7 @@ impl Node {
     pub async fn run(self, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
         let Self {
             listener,
+            direct,
             keeper,
             drain,
         } = self;
@@ -109,6 +123,9 @@ impl Node {
         let mut helpers = JoinSet::new();
         helpers.spawn(http::serve(listener, Arc::clone(&keeper)));
         helpers.spawn(tick(Arc::clone(&keeper)));
+        if let Some(direct) = direct {
+            helpers.spawn(direct::serve(direct, Arc::clone(&keeper)));
+        }
         helpers.spawn(Arc::clone(&keeper).end_sessions());
         let mut session = JoinSet::new();
         session.spawn(Arc::clone(&keeper).keep());

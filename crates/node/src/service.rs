@@ -5,14 +5,14 @@ use std::{
     time::Instant,
 };
 
-use infinicache_wire::{Reply, Request, message::NodeReport};
+use infinicache_wire::{ChunkId, Reply, Request, message::NodeReport};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::{
     allegiance::Allegiance,
     metrics::{Counters, Resident},
-    store::{Finish, Limits, Put, Store},
+    store::{Finish, Limits, Put, Store, Unit},
 };
 
 #[derive(Debug)]
@@ -111,11 +111,23 @@ impl Service {
                 bytes: self.allegiance().testimony(now).to_bytes(),
                 checksum: 0,
             },
+            // It takes a while: the link sees to it.
+            Request::Copy { .. } => Reply::Unreachable,
             Request::Roster(roster) => match self.allegiance().enrol(roster) {
                 true => Reply::DONE,
                 false => Reply::Conflict,
             },
         }
+    }
+
+    /// Whether a complete chunk of exactly `units` units is held.
+    pub(crate) fn is_whole(&self, chunk: ChunkId, units: u32) -> bool {
+        self.store().is_whole(chunk, units)
+    }
+
+    /// One unit of a chunk, to be passed on.
+    pub(crate) fn unit(&self, chunk: ChunkId, number: u32) -> Option<Unit> {
+        self.store().get(chunk, number).cloned()
     }
 
     /// What the node tells of itself.

@@ -201,6 +201,14 @@ impl Store {
         self.chunks.get(&id)?.units.get(number)
     }
 
+    /// Whether a complete chunk of exactly `count` units is held.
+    pub fn is_whole(&self, id: ChunkId, count: u32) -> bool {
+        let chunk = self.chunks.get(&id);
+        chunk.is_some_and(|chunk| {
+            matches!(chunk.state, State::Complete { .. }) && chunk.units.is_exactly(count)
+        })
+    }
+
     /// What a complete chunk was labelled with.
     pub fn label(&self, id: ChunkId) -> Option<&[u8]> {
         match &self.chunks.get(&id)?.state {

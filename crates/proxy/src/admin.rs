@@ -16,14 +16,16 @@ use tokio::net::TcpListener;
 
 use crate::{
     cache::{Cache, Closed},
-    repair::Queue,
+    endangered::Queue,
 };
 
 /// What the handlers look at.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) cache: Cache,
-    pub(crate) repairs: Arc<Queue>,
+    pub(crate) endangered: Arc<Queue>,
+    /// The fastest pace of repair.
+    pub(crate) repair_bytes_per_second: u64,
 }
 
 /// Serves until `shutdown` completes.
@@ -71,11 +73,13 @@ impl Admin {
         let figures = cache.metrics().figures();
         figures.objects.set(cache.catalog().len() as i64);
         figures.object_bytes.set(cache.catalog().bytes());
-        figures.degraded.set(self.repairs.len() as i64);
+        figures.degraded.set(self.endangered.len() as i64);
         figures.open_writes.set(cache.writes().len() as i64);
         figures.buffer_used.set(budget.used() as i64);
         figures.buffer_capacity.set(budget.capacity() as i64);
         figures.resident.set(resident_bytes() as i64);
+        let upkeep = cache.metrics().upkeep();
+        upkeep.to_repair(self.endangered.bytes(), self.repair_bytes_per_second);
         let (members, _, forced) = cache.nodes().roster();
         let (in_charge, parting) = (cache.is_open().is_ok(), cache.partings().len());
         let tenure = cache.metrics().tenure();

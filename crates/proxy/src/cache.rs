@@ -9,6 +9,7 @@
 //! - `retire`: what was replaced or removed dies on the nodes; `partings`: until it has;
 //! - `reconcile`: a member that may have missed something fits the metadata again;
 //! - `reading`: a value on its way out;
+//! - `recode`: a value is written anew because the pool has become too small for it;
 //! - `fate`: what becomes of objects when members come and go.
 
 mod adopt;
@@ -17,6 +18,7 @@ mod fate;
 mod open;
 mod partings;
 mod reading;
+mod recode;
 mod reconcile;
 mod retire;
 
@@ -308,6 +310,18 @@ impl Cache {
         self.still_in_charge()
     }
 
+    /// How many nodes the object of the widest code needs.
+    pub(crate) fn widest(&self) -> usize {
+        let (mut widest, mut from) = (0, Some(0));
+        while let Some(slot) = from {
+            let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            let widths = objects.iter().map(|object| object.width());
+            widest = widths.fold(widest, usize::max);
+            from = next;
+        }
+        widest
+    }
+
     /// Removes what has expired; whether there may be more.
     pub(crate) fn expire(&self) -> bool {
         let expired = self.0.catalog.expire(now_ms(), BATCH);
@@ -382,7 +396,7 @@ impl Pool for Cache {
         size: u64,
         terms: &Terms,
     ) -> Result<Commit<Found>, Error> {
-        self.decide(write, size, terms).await
+        self.decide(write, size, terms, None).await
     }
 
     fn abort(&self, write: WriteId) {

@@ -110,6 +110,48 @@ pub struct Config {
     )]
     pub repair_bytes_per_second: ByteSize,
 
+    /// Objects that are moved at once off nodes that are about to go
+    #[arg(
+        long,
+        env = "INFINICACHE_EVACUATIONS",
+        default_value_t = 16,
+        value_parser = clap::value_parser!(u64).range(1..=64)
+    )]
+    pub evacuations: u64,
+
+    /// Fastest pace of that, in bytes of chunks a second
+    #[arg(
+        long,
+        env = "INFINICACHE_EVACUATION_BYTES_PER_SECOND",
+        default_value = "2GiB"
+    )]
+    pub evacuation_bytes_per_second: ByteSize,
+
+    /// An object that there are too few nodes for is written anew with a narrower code after this long
+    #[arg(long, env = "INFINICACHE_RECODE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub recode_after: Duration,
+
+    /// Nodes are emptied and let go while the others would be filled no further than this percentage; 0 is never
+    #[arg(
+        long,
+        env = "INFINICACHE_CONSOLIDATE_BELOW",
+        default_value_t = 50,
+        value_parser = clap::value_parser!(u8).range(0..=70)
+    )]
+    pub consolidate_below: u8,
+
+    /// For how long the pool has to be that empty before a node is let go
+    #[arg(long, env = "INFINICACHE_CONSOLIDATE_AFTER", default_value = "120s", value_parser = parse_duration)]
+    pub consolidate_after: Duration,
+
+    /// How fast objects that nobody reads are read and verified, in bytes a second; 0 is not at all
+    #[arg(
+        long,
+        env = "INFINICACHE_SCRUB_BYTES_PER_SECOND",
+        default_value = "1MiB"
+    )]
+    pub scrub_bytes_per_second: ByteSize,
+
     /// Where the pool's secret comes from.
     #[command(flatten)]
     pub secret: SecretSource,

@@ -14,8 +14,8 @@ use tracing::warn;
 use crate::{
     cache::{Cache, Partings},
     catalog::{Keeper, Object},
+    endangered::{Lane, Queue},
     nodes::{Event, Nodes},
-    repair::Queue,
 };
 
 /// How often expired objects are looked for.
@@ -39,6 +39,8 @@ pub(crate) enum Chore {
     Delete(ChunkId, MemberId),
     /// Rebuild what an object lacks.
     Repair(Arc<Object>),
+    /// Move what an object has on members that are about to go.
+    Evacuate(Arc<Object>),
 }
 
 /// Keeps the books at once, and leaves the rest as chores.
@@ -91,7 +93,7 @@ impl Keeper for Housekeeper {
 /// Does the chores, for ever.
 pub(crate) async fn do_chores(
     cache: Cache,
-    repairs: Arc<Queue>,
+    endangered: Arc<Queue>,
     mut chores: mpsc::UnboundedReceiver<Chore>,
 ) {
     let mut freeing = FuturesUnordered::new();
@@ -100,7 +102,8 @@ pub(crate) async fn do_chores(
             Some(_) = freeing.next() => {}
             chore = chores.recv(), if freeing.len() < PARALLEL_FREES => match chore {
                 None => return,
-                Some(Chore::Repair(object)) => repairs.add(object),
+                Some(Chore::Repair(object)) => endangered.add(&object, Lane::Lacking),
+                Some(Chore::Evacuate(object)) => endangered.add(&object, Lane::Leaving),
                 Some(Chore::Free(chunk, member)) => {
                     freeing.push(let_go(&cache, Request::Free { chunk }, chunk, member));
                 }
@@ -136,7 +139,12 @@ pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiv
                 }
                 cache.partings().forget(member.id);
             }
-            Event::Leaving(_) => {}
+            Event::Leaving(member) => {
+                // It does not stay for long: no loss is waited for.
+                let member = member.id;
+                task::spawn_blocking(move || cache.vacate(member));
+                continue;
+            }
             Event::Returned(member) => {
                 let member = member.clone();
                 tokio::spawn(async move { cache.take_back(&member).await });
@@ -146,8 +154,7 @@ pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiv
         // Every object is looked at: not on a thread that serves clients.
         let walking = task::spawn_blocking(move || match event {
             Event::Lost(member) => cache.lose_member(member.id),
-            Event::Leaving(member) => cache.vacate(member.id),
-            Event::Returned(_) => {}
+            Event::Leaving(_) | Event::Returned(_) => {}
         });
         if walking.await.is_err() {
             return;

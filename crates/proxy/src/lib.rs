@@ -19,7 +19,9 @@
 //! run finds it again, `recovery` follows them.
 //!
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
-//! chunks, `house` tidies up, and `admin` shows what is going on.
+//! chunks, `evacuation` moves those that are about to be (both take what is most
+//! `endangered` first), `scrub` looks for those that are broken, `thrift` sees to it that
+//! no more nodes are awake than needed, `house` tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -27,8 +29,11 @@ mod cache;
 mod catalog;
 mod command;
 pub mod config;
+mod consolidation;
 mod control;
 mod desk;
+mod endangered;
+mod evacuation;
 mod house;
 mod info;
 mod label;
@@ -40,9 +45,11 @@ mod relay;
 mod repair;
 mod resp;
 mod room;
+mod scrub;
 mod server;
 mod sessions;
 mod tenure;
+mod thrift;
 mod turns;
 mod writes;
 
@@ -65,11 +72,12 @@ use tracing::info;
 use crate::{
     cache::{Cache, Partings},
     command::State,
+    consolidation::Policy,
     desk::{Clerk, ToRelay},
+    endangered::Queue,
     house::Housekeeper,
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
-    repair::Queue,
     tenure::{Epoch, census::Patience},
 };
 pub use crate::{
@@ -79,6 +87,9 @@ pub use crate::{
 
 /// Repairs that run at once.
 const PARALLEL_REPAIRS: usize = 2;
+
+/// How long a node that is one too many may take to be empty.
+const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Runs a proxy until `shutdown` completes.
 ///
@@ -142,13 +153,13 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         recovery::prepare(&cache, config.nodes.len(), patience);
     }
 
-    let repairs = Arc::new(Queue::default());
+    let endangered = Arc::new(Queue::default());
 
     let background = |task| AbortOnDropHandle::new(task);
     let pace = config.repair_bytes_per_second.0 / PARALLEL_REPAIRS as u64;
     let _doing_chores = background(tokio::spawn(house::do_chores(
         cache.clone(),
-        repairs.clone(),
+        endangered.clone(),
         to_do,
     )));
     let _following = background(tokio::spawn(house::follow_nodes(cache.clone(), followed)));
@@ -163,16 +174,32 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         .map(|_| {
             background(tokio::spawn(repair::run(
                 cache.clone(),
-                repairs.clone(),
+                endangered.clone(),
+                pace,
+                config.recode_after,
+            )))
+        })
+        .collect();
+    let pace = config.evacuation_bytes_per_second.0 / config.evacuations;
+    let _evacuating: Vec<_> = (0..config.evacuations)
+        .map(|_| {
+            background(tokio::spawn(evacuation::run(
+                cache.clone(),
+                endangered.clone(),
                 pace,
             )))
         })
         .collect();
 
+    let _saving = background(tokio::spawn(thrift::run(cache.clone(), policy(&config))));
+    let rate = config.scrub_bytes_per_second.0;
+    let _scrubbing = background(tokio::spawn(scrub::run(cache.clone(), rate)));
+
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let view = admin::Admin {
         cache: cache.clone(),
-        repairs,
+        endangered,
+        repair_bytes_per_second: config.repair_bytes_per_second.0,
     };
     tracker.spawn(admin::serve(admin, view, stop.clone().cancelled_owned()));
 
@@ -223,6 +250,15 @@ fn patience(config: &Config) -> Option<Patience> {
         Predecessor::Unknown => config.lease,
     };
     Some(Patience { lease, deadline })
+}
+
+/// When the pool has more nodes awake than it needs.
+fn policy(config: &Config) -> Policy {
+    Policy {
+        low_percent: config.consolidate_below.into(),
+        calm: config.consolidate_after,
+        patience: EMPTYING,
+    }
 }
 
 /// How the pool deals with its nodes, from what the platform does with them.

@@ -5,6 +5,7 @@
 //! scrape, and thereby wake, a node. README.md has the table of all metrics.
 
 mod tenure;
+mod upkeep;
 
 use std::{
     fmt::Write,
@@ -67,14 +68,12 @@ pub(crate) struct Metrics {
     goodbyes: Family<ByReason, Counter>,
     joined: Counter,
     lost: Counter,
-    repaired: Counter,
-    repaired_bytes: Counter,
-    repair_failures: Counter,
     pub(crate) connections: Gauge,
     pub(crate) links: Gauge,
     closed: Family<ByReason, Counter>,
     figures: Figures,
     tenure: tenure::Tenure,
+    upkeep: upkeep::Upkeep,
 }
 
 /// Gauges that are read when somebody looks.
@@ -110,17 +109,16 @@ impl Metrics {
             goodbyes: Family::default(),
             joined: Counter::default(),
             lost: Counter::default(),
-            repaired: Counter::default(),
-            repaired_bytes: Counter::default(),
-            repair_failures: Counter::default(),
             connections: Gauge::default(),
             links: Gauge::default(),
             closed: Family::default(),
             figures: Figures::default(),
             tenure: tenure::Tenure::default(),
+            upkeep: upkeep::Upkeep::default(),
         };
         let it = &metrics;
         it.tenure.register(&mut registry);
+        it.upkeep.register(&mut registry);
         registry.register(
             "commands",
             "Commands by name and outcome",
@@ -161,14 +159,6 @@ impl Metrics {
             it.joined.clone(),
         );
         registry.register("nodes_lost", "Instances that were lost", it.lost.clone());
-        registry.register("repaired_chunks", "Chunks rebuilt", it.repaired.clone());
-        let help = "Bytes of chunks rebuilt";
-        registry.register_with_unit("repaired", help, Unit::Bytes, it.repaired_bytes.clone());
-        registry.register(
-            "repair_failures",
-            "Repairs to be tried again",
-            it.repair_failures.clone(),
-        );
         registry.register("connections", "Client connections", it.connections.clone());
         registry.register(
             "relay_links",
@@ -343,13 +333,9 @@ impl Metrics {
         &self.tenure
     }
 
-    pub(crate) fn repaired(&self, bytes: u64) {
-        self.repaired.inc();
-        self.repaired_bytes.inc_by(bytes);
-    }
-
-    pub(crate) fn repair_failed(&self) {
-        self.repair_failures.inc();
+    /// What is counted of the work that keeps objects whole.
+    pub(crate) fn upkeep(&self) -> &upkeep::Upkeep {
+        &self.upkeep
     }
 
     /// The proxy closed a connection: `stalled`, `aborted_reply`, `protocol`, ...

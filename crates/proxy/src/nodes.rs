@@ -10,6 +10,7 @@
 //! - `door`: the listener and the handshake; `admit`: who may come in;
 //! - `act`: what a life decided is done;
 //! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
+//! - `promise`: for how long there have been too few;
 //! - `ping`: signs of life, asked for; `patience`: how long they are waited for.
 
 mod act;
@@ -20,9 +21,10 @@ pub(crate) mod life;
 pub(crate) mod member;
 mod patience;
 mod ping;
+mod promise;
 mod rouse;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod wake;
 
 use std::{
@@ -51,6 +53,7 @@ use self::{
     life::{Life, Timing},
     member::Member,
     patience::Patience,
+    promise::Promise,
     wake::Waker,
 };
 use crate::{
@@ -139,6 +142,7 @@ struct Inner {
     /// Who has been heard by a run that does not serve yet.
     census: Mutex<Option<Census>>,
     patience: Mutex<Patience>,
+    promise: Mutex<Promise>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
     events: mpsc::UnboundedSender<Event>,
@@ -198,6 +202,7 @@ impl Nodes {
             enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
             unvouched: CancellationToken::new(),
             census: Mutex::new(None),
+            promise: Mutex::new(Promise::new(addresses.len(), Instant::now())),
             nodes: addresses.into_iter().map(node).collect(),
             settings,
             members: DashMap::new(),
@@ -372,6 +377,63 @@ impl Nodes {
     /// The name of a node.
     pub(crate) fn name(&self, node: usize) -> &str {
         &self.0.nodes[node].address.name
+    }
+
+    /// Counts the nodes that take chunks, or may come to.
+    pub(crate) fn count_promising(&self, now: Instant) {
+        let is_promising = |node: &&Node| node.state().life.is_promising();
+        let count = self.0.nodes.iter().filter(is_promising).count();
+        self.promise().observe(count, now);
+    }
+
+    /// For how long there have been fewer than `wanted` such nodes.
+    pub(crate) fn fewer_for(&self, wanted: usize) -> Duration {
+        self.promise().fewer_for(wanted, Instant::now())
+    }
+
+    fn promise(&self) -> MutexGuard<'_, Promise> {
+        self.0
+            .promise
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A member is one too many, and is to be emptied; or it is needed after all.
+    pub(crate) fn set_spare(&self, id: MemberId, spare: bool) {
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        member.set_spare(spare);
+        if spare {
+            self.tell(Event::Leaving(member));
+        }
+    }
+
+    /// The member that has taken the place of one that goes, if it takes chunks.
+    pub(crate) fn successor(&self, of: &Member) -> Option<Arc<Member>> {
+        let mut state = self.0.nodes[of.node].state();
+        let current = self.listen(&mut state)?;
+        let takes_chunks = state.life.active() == Some(current.id)
+            && state.life.is_fresh(Instant::now())
+            && self.counts(&current)
+            && !current.is_leaving();
+        (takes_chunks && current.id != of.id).then_some(current)
+    }
+
+    /// The platform is about to stop the process behind a name; whether there is one.
+    ///
+    /// What it holds is moved away as if it had said so itself, only some seconds earlier.
+    #[cfg_attr(
+        not(test),
+        expect(dead_code, reason = "for a watch of what the platform deletes")
+    )]
+    pub(crate) fn announce_leaving(&self, name: &str) -> bool {
+        let node = self.0.nodes.iter().find(|it| it.address.name == name);
+        let member = node.and_then(|node| self.listen(&mut node.state()));
+        if let Some(member) = &member {
+            self.leaving(member, "announced");
+        }
+        member.is_some()
     }
 
     /// The nodes that chunks can be placed on.

@@ -1,146 +1,45 @@
 //! Repair: objects that lack chunks get them back, in the background.
 //!
-//! The most endangered objects come first: those that can bear the fewest
-//! further losses. A repair rebuilds the missing chunks from any k others on
-//! members that hold none of the object, and enters them if the object is still
-//! the value of its key. Chunks on members that are about to go count as
-//! missing too, only that they can still be read.
+//! A repair rebuilds the missing chunks from any k others on members that hold
+//! none of the object, and enters them if the object is still the value of its
+//! key. The most endangered objects come first. What is on members that are
+//! about to go is not missing yet: see `evacuation`. Where the pool has become too
+//! small for an object's code for good, the object is written anew.
 
 use std::{
-    collections::{BTreeMap, HashMap},
-    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use infinicache_client::{Error, Holders, rebuild::rebuild};
-use tokio::{sync::Notify, time};
-use tracing::{debug, info};
+use tokio::time;
+use tracing::info;
 
 use crate::{
     cache::Cache,
     catalog::{Found, Keeper, Object},
+    endangered::{Lane, Queue},
     nodes::member::Member,
 };
 
-/// A repair that failed is tried again after this long, doubled each time.
-const FIRST_BACKOFF: Duration = Duration::from_millis(500);
-const MOST_BACKOFF: Duration = Duration::from_secs(30);
-
-/// Objects that wait for repair, the most endangered first.
-#[derive(Default)]
-pub(crate) struct Queue {
-    state: Mutex<State>,
-    added: Notify,
-}
-
-#[derive(Default)]
-struct State {
-    /// By how many further losses it can bear, then by arrival.
-    /// Not held: an object that is evicted meanwhile shall free its memory.
-    waiting: BTreeMap<(usize, u64), Weak<Object>>,
-    /// Where each object waits, by address; and how often its repair has failed.
-    entries: HashMap<usize, Entry>,
-    arrivals: u64,
-}
-
-struct Entry {
-    place: Option<(usize, u64)>,
-    failures: u32,
-}
-
-impl Queue {
-    /// Enters an object, or moves it forward.
-    pub(crate) fn add(&self, object: Arc<Object>) {
-        if object.is_dead() {
-            return;
-        }
-        let mut state = self.state();
-        let margin = object.chunks_left().saturating_sub(object.data());
-        state.arrivals += 1;
-        let place = (margin, state.arrivals);
-        let entry = state.entries.entry(address(&object));
-        let entry = entry.or_insert(Entry {
-            place: None,
-            failures: 0,
-        });
-        let moved = entry.place.replace(place);
-        if let Some(moved) = moved {
-            state.waiting.remove(&moved);
-        }
-        state.waiting.insert(place, Arc::downgrade(&object));
-        drop(state);
-        self.added.notify_one();
-    }
-
-    /// How many objects lack chunks.
-    pub(crate) fn len(&self) -> usize {
-        self.state().entries.len()
-    }
-
-    async fn next(&self) -> Arc<Object> {
-        loop {
-            {
-                let mut state = self.state();
-                while let Some((_, object)) = state.waiting.pop_first() {
-                    let address = object.as_ptr().addr();
-                    let Some(object) = object.upgrade() else {
-                        state.entries.remove(&address);
-                        continue;
-                    };
-                    if let Some(entry) = state.entries.get_mut(&address) {
-                        entry.place = None;
-                    }
-                    return object;
-                }
-            }
-            self.added.notified().await;
-        }
-    }
-
-    /// The object is whole again, or gone: unless it was entered anew meanwhile.
-    fn done(&self, object: &Arc<Object>) {
-        let mut state = self.state();
-        let entry = state.entries.get(&address(object));
-        if entry.is_some_and(|entry| entry.place.is_none()) {
-            state.entries.remove(&address(object));
-        }
-    }
-
-    /// The object that was there is no more.
-    fn forget(&self, address: usize) {
-        self.state().entries.remove(&address);
-    }
-
-    /// How long to wait before the object is tried again.
-    fn failed(&self, object: &Arc<Object>) -> Duration {
-        let mut state = self.state();
-        let Some(entry) = state.entries.get_mut(&address(object)) else {
-            return FIRST_BACKOFF;
-        };
-        entry.failures += 1;
-        (FIRST_BACKOFF * 2u32.saturating_pow(entry.failures.min(16) - 1)).min(MOST_BACKOFF)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Identifies an object in the queue: its place in memory is its own for as long as the queue refers to it.
-fn address(object: &Arc<Object>) -> usize {
-    Arc::as_ptr(object).addr()
-}
-
 /// Repairs what is in the queue, for ever, at no more than `bytes_per_second` of values.
-pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) {
+///
+/// An object that there have been too few nodes for all along `recode_after` is written anew.
+pub(crate) async fn run(
+    cache: Cache,
+    queue: Arc<Queue>,
+    bytes_per_second: u64,
+    recode_after: Duration,
+) {
     loop {
-        let object = queue.next().await;
-        if object.is_dead() {
-            queue.done(&object);
-            continue;
-        }
+        let object = queue.next(Lane::Lacking).await;
         let started = Instant::now();
-        match repair(&cache, &object).await {
+        let too_wide = object.lacks_chunks() && is_too_wide(&cache, &object, recode_after);
+        let repaired = match too_wide {
+            true => recode(&cache, &object).await,
+            false => repair(&cache, &object).await,
+        };
+        match repaired {
             Ok(chunks) => {
                 queue.done(&object);
                 if chunks > 0 {
@@ -148,17 +47,8 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
                 }
             }
             Err(error) => {
-                let pause = queue.failed(&object);
-                debug!(%error, ?pause, "object not repaired yet");
-                cache.metrics().repair_failed();
-                let (queue, object) = (queue.clone(), Arc::downgrade(&object));
-                tokio::spawn(async move {
-                    time::sleep(pause).await;
-                    match object.upgrade().filter(|object| !object.is_dead()) {
-                        Some(object) => queue.add(object),
-                        None => queue.forget(object.as_ptr().addr()),
-                    }
-                });
+                cache.metrics().upkeep().repair_failed();
+                queue.failed(&object, Lane::Lacking, &error);
                 continue;
             }
         }
@@ -167,36 +57,62 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
     }
 }
 
+/// Whether the pool has become too small for an object's code, and there is one for it.
+fn is_too_wide(cache: &Cache, object: &Object, recode_after: Duration) -> bool {
+    let nodes = cache.nodes();
+    let narrower = cache
+        .settings()
+        .code
+        .for_object(Some(object.size()), nodes.usable().len());
+    nodes.fewer_for(object.width()) >= recode_after
+        && narrower.is_some_and(|code| code.width() < object.width())
+}
+
+/// Writes an object anew with a narrower code; it lacks no chunks then.
+async fn recode(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
+    let (width, size) = (object.width(), object.size());
+    if cache.recode(object).await? {
+        cache.metrics().upkeep().recoded();
+        info!(
+            width,
+            size, "object written anew: there are too few nodes for its code"
+        );
+    }
+    Ok(0)
+}
+
+/// Who holds the chunks of an object, by index, as far as they are there.
+pub(crate) fn holders(cache: &Cache, object: &Object) -> Vec<Option<Arc<Member>>> {
+    let member = |holder: Option<_>| holder.and_then(|id| cache.nodes().member(id));
+    object.members().into_iter().map(member).collect()
+}
+
+/// The nodes that must not get another chunk of an object.
+pub(crate) fn taken_nodes(holders: &[Option<Arc<Member>>]) -> Vec<usize> {
+    let stays = |member: &&Arc<Member>| !member.is_leaving();
+    let staying = holders.iter().flatten().filter(stays);
+    staying.map(|member| member.node).collect()
+}
+
 /// Rebuilds what an object lacks; how many chunks that were.
 async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
-    let found = Found(object.clone());
-    let geometry = found.geometry();
-    let holders: Vec<Option<Arc<Member>>> = object
-        .members()
-        .into_iter()
-        .map(|holder| holder.and_then(|id| cache.nodes().member(id)))
-        .collect();
-    let stays = |holder: &Option<Arc<Member>>| holder.as_ref().is_some_and(|it| !it.is_draining());
+    let holders = holders(cache, object);
     let lacking: Vec<usize> = (0..holders.len())
-        .filter(|&index| !stays(&holders[index]))
+        .filter(|&index| holders[index].is_none())
         .collect();
     if lacking.is_empty() {
         return Ok(0);
     }
-
-    let staying = holders.iter().filter(|holder| stays(holder)).flatten();
-    let excluded: Vec<usize> = staying.map(|member| member.node).collect();
-    let parity = geometry.code().parity();
+    let excluded = taken_nodes(&holders);
     // Some chunks now are better than all of them later.
-    let mut targets = cache.place(lacking.len(), parity, &excluded).await;
+    let mut targets = cache.place(lacking.len(), object.parity(), &excluded).await;
     let mut count = lacking.len();
     while targets.is_err() && count > 1 {
         count -= 1;
-        targets = cache.place(count, parity, &excluded).await;
+        targets = cache.place(count, object.parity(), &excluded).await;
     }
     let targets: Vec<(usize, Arc<Member>)> = lacking.iter().copied().zip(targets?).collect();
 
-    let mut entered = 0;
     for (number, (index, target)) in targets.iter().enumerate() {
         let bytes = object.footprint(*index);
         let taken = cache.take_room(std::slice::from_ref(target), bytes, object.key());
@@ -208,31 +124,66 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
             return Err(Error::OutOfMemory(no_room.to_string()));
         }
     }
-    let ids: Vec<_> = targets
-        .iter()
-        .map(|(index, target)| (*index, target.id))
-        .collect();
-    let rebuilt = rebuild(cache, &found, &ids, 0..geometry.stripes()).await;
-    let failed = rebuilt
-        .as_ref()
-        .map_or_else(|_| lacking.clone(), Clone::clone);
-    for (index, target) in targets {
-        let chunk = object.chunk(index);
-        target.count_chunk(true);
-        if failed.contains(&index) || !cache.enter(object, index, &target).await {
-            let bytes = object.footprint(index);
-            cache.keeper().abandon(chunk, target.id, bytes);
-            continue;
-        }
-        cache.metrics().repaired(geometry.chunk_len(index));
-        entered += 1;
+    let entered = restore(cache, object, targets).await?;
+    let geometry = Found(object.clone()).geometry();
+    for index in &entered {
+        cache
+            .metrics()
+            .upkeep()
+            .repaired(geometry.chunk_len(*index));
     }
-    rebuilt?;
-    if entered < lacking.len() {
+    if entered.len() < lacking.len() {
         return Err(Error::Unreachable(format!(
-            "{entered} of {} chunks repaired",
+            "{} of {} chunks repaired",
+            entered.len(),
             lacking.len()
         )));
     }
+    Ok(entered.len())
+}
+
+/// Rebuilds chunks on members on which room for them was taken; which of them were entered.
+///
+/// # Errors
+///
+/// If the others cannot be read. What was taken is given back in any case.
+pub(crate) async fn restore(
+    cache: &Cache,
+    object: &Arc<Object>,
+    targets: Vec<(usize, Arc<Member>)>,
+) -> Result<Vec<usize>, Error> {
+    let found = Found(object.clone());
+    let to_id = |(index, target): &(usize, Arc<Member>)| (*index, target.id);
+    let ids: Vec<_> = targets.iter().map(to_id).collect();
+    let rebuilt = rebuild(cache, &found, &ids, 0..found.geometry().stripes()).await;
+    let failed = match &rebuilt {
+        Ok(failed) => failed.clone(),
+        Err(_) => ids.iter().map(|(index, _)| *index).collect(),
+    };
+    let mut entered = Vec::new();
+    for (index, target) in targets {
+        if settle(cache, object, index, &target, !failed.contains(&index)).await {
+            entered.push(index);
+        }
+    }
+    rebuilt?;
     Ok(entered)
+}
+
+/// Enters a chunk that was sent to a member, or frees what was; whether it was entered.
+pub(crate) async fn settle(
+    cache: &Cache,
+    object: &Arc<Object>,
+    index: usize,
+    target: &Member,
+    is_whole: bool,
+) -> bool {
+    target.count_chunk(true);
+    let entered = is_whole && cache.enter(object, index, target).await;
+    if !entered {
+        let bytes = object.footprint(index);
+        let chunk = object.chunk(index);
+        cache.keeper().abandon(chunk, target.id, bytes);
+    }
+    entered
 }

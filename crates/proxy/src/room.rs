@@ -40,6 +40,16 @@ impl NoRoom {
 }
 
 impl Room {
+    /// Takes `bytes` on a member if they are free; whether they were.
+    pub(crate) fn take_free(&self, member: &Member, bytes: u64) -> bool {
+        let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_free = member.free() >= bytes;
+        if is_free {
+            member.take(bytes);
+        }
+        is_free
+    }
+
     /// Takes `bytes` on each of `members`, evicting what must go, but never the value of `key`.
     ///
     /// Evicted objects are given to `retire`.

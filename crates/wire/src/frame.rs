@@ -56,6 +56,10 @@ pub enum Kind {
     Roster = 12,
     /// Asks what the node remembers of earlier runs of the proxy.
     Recall = 13,
+    /// Asks the node to put a chunk on [another](crate::copy).
+    Copy = 14,
+    /// Opens a [direct link](crate::direct): one of three documents as JSON.
+    Direct = 15,
     /// The answer to any request; `status` says which.
     Reply = 16,
 }
@@ -76,6 +80,8 @@ impl Kind {
             11 => Self::Inventory,
             12 => Self::Roster,
             13 => Self::Recall,
+            14 => Self::Copy,
+            15 => Self::Direct,
             16 => Self::Reply,
             _ => return None,
         })

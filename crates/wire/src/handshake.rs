@@ -38,6 +38,9 @@ pub struct Hello {
     pub capacity: u64,
     /// Bytes that it holds.
     pub used: u64,
+    /// `host:port` at which it is reached [directly](crate::direct), or the empty string.
+    #[serde(default)]
+    pub direct: String,
     /// The highest epoch that it has heard of.
     pub epoch: u64,
     /// Proof of the secret.
@@ -171,6 +174,7 @@ mod tests {
             zone: String::new(),
             capacity: 1 << 30,
             used: 0,
+            direct: String::new(),
             epoch: 4,
             proof: String::new(),
         }

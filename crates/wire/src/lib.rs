@@ -13,6 +13,8 @@
 //! - [`mod@checksum`]: what each unit is sealed with;
 //! - [`mod@footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
+//! - [`direct`]: how whoever dials a node introduces themselves to it;
+//! - [`mod@copy`]: what nodes are asked to pass on to each other;
 //! - [`roster`]: whose chunks count; [`inventory`]: what a node tells of its chunks;
 //! - [`wake`] and [`answer`]: the document that wakes a node, and what it answers;
 //! - [`bye`]: why a node says goodbye;
@@ -24,7 +26,9 @@ pub mod answer;
 pub mod bye;
 pub mod checksum;
 pub mod control;
+pub mod copy;
 pub mod decode;
+pub mod direct;
 pub mod footprint;
 pub mod frame;
 pub mod handshake;

@@ -11,6 +11,7 @@
 //! | [`Expire`](Request::Expire) | change when a complete chunk expires | `Done`, `NotFound` |
 //! | [`Inventory`](Request::Inventory) | tell of its complete chunks | `Done` with a [page](crate::inventory) |
 //! | [`Recall`](Request::Recall) | tell what it remembers of earlier runs of the proxy | `Done` with a [`Testimony`](crate::roster::Testimony) |
+//! | [`Copy`](Request::Copy) | put a complete chunk on another node | `Done` when that holds every unit, `NotFound`, or why not: `Full`, `Conflict`, `Unreachable`, `Late` |
 //! | [`Roster`](Request::Roster) | keep the list of members | `Done`, `Conflict` if it knows a later one |
 //!
 //! Every request may be repeated: a second Put of the same unit, a Finish of a
@@ -23,6 +24,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    copy::Target,
     frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD},
     id::{ChunkId, MemberId},
     inventory::Expiry,
@@ -89,6 +91,15 @@ pub enum Request {
         /// The last chunk of the page before; `None` begins anew.
         after: Option<ChunkId>,
     },
+    /// Put all units of a complete chunk on another node, where they are pending then.
+    Copy {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// How many units it has.
+        units: u32,
+        /// Where to.
+        target: Target,
+    },
     /// Keep the roster, unless you know a later one.
     Roster(Roster),
     /// Tell what you remember of earlier runs of the proxy.
@@ -110,6 +121,8 @@ impl Request {
         match self {
             Self::Put { bytes, .. } => bytes.len(),
             Self::Finish { label, .. } => label.len(),
+            Self::Copy { target, .. } => target.to_bytes().len(),
+            Self::Roster(roster) => roster.to_bytes().len(),
             _ => 0,
         }
     }
@@ -125,6 +138,7 @@ impl Request {
             Self::Free { .. } => Kind::Free,
             Self::Expire { .. } => Kind::Expire,
             Self::Inventory { .. } => Kind::Inventory,
+            Self::Copy { .. } => Kind::Copy,
             Self::Roster(_) => Kind::Roster,
             Self::Recall => Kind::Recall,
         }
@@ -207,6 +221,17 @@ impl Request {
                 },
                 nothing,
             ),
+            Self::Copy {
+                chunk,
+                units,
+                target,
+            } => Frame::new(
+                Header {
+                    unit: units,
+                    ..header(Kind::Copy, chunk)
+                },
+                target.to_bytes().into(),
+            ),
             Self::Recall => Frame::new(
                 Header {
                     id,
@@ -273,9 +298,14 @@ impl Request {
             Kind::Inventory => Self::Inventory {
                 after: (header.unit != 0).then_some(chunk),
             },
+            Kind::Copy => Self::Copy {
+                chunk,
+                units: header.unit,
+                target: Target::from_bytes(&payload)?,
+            },
             Kind::Roster => Self::Roster(Roster::from_bytes(&payload)?),
             Kind::Recall => Self::Recall,
-            Kind::Hello | Kind::Welcome | Kind::Bye | Kind::Reply => {
+            Kind::Hello | Kind::Welcome | Kind::Direct | Kind::Bye | Kind::Reply => {
                 return Err(FrameError::Unexpected(header.kind));
             }
         })
@@ -444,6 +474,26 @@ mod tests {
             prop::option::of(chunk()).prop_map(|after| Request::Inventory { after }),
             roster().prop_map(Request::Roster),
             Just(Request::Recall),
+            (
+                chunk(),
+                any::<u32>(),
+                "[a-z.:0-9]{1,30}",
+                any::<u64>(),
+                0..=MAX_PAYLOAD as u32,
+                1..=60_000u32
+            )
+                .prop_map(|(chunk, units, address, instance, longest, deadline_ms)| {
+                    Request::Copy {
+                        chunk,
+                        units,
+                        target: Target {
+                            address,
+                            instance: InstanceId(instance),
+                            longest,
+                            deadline_ms,
+                        },
+                    }
+                }),
             (chunk(), any::<u32>(), any::<u64>(), bytes(1)).prop_map(
                 |(chunk, unit, checksum, bytes)| Request::Put {
                     chunk,
@@ -484,6 +534,7 @@ mod tests {
             let frame = request.clone().into_frame(id, MemberId(member));
             prop_assert_eq!(frame.header.id, id);
             prop_assert_eq!(frame.header.member, MemberId(member));
+            prop_assert_eq!(frame.payload.len(), request.payload_len());
             prop_assert_eq!(Request::from_frame(frame), Ok(request));
         }
 

@@ -81,6 +81,11 @@ impl Node {
         self.pids.iter().for_each(|pid| kill(*pid, Signal::KILL));
     }
 
+    /// Tells all its processes to go.
+    pub(crate) fn terminate(&self) {
+        self.pids.iter().for_each(|pid| kill(*pid, Signal::TERM));
+    }
+
     /// Stops its processes where they are.
     pub(crate) fn freeze(&self) {
         self.pids.iter().for_each(|pid| kill(*pid, Signal::STOP));

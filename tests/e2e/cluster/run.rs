@@ -1,13 +1,17 @@
 //! Runs of the proxy: the one that `up` keeps going, and one beside it.
 
-use std::{fs::File, process::Stdio};
+use std::{
+    fs::File,
+    net::{Ipv4Addr, SocketAddr},
+    process::Stdio,
+};
 
 use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
 use super::{Cluster, options, until};
-use crate::processes::kill;
+use crate::{openmetrics::Metrics, processes::kill};
 
 /// The secret of caches that a test starts another proxy for.
 pub(crate) const SECRET: &str = "a secret that is only for tests";
@@ -30,8 +34,9 @@ impl Cluster {
         page.ok().filter(|(status, _)| *status == 200).map(drop)
     }
 
-    /// Starts another proxy of the same nodes, which knows nothing of the first.
-    pub(crate) async fn another_proxy(&self) -> Rival {
+    /// Starts another proxy of the same nodes, which knows nothing of the first, with `env` besides
+    /// the usual.
+    pub(crate) async fn another_proxy(&self, env: &[(&str, &str)]) -> Rival {
         let [redis, admin] = options::ports();
         let nodes = self.nodes().await;
         let urls: Vec<String> = nodes
@@ -48,6 +53,7 @@ impl Cluster {
             .env("INFINICACHE_NODES", urls.join(","))
             .env("INFINICACHE_SECRET", SECRET)
             .env("INFINICACHE_LEASE", "2s")
+            .envs(env.iter().copied())
             .stdin(Stdio::null())
             .stderr(File::create(log).unwrap())
             .kill_on_drop(true)
@@ -56,6 +62,7 @@ impl Cluster {
         let rival = Rival {
             _process: process,
             redis,
+            admin: SocketAddr::from((Ipv4Addr::LOCALHOST, admin)),
         };
         until("the other proxy answers", async || {
             let mut redis = rival.try_redis().await.ok()?;
@@ -71,12 +78,20 @@ impl Cluster {
 pub(crate) struct Rival {
     _process: Child,
     redis: u16,
+    admin: SocketAddr,
 }
 
 impl Rival {
     /// A connection of the `redis` crate.
     pub(crate) async fn redis(&self) -> MultiplexedConnection {
         self.try_redis().await.unwrap()
+    }
+
+    /// What it counts.
+    pub(crate) async fn metrics(&self) -> Metrics {
+        let page = infinicache::http::get(self.admin, "/metrics", super::PATIENCE).await;
+        let (_, text) = page.unwrap();
+        Metrics::parse(std::str::from_utf8(&text).unwrap()).unwrap()
     }
 
     async fn try_redis(&self) -> redis::RedisResult<MultiplexedConnection> {

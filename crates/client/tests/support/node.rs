@@ -148,6 +148,7 @@ impl FakeNode {
             }
             Request::Expire { .. }
             | Request::Inventory { .. }
+            | Request::Copy { .. }
             | Request::Roster(_)
             | Request::Recall => {
                 panic!("only a proxy asks for this: {request:?}")

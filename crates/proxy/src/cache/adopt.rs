@@ -21,9 +21,14 @@ impl Cache {
                     member.count_chunk(true);
                 }
             }
-            let is_whole = object.chunks_left() == object.data() + object.parity();
             self.0.catalog.insert(object.clone());
-            if !is_whole {
+            // Some may have said that they go while it was not known what they hold.
+            for (_, member) in object.held_by() {
+                if let Some(member) = self.0.nodes.member(member) {
+                    self.follow_leaving(&object, &member);
+                }
+            }
+            if object.lacks_chunks() {
                 degraded += 1;
                 self.0.keeper.repair(object);
             }

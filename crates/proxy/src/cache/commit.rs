@@ -21,12 +21,14 @@ use crate::{
 };
 
 impl Cache {
-    /// Decides a commit, one at a time for each key.
+    /// Decides a commit, one at a time for each key; if it may only take the place of one object,
+    /// that has to be the value of the key still.
     pub(super) async fn decide(
         &self,
         write: WriteId,
         size: u64,
         terms: &Terms,
+        place_of: Option<&Arc<Object>>,
     ) -> Result<Commit<Found>, Error> {
         let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
         if size > self.0.settings.max_object_bytes || write.size.is_some_and(|told| told != size) {
@@ -44,6 +46,11 @@ impl Cache {
             Some(Condition::Absent) => current.is_none(),
             Some(Condition::Present) => current.is_some(),
         };
+        let is_current = |object: &Arc<Object>| {
+            let current = current.as_ref();
+            current.is_some_and(|Found(current)| Arc::ptr_eq(current, object))
+        };
+        let holds = holds && place_of.is_none_or(is_current);
         if !holds {
             self.give_up(write.id);
             // An earlier attempt may have come as far as to be found.
@@ -91,7 +98,10 @@ impl Cache {
         );
         self.settle_room(&write, &object);
         let replaced = self.0.catalog.insert(object.clone());
-        // A member may have been lost between its Finish and now.
+        // A member may have been lost between its Finish and now, or be about to go.
+        members
+            .iter()
+            .for_each(|member| self.follow_leaving(&object, member));
         for member in members
             .iter()
             .filter(|member| self.0.nodes.member(member.id).is_none())

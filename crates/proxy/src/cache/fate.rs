@@ -10,6 +10,7 @@ use tracing::warn;
 use super::{BATCH, Cache};
 use crate::{
     catalog::{Found, Keeper, Object},
+    house::Chore,
     label,
     nodes::member::Member,
 };
@@ -43,6 +44,7 @@ impl Cache {
             let bytes = object.footprint(index);
             self.0.keeper.abandon(object.chunk(index), previous, bytes);
         }
+        self.follow_leaving(object, member);
         true
     }
 
@@ -88,7 +90,7 @@ impl Cache {
             let held = objects
                 .into_iter()
                 .filter(|object| object.is_held_by(member));
-            held.for_each(|object| self.0.keeper.repair(object));
+            held.for_each(|object| self.0.keeper.leave(Chore::Evacuate(object)));
             from = next;
         }
     }
@@ -98,6 +100,14 @@ impl Cache {
         if object.chunks_left() < object.data() && self.0.catalog.remove(object) {
             warn!(write = ?object.write(), size = object.size(), "object lost");
             self.retire_unasked(object, "lost");
+        }
+    }
+
+    /// A member has just got a chunk: if it is about to go by now, whoever looked at what it holds
+    /// may have missed it.
+    pub(super) fn follow_leaving(&self, object: &Arc<Object>, member: &Member) {
+        if member.is_leaving() {
+            self.0.keeper.leave(Chore::Evacuate(object.clone()));
         }
     }
 

@@ -119,7 +119,7 @@ impl Cache {
         }
         let usable = |id: &MemberId| {
             let member = self.0.nodes.member(*id)?;
-            let is_there = !member.is_draining() && member.link().is_some();
+            let is_there = !member.is_leaving() && member.link().is_some();
             (is_there && self.0.nodes.counts(&member)).then_some(member)
         };
         proposal.iter().map(usable).collect()
@@ -159,7 +159,10 @@ impl Cache {
                 .map(|&index| self.0.nodes.ensure(usable[index].node, until));
             let woken = join_all(waking).await;
             if woken.iter().all(Option::is_some) {
-                return Ok(woken.into_iter().flatten().collect());
+                let members: Vec<Arc<Member>> = woken.into_iter().flatten().collect();
+                // Whoever is needed is not one too many.
+                members.iter().for_each(|member| member.set_spare(false));
+                return Ok(members);
             }
             if Instant::now() >= deadline {
                 return Err(Error::TimedOut("too few nodes woke up"));
@@ -213,6 +216,8 @@ impl Cache {
             zone: member.zone.clone(),
             free: member.free(),
             rank: match (is_slow, is_full) {
+                // As good as asleep: it is to go to sleep.
+                (false, false) if member.is_spare() => 2,
                 (false, false) => 0,
                 (false, true) => 3,
                 (true, _) => 4,
@@ -256,6 +261,11 @@ impl Cache {
 
     fn stripe_bytes(&self, code: Code) -> u64 {
         (code.data() * infinicache_erasure::UNIT_MAX) as u64
+    }
+
+    /// Takes `bytes` on a member if they are free; whether they were.
+    pub(crate) fn take_free_room(&self, member: &Member, bytes: u64) -> bool {
+        self.0.room.take_free(member, bytes)
     }
 
     /// Takes `bytes` on each of `members`, evicting what must go.

@@ -125,6 +125,11 @@ impl Object {
         self.geometry.code().parity()
     }
 
+    /// How many chunks it has when it is whole.
+    pub(crate) fn width(&self) -> usize {
+        self.geometry.code().width()
+    }
+
     pub(crate) fn write(&self) -> WriteId {
         self.write
     }
@@ -168,6 +173,11 @@ impl Object {
         self.visited.store(true, Relaxed);
     }
 
+    /// Whether it was used since the hand of the clock passed.
+    pub(crate) fn was_used(&self) -> bool {
+        self.visited.load(Relaxed)
+    }
+
     /// Takes the mark away; whether there was one.
     pub(super) fn take_mark(&self) -> bool {
         self.visited.swap(false, Relaxed)
@@ -209,6 +219,11 @@ impl Object {
             .iter()
             .filter(|&&member| member != NOBODY)
             .count()
+    }
+
+    /// Whether it has fewer chunks than its code.
+    pub(crate) fn lacks_chunks(&self) -> bool {
+        self.chunks_left() < self.width()
     }
 
     /// `member` is gone, and all that it held; whether the object lost a chunk by it.

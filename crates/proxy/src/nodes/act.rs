@@ -54,7 +54,7 @@ impl Nodes {
                 self.0.nodes[member.node].state().life.rests(member.id);
             }
             // Whatever the reason, a member that says goodbye is better not relied on.
-            ByeReason::Terminated | ByeReason::Other(_) => self.leaving(member, reason),
+            ByeReason::Terminated | ByeReason::Other(_) => self.leaving(member, reason.as_str()),
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 
 use infinicache_client::{Mux, NodeLink};
 use infinicache_wire::{
-    ByeReason, MemberId, PROTOCOL_VERSION, Reply, Request,
+    MemberId, PROTOCOL_VERSION, Reply, Request,
     handshake::{Hello, Welcome, is_compatible},
     roster::Testimony,
 };
@@ -201,10 +201,10 @@ impl Nodes {
         node.tell();
     }
 
-    /// A member says that it is about to go.
-    pub(super) fn leaving(&self, member: &Arc<Member>, reason: &ByeReason) {
+    /// A member is about to go.
+    pub(super) fn leaving(&self, member: &Arc<Member>, reason: &str) {
         let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, reason = reason.as_str(), "node is leaving");
+        info!(node = node.address.name, member = %member.id, reason, "node is leaving");
         node.state().life.leaving(member.id);
         node.tell();
         self.vacate(member.id);

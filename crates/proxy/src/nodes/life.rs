@@ -183,9 +183,16 @@ impl Life {
     /// Whether chunks can be placed on it, perhaps after a wake.
     pub(crate) fn is_usable(&self, now: Instant) -> bool {
         match self.phase {
-            Phase::Member(it) if it.linked => !it.draining,
+            Phase::Member(it) if it.linked && !it.draining => true,
+            // The name of one that goes can have a successor.
             _ => !self.is_backed_off(now),
         }
+    }
+
+    /// Whether it takes chunks, or may come to: nothing says that its wakes are in vain.
+    pub(crate) fn is_promising(&self) -> bool {
+        let takes_chunks = matches!(self.phase, Phase::Member(it) if it.linked && !it.draining);
+        takes_chunks || self.failures == 0
     }
 
     fn is_backed_off(&self, now: Instant) -> bool {
@@ -378,13 +385,15 @@ impl Life {
         now: Instant,
     ) -> Option<Action> {
         let before = self.phase;
+        // Who is about to go stays so, whatever wakes it.
+        let draining = matches!(before, Phase::Member(old) if old.member == member && old.draining);
         self.phase = Phase::Member(Membership {
             member,
             instance,
             heard: now,
             pinged: now,
             linked: true,
-            draining: false,
+            draining,
             resting: false,
             preflight: None,
         });
@@ -392,6 +401,10 @@ impl Life {
         self.failures = 0;
         self.failure = None;
         self.retry_at = None;
+        if draining {
+            // It was woken for a successor, and there is none yet.
+            self.back_off(WakeFailure::OtherInstance, now);
+        }
         match before {
             Phase::Member(old) if old.member == member => None,
             Phase::Member(old) if !old.linked => Some(Action::Lost(old.member)),

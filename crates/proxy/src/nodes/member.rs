@@ -24,12 +24,15 @@ pub(crate) struct Member {
     pub(crate) instance: InstanceId,
     pub(crate) host: String,
     pub(crate) zone: String,
+    /// `host:port` at which other nodes reach it, or the empty string.
+    pub(crate) direct: String,
     /// When it said hello, and by that gave its first lease.
     pub(super) since: Instant,
     capacity: u64,
     used: AtomicU64,
     chunks: AtomicU64,
     draining: AtomicBool,
+    spare: AtomicBool,
     link: Mutex<Option<MuxLink>>,
     report: Mutex<NodeReport>,
 }
@@ -42,11 +45,13 @@ impl Member {
             instance: hello.instance,
             host: hello.host.clone(),
             zone: hello.zone.clone(),
+            direct: hello.direct.clone(),
             since: Instant::now(),
             capacity: hello.capacity,
             used: AtomicU64::new(0),
             chunks: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            spare: AtomicBool::new(false),
             link: Mutex::new(None),
             report: Mutex::new(NodeReport::default()),
         }
@@ -130,6 +135,21 @@ impl Member {
     /// Whether it is about to go.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
+    }
+
+    /// Whether what it holds is to be moved away: it is about to go, or the pool needs fewer.
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.is_draining() || self.is_spare()
+    }
+
+    /// Whether the pool needs fewer members than there are, and this is the one too many.
+    pub(crate) fn is_spare(&self) -> bool {
+        self.spare.load(Relaxed)
+    }
+
+    /// Makes it one too many, or one that is needed.
+    pub(crate) fn set_spare(&self, spare: bool) {
+        self.spare.store(spare, Relaxed);
     }
 
     pub(super) fn drain(&self) {

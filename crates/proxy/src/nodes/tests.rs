@@ -6,6 +6,7 @@ use bytes::Bytes;
 use infinicache_wire::{
     ByeReason, Decoder, Frame, InstanceId, Outbox, PROTOCOL_VERSION, Reply, Request,
     answer::Answer,
+    checksum,
     control::WakeFailure,
     handshake::{Hello, Welcome},
     wake::Wake,
@@ -20,7 +21,7 @@ use crate::tenure::Epoch;
 
 use super::*;
 
-const TIMING: Timing = Timing {
+pub(crate) const TIMING: Timing = Timing {
     ping_every: Duration::from_millis(100),
     lost_after: Duration::from_secs(60),
     preflight_freshness: Duration::from_millis(400),
@@ -51,15 +52,15 @@ impl Whims {
     }
 }
 
-struct Pool {
-    nodes: Nodes,
+pub(crate) struct Pool {
+    pub(crate) nodes: Nodes,
     whims: Arc<Whims>,
-    _events: mpsc::UnboundedReceiver<Event>,
+    events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl Pool {
     /// A pool of one node.
-    async fn new(timing: Timing) -> Self {
+    pub(crate) async fn new(timing: Timing) -> Self {
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (door, platform) = (bind().await, bind().await);
         let whims = Arc::new(Whims::default());
@@ -87,7 +88,7 @@ impl Pool {
         Self {
             nodes,
             whims,
-            _events: followed,
+            events: followed,
         }
     }
 
@@ -95,7 +96,7 @@ impl Pool {
         self.nodes.ensure(0, Instant::now() + patience).await
     }
 
-    async fn awake(&self) -> Arc<Member> {
+    pub(crate) async fn awake(&self) -> Arc<Member> {
         let awake = self.ensure(Duration::from_secs(30)).await;
         awake.expect("the node wakes up")
     }
@@ -179,6 +180,7 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
         zone: String::new(),
         capacity: 1 << 30,
         used: 0,
+        direct: String::new(),
         epoch: 0,
         proof: String::new(),
     };
@@ -195,10 +197,21 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
                 let Some(frame) = frame else { return };
                 let id = frame.header.id;
                 let request = Request::from_frame(frame).unwrap();
-                assert!(matches!(request, Request::Ping { .. } | Request::Roster(_)));
-                let report = Reply::Done { bytes: Bytes::from_static(b"{}"), checksum: 0 };
+                let reply = match request {
+                    Request::Ping { .. } | Request::Roster(_) => {
+                        Reply::Done { bytes: Bytes::from_static(b"{}"), checksum: 0 }
+                    }
+                    // Of every chunk it has the first unit, and sealed it wrong if it is chunk 1.
+                    Request::Get { chunk, unit: 0, want } => {
+                        let bytes = Bytes::from(vec![7; want as usize]);
+                        let sealed = checksum(chunk, 0, &bytes) + u64::from(chunk.index);
+                        Reply::Done { bytes, checksum: sealed }
+                    }
+                    Request::Get { .. } => Reply::NotFound,
+                    other => panic!("nobody asks for {other:?} here"),
+                };
                 if !whims.is_silent.load(Relaxed) {
-                    send(&mut stream, report.into_frame(id)).await;
+                    send(&mut stream, reply.into_frame(id)).await;
                 }
             }
         }
@@ -340,4 +353,20 @@ async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_nee
     assert!(!link.mux().is_closed(), "its session is the one it had");
     let goodbyes = "infinicache_proxy_goodbyes_total{reason=\"session_over\"}";
     assert_eq!(pool.counted(goodbyes), 1);
+}
+
+#[tokio::test]
+async fn a_member_whose_end_is_announced_takes_no_chunks_and_is_to_be_emptied() {
+    let mut pool = Pool::new(TIMING).await;
+    let member = pool.awake().await;
+    assert!(pool.nodes.announce_leaving("n"));
+    assert!(!pool.nodes.announce_leaving("nobody"));
+    assert!(member.is_leaving());
+    assert_eq!(pool.view().state, NodeState::Draining);
+    assert!(member.link().is_some(), "it can be read and copied from");
+    let told = pool.events.try_recv();
+    assert!(matches!(told, Ok(Event::Leaving(leaving)) if leaving.id == member.id));
+    // Its process is still there, so a wake brings no other.
+    assert!(pool.ensure(Duration::from_millis(200)).await.is_none());
+    assert_eq!(pool.view().state, NodeState::Draining);
 }

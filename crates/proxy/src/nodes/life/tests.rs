@@ -151,7 +151,7 @@ fn a_draining_member_takes_no_chunks_and_lives_beside_its_successor() {
     life.leaving(FIRST);
     assert_eq!(life.state(), NodeState::Draining);
     assert_eq!(life.active(), None);
-    assert!(!life.is_usable(start));
+    assert!(life.is_usable(start), "its name can have a successor");
     assert_eq!(life.wanted(start), Some(Action::Wake));
     assert_eq!(life.joined(NEW, SECOND, start), None);
     assert_eq!(life.active(), Some(SECOND));
@@ -275,6 +275,21 @@ fn a_wake_of_a_silent_member_that_fails_is_backed_off() {
     assert_eq!(life.doubted(FIRST, sent), None);
     assert_eq!(life.doubted(FIRST, sent + seconds(1)), Some(Action::Wake));
     assert_eq!(life.failure(), Some(WakeFailure::TimedOut));
+}
+
+#[test]
+fn a_draining_member_that_answers_in_its_successors_place_goes_on_draining() {
+    let (mut life, start) = active();
+    life.leaving(FIRST);
+    assert_eq!(life.wanted(start), Some(Action::Wake));
+    assert_eq!(life.joined(OLD, FIRST, start), None);
+    assert_eq!(life.state(), NodeState::Draining);
+    assert_eq!(life.active(), None);
+    assert!(
+        !life.is_usable(start),
+        "not before it is gone, or some time has passed"
+    );
+    assert!(life.is_usable(start + seconds(2)));
 }
 
 #[test]

@@ -1,0 +1,308 @@
+//! Couriers: chunks on their way to another node.
+//!
+//! There is one for each node that something goes to: a task with a connection
+//! that stays open for a while. It puts the units of one chunk after the other,
+//! with a bounded window of them unacknowledged, across chunks, so that many
+//! small ones take hardly longer than one large one. Payload is referred to
+//! where the store holds it, and never copied. Whoever wants a chunk moved
+//! waits until the other node has acknowledged every unit, or their time is
+//! over: then the rest is not sent.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    io,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Buf;
+use infinicache_wire::{
+    ChunkId, Decoder, InstanceId, Kind, MAX_PAYLOAD, MemberId, Outbox, Reply, Request,
+    copy::Target,
+    direct::{Answer, Call},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpStream, tcp::ReadHalf},
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep_until, timeout},
+};
+use tracing::{debug, warn};
+
+use crate::{
+    dial::connect,
+    direct::{HANDSHAKE_DEADLINE, HandshakeError, nonce, read, write},
+    keeper::Keeper,
+};
+
+/// Bytes that may be unacknowledged by one node: 8 units.
+const WINDOW_BYTES: usize = 8 * MAX_PAYLOAD;
+
+/// Units that may be.
+const WINDOW_UNITS: usize = 256;
+
+/// Chunks that may wait for one courier.
+const QUEUE: usize = 256;
+
+/// Nodes that chunks may be on their way to at once.
+const MAX_COURIERS: usize = 64;
+
+/// How long a courier without work stays, and how long one waits for the other side to move.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// All couriers, by whom they go to.
+#[derive(Debug, Default)]
+pub(crate) struct Couriers(Mutex<HashMap<InstanceId, mpsc::Sender<Job>>>);
+
+/// A chunk that is to be put elsewhere.
+#[derive(Debug)]
+struct Job {
+    chunk: ChunkId,
+    units: u32,
+    longest: u32,
+    /// Closed once nobody waits any more.
+    done: oneshot::Sender<Reply>,
+}
+
+impl Keeper {
+    /// Puts a complete chunk on another node; what became of it.
+    pub(crate) async fn copy(self: Arc<Self>, chunk: ChunkId, units: u32, target: Target) -> Reply {
+        if !self.service.is_whole(chunk, units) {
+            return Reply::NotFound;
+        }
+        let deadline = Duration::from_millis(target.deadline_ms.into());
+        let (done, answer) = oneshot::channel();
+        let job = Job {
+            chunk,
+            units,
+            longest: target.longest,
+            done,
+        };
+        let Some(courier) = self.courier(target) else {
+            return Reply::Unreachable;
+        };
+        let asking = async {
+            match courier.send(job).await {
+                Ok(()) => answer.await.unwrap_or(Reply::Unreachable),
+                Err(_) => Reply::Unreachable,
+            }
+        };
+        timeout(deadline, asking).await.unwrap_or(Reply::Late)
+    }
+
+    /// The courier to a node; a new one if there is none.
+    fn courier(self: &Arc<Self>, target: Target) -> Option<mpsc::Sender<Job>> {
+        let couriers = &self.couriers.0;
+        let mut couriers = couriers.lock().unwrap_or_else(PoisonError::into_inner);
+        couriers.retain(|_, courier| !courier.is_closed());
+        if let Some(courier) = couriers.get(&target.instance) {
+            return Some(courier.clone());
+        }
+        if couriers.len() >= MAX_COURIERS {
+            return None;
+        }
+        let (sender, jobs) = mpsc::channel(QUEUE);
+        couriers.insert(target.instance, sender.clone());
+        let keeper = Arc::clone(self);
+        tokio::spawn(async move {
+            tokio::select! {
+                () = keeper.clone().go(target, jobs) => {}
+                () = keeper.departure.now.cancelled() => {}
+            }
+        });
+        Some(sender)
+    }
+
+    async fn go(self: Arc<Self>, target: Target, jobs: mpsc::Receiver<Job>) {
+        let (address, instance) = (&target.address, target.instance);
+        let dialling = timeout(HANDSHAKE_DEADLINE, self.dial_node(address, instance)).await;
+        let (stream, decoder) = match dialling.unwrap_or(Err(HandshakeError::Late)) {
+            Ok(dialled) => dialled,
+            // Those who wait are told by the end of the queue.
+            Err(error) => return warn!(address, %instance, %error, "node not reached"),
+        };
+        match Rounds::new(&self, jobs).go(stream, decoder).await {
+            Ok(()) => debug!(address, %instance, "courier has nothing left to do"),
+            Err(error) => warn!(address, %instance, %error, "courier lost"),
+        }
+    }
+
+    async fn dial_node(
+        &self,
+        address: &str,
+        instance: InstanceId,
+    ) -> Result<(TcpStream, Decoder), HandshakeError> {
+        let mut stream = connect(address).await?;
+        let mut decoder = Decoder::new();
+        let call = Call::new(instance, nonce()?);
+        write(&mut stream, call.to_frame()).await?;
+        let answer = Answer::from_frame(&read(&mut stream, &mut decoder).await?)?;
+        let seal = call.seal(&answer, &self.identity.secret)?;
+        write(&mut stream, seal.to_frame()).await?;
+        Ok((stream, decoder))
+    }
+}
+
+/// The work of one courier.
+struct Rounds<'a> {
+    keeper: &'a Keeper,
+    jobs: mpsc::Receiver<Job>,
+    /// By number: chunks that are not acknowledged to their last unit.
+    orders: HashMap<u64, Order>,
+    /// Those of which not every unit has been sent, in the order of their arrival.
+    unsent: VecDeque<u64>,
+    /// By request: which order each unit belongs to that is not acknowledged, and its length.
+    flying: HashMap<u32, (u64, usize)>,
+    flying_bytes: usize,
+    outbox: Outbox,
+    last_order: u64,
+    last_request: u32,
+}
+
+async fn read_more(reader: &mut ReadHalf<'_>, decoder: &mut Decoder) -> io::Result<usize> {
+    reader.read_buf(&mut decoder.buffer()).await
+}
+
+struct Order {
+    job: Job,
+    sent: u32,
+    acknowledged: u32,
+}
+
+impl<'a> Rounds<'a> {
+    fn new(keeper: &'a Keeper, jobs: mpsc::Receiver<Job>) -> Self {
+        Self {
+            keeper,
+            jobs,
+            orders: HashMap::new(),
+            unsent: VecDeque::new(),
+            flying: HashMap::new(),
+            flying_bytes: 0,
+            outbox: Outbox::new(),
+            last_order: 0,
+            last_request: 0,
+        }
+    }
+
+    /// Works until there is nothing to do for a while.
+    async fn go(
+        mut self,
+        mut stream: TcpStream,
+        mut decoder: Decoder,
+    ) -> Result<(), HandshakeError> {
+        let (mut reader, mut writer) = stream.split();
+        let mut due = Instant::now() + PATIENCE;
+        loop {
+            self.fill();
+            let is_idle = self.orders.is_empty() && self.flying.is_empty();
+            tokio::select! {
+                job = self.jobs.recv(), if self.orders.len() < QUEUE => {
+                    let Some(job) = job else { return Ok(()) };
+                    if is_idle {
+                        due = Instant::now() + PATIENCE;
+                    }
+                    self.take(job);
+                }
+                written = writer.write_buf(&mut self.outbox), if self.outbox.has_remaining() => {
+                    written?;
+                    due = Instant::now() + PATIENCE;
+                }
+                read = read_more(&mut reader, &mut decoder) => {
+                    if read? == 0 {
+                        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+                    }
+                    due = Instant::now() + PATIENCE;
+                    while let Some(frame) = decoder.decode()? {
+                        if frame.header.kind == Kind::Reply {
+                            self.answered(frame.header.id, Reply::from_frame(frame)?);
+                        }
+                    }
+                }
+                () = sleep_until(due) => match is_idle {
+                    true => return Ok(()),
+                    false => return Err(HandshakeError::Late),
+                },
+            }
+        }
+    }
+
+    fn take(&mut self, job: Job) {
+        self.last_order += 1;
+        let order = Order {
+            job,
+            sent: 0,
+            acknowledged: 0,
+        };
+        self.orders.insert(self.last_order, order);
+        self.unsent.push_back(self.last_order);
+    }
+
+    /// Sends units until the window is full.
+    fn fill(&mut self) {
+        while self.flying_bytes < WINDOW_BYTES
+            && self.flying.len() < WINDOW_UNITS
+            && let Some(number) = self.unsent.front().copied()
+        {
+            let Some(order) = self.orders.get_mut(&number) else {
+                self.unsent.pop_front();
+                continue;
+            };
+            let (chunk, unit) = (order.job.chunk, order.sent);
+            if order.job.done.is_closed() {
+                self.end(number, Reply::Late);
+                continue;
+            }
+            if unit == order.job.units {
+                self.unsent.pop_front();
+                if order.acknowledged == unit {
+                    self.end(number, Reply::DONE);
+                }
+                continue;
+            }
+            let held = self.keeper.service.unit(chunk, unit);
+            let held = held.filter(|held| held.bytes.len() <= order.job.longest as usize);
+            let Some(held) = held else {
+                self.end(number, Reply::NotFound);
+                continue;
+            };
+            order.sent += 1;
+            self.last_request = self.last_request.wrapping_add(1);
+            let length = held.bytes.len();
+            self.flying.insert(self.last_request, (number, length));
+            self.flying_bytes += length;
+            let put = Request::Put {
+                chunk,
+                unit,
+                checksum: held.checksum,
+                bytes: held.bytes,
+            };
+            self.outbox
+                .push(put.into_frame(self.last_request, MemberId(0)));
+        }
+    }
+
+    fn answered(&mut self, request: u32, reply: Reply) {
+        let Some((number, length)) = self.flying.remove(&request) else {
+            return;
+        };
+        self.flying_bytes -= length;
+        let Some(order) = self.orders.get_mut(&number) else {
+            return;
+        };
+        if !matches!(reply, Reply::Done { .. }) {
+            return self.end(number, reply);
+        }
+        order.acknowledged += 1;
+        self.keeper.service.counters.bytes_out.inc_by(length as u64);
+        if order.acknowledged == order.job.units {
+            self.end(number, Reply::DONE);
+        }
+    }
+
+    fn end(&mut self, number: u64, reply: Reply) {
+        if let Some(order) = self.orders.remove(&number) {
+            // Whoever waited may have left.
+            let _ = order.job.done.send(reply);
+        }
+    }
+}

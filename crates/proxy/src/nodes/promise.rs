@@ -1,0 +1,54 @@
+//! For how long there have been too few nodes.
+//!
+//! A node that fails its wakes counts as one that will never be again, until it
+//! is: between two attempts it may seem usable for a moment, which says nothing.
+
+use std::time::{Duration, Instant};
+
+/// When there last were how many nodes.
+#[derive(Debug)]
+pub(super) struct Promise {
+    /// By number of nodes.
+    last: Vec<Instant>,
+}
+
+impl Promise {
+    /// A pool that may have `nodes` nodes.
+    pub(super) fn new(nodes: usize, now: Instant) -> Self {
+        let last = vec![now; nodes + 1];
+        Self { last }
+    }
+
+    /// There are so many.
+    pub(super) fn observe(&mut self, nodes: usize, now: Instant) {
+        let nodes = nodes.min(self.last.len() - 1);
+        self.last[..=nodes].fill(now);
+    }
+
+    /// For how long there have been fewer than `wanted`.
+    pub(super) fn fewer_for(&self, wanted: usize, now: Instant) -> Duration {
+        let last = self.last.get(wanted);
+        last.map_or(Duration::MAX, |last| now.saturating_duration_since(*last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_time_without_enough_nodes_counts_from_the_last_moment_with_enough() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut promise = Promise::new(6, start);
+        promise.observe(6, at(10));
+        promise.observe(5, at(20));
+        promise.observe(4, at(30));
+        assert_eq!(promise.fewer_for(6, at(40)), Duration::from_secs(30));
+        assert_eq!(promise.fewer_for(5, at(40)), Duration::from_secs(20));
+        assert_eq!(promise.fewer_for(4, at(40)), Duration::from_secs(10));
+        promise.observe(6, at(50));
+        assert_eq!(promise.fewer_for(6, at(50)), Duration::ZERO);
+        assert_eq!(promise.fewer_for(7, at(50)), Duration::MAX);
+    }
+}

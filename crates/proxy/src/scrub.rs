@@ -1,0 +1,231 @@
+//! Scrubbing: what nobody reads is read now and then, so that it is sound when somebody does.
+//!
+//! Goes round all objects for ever, slowly, and reads each unit of those that
+//! were not used lately. A unit that is missing, or that does not match what its
+//! writer sealed it with, makes its chunk count as lost; repair makes it anew.
+
+use std::{sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use infinicache_client::{Holders, Incident, NodeLink, Pool};
+use infinicache_wire::{ChunkId, Reply, Request, checksum};
+use tokio::time;
+use tracing::warn;
+
+use crate::{
+    cache::Cache,
+    catalog::{Found, Object},
+    nodes::member::Member,
+    repair::holders,
+};
+
+/// Objects that are looked up at once.
+const BATCH: usize = 100;
+
+/// Between two rounds, and while the cache may not answer.
+const PAUSE: Duration = Duration::from_secs(10);
+
+/// What an object costs besides its bytes, so that many small ones do not go by in a burst.
+const LEAST_BYTES: u64 = 4 << 10;
+
+/// What a member answered for one unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Finding {
+    Sound,
+    Missing,
+    Corrupt,
+    /// It did not answer: that says nothing of the unit.
+    Unknown,
+}
+
+/// Scrubs for ever, at `bytes_per_second`; 0 is not at all.
+pub(crate) async fn run(cache: Cache, bytes_per_second: u64) {
+    if bytes_per_second == 0 {
+        return;
+    }
+    loop {
+        time::sleep(PAUSE).await;
+        let mut from = Some(0);
+        while let Some(slot) = from
+            && cache.is_open().is_ok()
+        {
+            let (objects, next) = cache.catalog().walk(slot, BATCH);
+            for object in objects.iter().map(Arc::downgrade).collect::<Vec<_>>() {
+                // Not held in between: what is evicted shall free its memory.
+                if let Some(object) = object.upgrade() {
+                    scrub(&cache, &object, bytes_per_second).await;
+                }
+            }
+            from = next;
+        }
+    }
+}
+
+/// Reads what members hold of an object.
+async fn scrub(cache: &Cache, object: &Arc<Object>, bytes_per_second: u64) {
+    let found = Found(object.clone());
+    let geometry = found.geometry();
+    for (index, member) in holders(cache, object).into_iter().enumerate() {
+        let Some(member) = member.filter(|member| !member.is_leaving()) else {
+            continue;
+        };
+        for unit in 0..geometry.chunk_units(index) {
+            if object.is_dead() || object.was_used() {
+                return;
+            }
+            let length = geometry.unit_len(unit, index);
+            let chunk = object.chunk(index);
+            let finding = look(cache, &member, chunk, unit, length).await;
+            let incident = match finding {
+                Finding::Sound => None,
+                Finding::Missing => Some(Incident::Missing(chunk)),
+                Finding::Corrupt => Some(Incident::Corrupt(chunk)),
+                Finding::Unknown => break,
+            };
+            let upkeep = cache.metrics().upkeep();
+            upkeep.scrubbed(length as u64);
+            let cost = (length as u64).max(LEAST_BYTES) * 1_000_000 / bytes_per_second;
+            if let Some(incident) = incident
+                && found.holder(index) == Some(member.id)
+            {
+                warn!(%chunk, unit, member = %member.id, ?finding, "chunk given up by scrubbing");
+                upkeep.scrub_fault();
+                cache.note(incident);
+                found.give_up(index, member.id);
+                break;
+            }
+            time::sleep(Duration::from_micros(cost)).await;
+        }
+    }
+}
+
+async fn look(cache: &Cache, member: &Member, chunk: ChunkId, unit: u32, length: usize) -> Finding {
+    // Whoever serves comes first; and nobody is woken for this.
+    let memory = cache.budget().reserve_spare(length);
+    let (Some(link), Some(_memory)) = (member.link(), memory) else {
+        return Finding::Unknown;
+    };
+    let want = length as u32;
+    judge(
+        chunk,
+        unit,
+        length,
+        link.call(Request::Get { chunk, unit, want }).await,
+    )
+}
+
+fn judge(chunk: ChunkId, unit: u32, length: usize, reply: Reply) -> Finding {
+    let is_sound =
+        |bytes: &Bytes, sealed| bytes.len() == length && checksum(chunk, unit, bytes) == sealed;
+    match reply {
+        Reply::Done { bytes, checksum } if is_sound(&bytes, checksum) => Finding::Sound,
+        Reply::Done { .. } => Finding::Corrupt,
+        Reply::NotFound => Finding::Missing,
+        _ => Finding::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_client::Budget;
+    use infinicache_erasure::{Code, Geometry};
+    use infinicache_wire::{Version, WriteId};
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::{
+        cache::{Partings, Settings},
+        house::{Chore, Housekeeper},
+        metrics::Metrics,
+        nodes::tests::{Pool as OneNode, TIMING},
+        tenure::Epoch,
+    };
+
+    /// An object of two chunks on the same member, which gives the first unit of each, but the
+    /// second chunk's corrupt; scrubbed once.
+    async fn scrubbed(size: u64) -> (Vec<bool>, String) {
+        let pool = OneNode::new(TIMING).await;
+        let member = pool.awake().await;
+        let (chores, mut left) = mpsc::unbounded_channel();
+        let partings = Arc::new(Partings::default());
+        let keeper = Housekeeper::new(pool.nodes.clone(), partings.clone(), chores);
+        let keeper = Arc::new(keeper);
+        let code = Code::new(1, 1).unwrap();
+        let settings = Settings {
+            code,
+            max_object_bytes: 1 << 30,
+            epoch: Epoch::beginning(1, 0),
+            presumed_capacity: 1 << 30,
+        };
+        let (budget, metrics) = (Budget::new(1 << 20), Arc::new(Metrics::new()));
+        let (nodes, health) = (pool.nodes.clone(), Arc::default());
+        let cache = Cache::new(
+            settings,
+            nodes,
+            budget,
+            health,
+            metrics,
+            keeper.clone(),
+            partings,
+        );
+        let (epoch, sequence, counter) = (1, 1, 1);
+        let object = Object::new(
+            b"key"[..].into(),
+            WriteId { epoch, sequence },
+            Version { epoch, counter },
+            Geometry::new(size, code),
+            vec![member.id; 2].into(),
+            None,
+            keeper,
+        );
+        scrub(&cache, &object, 1 << 30).await;
+        let held = object.members().iter().map(Option::is_some).collect();
+        let to_repair = std::iter::from_fn(|| left.try_recv().ok());
+        let repairs = to_repair
+            .filter(|chore| matches!(chore, Chore::Repair(_)))
+            .count();
+        let text = cache.metrics().render(|_| {});
+        let faults = format!("infinicache_proxy_scrub_faults_total {repairs}\n");
+        assert!(text.contains(&faults), "{text}");
+        (held, text)
+    }
+
+    #[tokio::test]
+    async fn a_corrupt_chunk_is_given_up_to_repair_and_a_sound_one_is_not() {
+        let (held, text) = scrubbed(1000).await;
+        assert_eq!(held, [true, false]);
+        assert!(text.contains("infinicache_proxy_scrub_faults_total 1\n"));
+        let corrupt = "infinicache_proxy_read_incidents_total{reason=\"corrupt\"} 1\n";
+        assert!(text.contains(corrupt), "{text}");
+    }
+
+    #[tokio::test]
+    async fn a_chunk_that_lacks_a_unit_is_given_up_too() {
+        let (held, text) = scrubbed(200_000).await;
+        assert_eq!(held, [false, false]);
+        assert!(text.contains("infinicache_proxy_scrub_faults_total 2\n"));
+        let missing = "infinicache_proxy_read_incidents_total{reason=\"missing\"} 1\n";
+        assert!(text.contains(missing), "{text}");
+    }
+
+    #[test]
+    fn only_an_answer_says_anything_of_a_unit() {
+        let (epoch, sequence) = (1, 2);
+        let write = WriteId { epoch, sequence };
+        let chunk = ChunkId { write, index: 3 };
+        let bytes = Bytes::from_static(b"unit");
+        let sealed = checksum(chunk, 5, &bytes);
+        let of = |bytes: &Bytes, unit| {
+            let (bytes, checksum) = (bytes.clone(), sealed);
+            judge(chunk, unit, 4, Reply::Done { bytes, checksum })
+        };
+        assert_eq!(of(&bytes, 5), Finding::Sound);
+        assert_eq!(of(&bytes, 6), Finding::Corrupt);
+        assert_eq!(of(&Bytes::from_static(b"unix"), 5), Finding::Corrupt);
+        assert_eq!(of(&bytes.slice(..3), 5), Finding::Corrupt);
+        let said = |reply| judge(chunk, 5, 4, reply);
+        assert_eq!(said(Reply::NotFound), Finding::Missing);
+        assert_eq!(said(Reply::Late), Finding::Unknown);
+        assert_eq!(said(Reply::Unreachable), Finding::Unknown);
+    }
+}
