@@ -2,22 +2,25 @@
 //! from chunks alone, which objects there are.
 //!
 //! ```text
-//!   0        1        2        3       4       12        20        28          36
-//!   +--------+--------+--------+-------+-------+---------+---------+-----------+-----
-//!   | format | data   | parity |   0   | size  | epoch   | counter | expires   | key
-//!   +--------+--------+--------+-------+-------+---------+---------+-----------+-----
-//!      u8       u8       u8       u8      u64    version    u64      u64, 0 never
+//!   0        1        2        3       4       12        20        28         36         40
+//!   +--------+--------+--------+-------+-------+---------+---------+----------+----------+-----
+//!   | format | data   | parity |   0   | size  | epoch   | counter | expires  | changes  | key
+//!   +--------+--------+--------+-------+-------+---------+---------+----------+----------+-----
+//!      u8       u8       u8       u8      u64    version    u64    u64, 0 never    u32
 //! ```
+//!
+//! `changes` counts how often the expiry of the object had been changed when the
+//! chunk was completed: of several the last one counts, wherever it is kept.
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
 use infinicache_erasure::{Code, Geometry};
-use infinicache_wire::Version;
+use infinicache_wire::{Version, inventory::Expiry};
 
 /// The layout above.
 const FORMAT: u8 = 1;
 
 /// Bytes before the key.
-const HEAD: usize = 36;
+const HEAD: usize = 40;
 
 /// Length of the label of a chunk of `key`'s value.
 pub(crate) fn length(key: &[u8]) -> usize {
@@ -25,19 +28,15 @@ pub(crate) fn length(key: &[u8]) -> usize {
 }
 
 /// Writes a label.
-pub(crate) fn encode(
-    key: &[u8],
-    geometry: &Geometry,
-    version: Version,
-    expires_at: Option<u64>,
-) -> Bytes {
+pub(crate) fn encode(key: &[u8], geometry: &Geometry, version: Version, expiry: Expiry) -> Bytes {
     let mut label = BytesMut::with_capacity(length(key));
     let code = geometry.code();
     label.put_slice(&[FORMAT, code.data() as u8, code.parity() as u8, 0]);
     label.put_u64_le(geometry.size());
     label.put_u64_le(version.epoch);
     label.put_u64_le(version.counter);
-    label.put_u64_le(expires_at.unwrap_or(0));
+    label.put_u64_le(expiry.at_ms);
+    label.put_u32_le(expiry.sequence);
     label.put_slice(key);
     label.freeze()
 }
@@ -48,7 +47,7 @@ pub(crate) struct Label {
     pub(crate) key: Bytes,
     pub(crate) geometry: Geometry,
     pub(crate) version: Version,
-    pub(crate) expires_at: Option<u64>,
+    pub(crate) expiry: Expiry,
 }
 
 /// Reads a label; `None` if it is none.
@@ -69,7 +68,10 @@ pub(crate) fn decode(mut label: Bytes) -> Option<Label> {
             epoch: label.get_u64_le(),
             counter: label.get_u64_le(),
         },
-        expires_at: Some(label.get_u64_le()).filter(|&at| at > 0),
+        expiry: Expiry {
+            at_ms: label.get_u64_le(),
+            sequence: label.get_u32_le(),
+        },
         key: label,
     })
 }
@@ -82,7 +84,7 @@ pub(crate) fn decode(mut label: Bytes) -> Option<Label> {
 #[cfg(fuzzing)]
 pub fn reads_back(bytes: Bytes) {
     if let Some(label) = decode(bytes) {
-        let written = encode(&label.key, &label.geometry, label.version, label.expires_at);
+        let written = encode(&label.key, &label.geometry, label.version, label.expiry);
         assert_eq!(decode(written), Some(label));
     }
 }
@@ -98,19 +100,24 @@ mod tests {
             epoch: 3,
             counter: 4,
         };
-        let label = encode(b"key", &geometry, version, Some(5));
+        let expiry = Expiry {
+            sequence: 6,
+            at_ms: 5,
+        };
+        let label = encode(b"key", &geometry, version, expiry);
         assert_eq!(label[..4], [1, 10, 2, 0]);
         assert_eq!(label[4..12], 0x0102u64.to_le_bytes());
         assert_eq!(label[12..20], 3u64.to_le_bytes());
         assert_eq!(label[20..28], 4u64.to_le_bytes());
         assert_eq!(label[28..36], 5u64.to_le_bytes());
+        assert_eq!(label[36..40], 6u32.to_le_bytes());
         assert_eq!(&label[HEAD..], b"key");
         assert_eq!(label.len(), length(b"key"));
         let read = Label {
             key: Bytes::from_static(b"key"),
             geometry,
             version,
-            expires_at: Some(5),
+            expiry,
         };
         assert_eq!(decode(label), Some(read));
     }
@@ -122,7 +129,7 @@ mod tests {
             epoch: 1,
             counter: 1,
         };
-        let label = encode(b"", &geometry, version, None);
+        let label = encode(b"", &geometry, version, Expiry::default());
         assert!(decode(label.clone()).is_some());
         assert_eq!(decode(label.slice(..HEAD - 1)), None);
         for (at, byte) in [(0, 2), (1, 0), (11, 0xff)] {

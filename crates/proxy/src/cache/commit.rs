@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
 use infinicache_erasure::Geometry;
-use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId};
+use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory};
 use tokio::time;
 use tracing::debug;
 
@@ -68,7 +68,11 @@ impl Cache {
             epoch: self.0.settings.epoch.get(),
             counter: self.0.next_commit(),
         };
-        let label = label::encode(&write.key, &geometry, version, expires_at);
+        let expiry = inventory::Expiry {
+            sequence: 0,
+            at_ms: expires_at.unwrap_or(0),
+        };
+        let label = label::encode(&write.key, &geometry, version, expiry);
         let members = write.state().members.clone();
         // Whose chunks do not count cannot be relied on.
         let mut incomplete: Vec<u8> = (0u8..)

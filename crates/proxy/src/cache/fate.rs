@@ -61,25 +61,18 @@ impl Cache {
         let found = Found(object.clone());
         let geometry = found.geometry();
         let chunk = object.chunk(index);
-        let (key, expires_at) = (object.key(), object.expires_at());
+        // With the last change of its expiry: there must be no moment at which it has an earlier one.
+        let label = label::encode(object.key(), &geometry, object.version(), object.expiry());
         let finish = Request::Finish {
             chunk,
             units: geometry.chunk_units(index),
-            label: label::encode(key, &geometry, object.version(), expires_at),
+            label,
         };
-        let expiry = object.expiry();
-        let asking = async {
-            match link.call(finish).await {
-                Reply::Done { .. } if expiry.sequence == 0 => Some(true),
-                Reply::Done { .. } => match link.call(Request::Expire { chunk, expiry }).await {
-                    Reply::Done { .. } => Some(true),
-                    _ => None,
-                },
-                Reply::Late | Reply::Unreachable => None,
-                _ => Some(false),
-            }
-        };
-        time::timeout(FINISH_DEADLINE, asking).await.ok().flatten()
+        match time::timeout(FINISH_DEADLINE, link.call(finish)).await {
+            Ok(Reply::Done { .. }) => Some(true),
+            Ok(Reply::Late | Reply::Unreachable) | Err(_) => None,
+            Ok(_) => Some(false),
+        }
     }
 
     /// Moves what a member that is about to go holds.

@@ -7,7 +7,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
 use infinicache_client::{Holders, MuxLink, NodeLink};
 use infinicache_wire::{Reply, Request, inventory, inventory::Entry};
 use tracing::{debug, info, warn};
@@ -56,10 +55,15 @@ impl Cache {
     ) -> Option<bool> {
         let chunk = entry.chunk;
         let label = label::decode(entry.label);
-        let key = label.map_or_else(Bytes::new, |label| label.key);
+        let (key, told) = label.map_or_else(Default::default, |label| {
+            let told = label.expiry.sequence.max(entry.expiry.sequence);
+            (label.key, told)
+        });
         // While it is somebody's turn to change the key, it is not known whose the chunk is.
         let _turn = self.0.turns.take(&key).await;
-        if self.0.writes.get(chunk.write).is_some() {
+        // A chunk of an open write that has moved to another member is nobody's here.
+        let write = self.0.writes.get(chunk.write);
+        if write.is_some_and(|write| write.is_on(chunk.index, member.id)) {
             return Some(false);
         }
         let index = usize::from(chunk.index);
@@ -70,7 +74,7 @@ impl Cache {
         });
         let request = match &listed {
             None => Request::Free { chunk },
-            Some(object) if entry.expiry.sequence < object.expiry().sequence => {
+            Some(object) if told < object.expiry().sequence => {
                 let expiry = object.expiry();
                 Request::Expire { chunk, expiry }
             }

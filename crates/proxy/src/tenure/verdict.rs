@@ -107,6 +107,11 @@ impl<M: Copy> Evidence<M> {
         if index >= width || label.geometry.chunk_units(index) != units {
             return false;
         }
+        // Of two that are as late, both are the same.
+        let expiry = match expiry.sequence > label.expiry.sequence {
+            true => expiry,
+            false => label.expiry,
+        };
         let candidate = match self.writes.entry(chunk.write) {
             Slot::Occupied(known) => known.into_mut(),
             Slot::Vacant(vacant) => vacant.insert(Candidate {
@@ -150,10 +155,7 @@ impl<M: Copy> Evidence<M> {
             } = candidate;
             let chunks = holders.iter().flatten().count();
             let is_whole = chunks >= label.geometry.code().data();
-            let expires_at = match expiry.sequence {
-                0 => label.expires_at,
-                _ => Some(expiry.at_ms).filter(|&at| at > 0),
-            };
+            let expires_at = Some(expiry.at_ms).filter(|&at| at > 0);
             let survivor = Survivor {
                 key: label.key,
                 write,
@@ -214,7 +216,7 @@ mod tests {
             },
             units: geometry().chunk_units(usize::from(index)),
             expiry: Expiry::default(),
-            label: label::encode(key.as_bytes(), &geometry(), version, None),
+            label: label::encode(key.as_bytes(), &geometry(), version, Expiry::default()),
         }
     }
 
@@ -282,6 +284,26 @@ mod tests {
         assert_eq!(at(3, NOW + 1), Some(Some(NOW + 1)));
         assert_eq!(at(4, 0), Some(None));
         assert_eq!(at(5, NOW), None, "expired");
+    }
+
+    #[test]
+    fn a_chunk_that_was_rebuilt_after_the_last_change_of_expiry_knows_it() {
+        let expiry = Expiry {
+            sequence: 2,
+            at_ms: NOW + 7,
+        };
+        let version = Version {
+            epoch: 1,
+            counter: 1,
+        };
+        let rebuilt = Entry {
+            label: label::encode(b"key", &geometry(), version, expiry),
+            ..entry("key", 1, 1)
+        };
+        let verdict = decide([(1, entry("key", 1, 0)), (2, rebuilt)]);
+        let survivor = &verdict.survivors[0];
+        assert_eq!(survivor.expires_at, Some(NOW + 7));
+        assert_eq!(survivor.expiry_sequence, 2);
     }
 
     #[test]
