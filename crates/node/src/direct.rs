@@ -6,7 +6,7 @@
 //! connection costs one small buffer for a few seconds, and there are not many
 //! at once.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use infinicache_wire::{
     Decoder, Frame, FrameError, Outbox,
@@ -15,14 +15,14 @@ use infinicache_wire::{
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tracing::{debug, warn};
 
 use crate::{
     keeper::Keeper,
     link::{Link, Rights},
+    listen::accept_each,
 };
 
 /// How many connections may be open at once.
@@ -48,35 +48,23 @@ pub(crate) enum HandshakeError {
 
 /// Serves `listener` until dropped, and its connections with it.
 pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
+    accept_each(listener, MAX_CONNECTIONS, |stream, peer| {
+        attend(stream, peer, Arc::clone(&keeper))
+    })
+    .await;
+}
+
+async fn attend(stream: TcpStream, peer: SocketAddr, keeper: Arc<Keeper>) {
+    let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &keeper)).await;
+    let link = match accepted.unwrap_or(Err(HandshakeError::Late)) {
+        Ok(link) => link,
+        Err(error) => {
+            keeper.service.counters.refused_peers.inc();
+            return warn!(%peer, %error, "direct link refused");
         }
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: trying again at once would spin.
-                warn!(%error, "cannot accept a direct connection");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        let keeper = Arc::clone(&keeper);
-        connections.spawn(async move {
-            let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &keeper)).await;
-            let link = match accepted.unwrap_or(Err(HandshakeError::Late)) {
-                Ok(link) => link,
-                Err(error) => {
-                    keeper.service.counters.refused_peers.inc();
-                    return warn!(%peer, %error, "direct link refused");
-                }
-            };
-            let ended = link.serve(&keeper).await;
-            debug!(%peer, ?ended, "direct link ended");
-        });
-    }
+    };
+    let ended = link.serve(&keeper).await;
+    debug!(%peer, ?ended, "direct link ended");
 }
 
 async fn accept(mut stream: TcpStream, keeper: &Keeper) -> Result<Link, HandshakeError> {

@@ -36,12 +36,11 @@ use infinicache_wire::{
 };
 use tokio::{
     net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::{sleep, timeout},
+    time::timeout,
 };
 use tracing::{debug, warn};
 
-use crate::{held::Held, keeper::Keeper};
+use crate::{held::Held, keeper::Keeper, listen::accept_each};
 
 /// How many connections may be open at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -62,28 +61,15 @@ const BUFFER: usize = 16 << 10;
 /// Serves `listener` until dropped, and its connections with it.
 pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
     let router = router(keeper);
-    let mut connections = JoinSet::new();
-    loop {
-        while connections.try_join_next().is_some() {}
-        if connections.len() >= MAX_CONNECTIONS {
-            connections.join_next().await;
-        }
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Out of file descriptors, most likely: trying again at once would spin.
-                warn!(%error, "cannot accept a connection");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+    accept_each(listener, MAX_CONNECTIONS, |stream, peer| {
         let router = router.clone();
-        connections.spawn(async move {
+        async move {
             if let Err(error) = connection(stream, router).await {
                 debug!(%peer, %error, "HTTP connection failed");
             }
-        });
-    }
+        }
+    })
+    .await;
 }
 
 async fn connection(stream: TcpStream, router: Router) -> hyper::Result<()> {

@@ -28,6 +28,7 @@
 //!
 //! - [`config`]: what can be set;
 //! - [`node`]: the life of the process, from the bound port to the drain;
+//! - `listen`: connections accepted, bounded;
 //! - `http`: the wake endpoint, health and metrics; `held`: an answer held open;
 //! - `lifetime`: how long a session lasts, decided without sockets or clocks;
 //! - `clock`: the timer around those decisions;
@@ -54,6 +55,7 @@ mod http;
 mod keeper;
 mod lifetime;
 mod link;
+mod listen;
 mod metrics;
 pub mod node;
 mod service;

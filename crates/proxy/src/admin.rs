@@ -80,7 +80,7 @@ impl Admin {
         figures.resident.set(resident_bytes() as i64);
         let upkeep = cache.metrics().upkeep();
         upkeep.to_repair(self.endangered.bytes(), self.repair_bytes_per_second);
-        let (members, _, forced) = cache.nodes().roster();
+        let (members, forced) = cache.nodes().roster();
         let (in_charge, parting) = (cache.is_open().is_ok(), cache.partings().len());
         let tenure = cache.metrics().tenure();
         tenure.refresh(members, forced, in_charge, parting);

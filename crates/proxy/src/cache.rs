@@ -312,13 +312,10 @@ impl Cache {
 
     /// How many nodes the object of the widest code needs.
     pub(crate) fn widest(&self) -> usize {
-        let (mut widest, mut from) = (0, Some(0));
-        while let Some(slot) = from {
-            let (objects, next) = self.0.catalog.walk(slot, BATCH);
-            let widths = objects.iter().map(|object| object.width());
-            widest = widths.fold(widest, usize::max);
-            from = next;
-        }
+        let mut widest = 0;
+        self.0
+            .catalog
+            .for_each(|object| widest = widest.max(object.width()));
         widest
     }
 

@@ -110,6 +110,17 @@ impl Catalog {
         self.ring().walk(from, count)
     }
 
+    /// Does something with every object, some at a time: they come and go meanwhile.
+    pub(crate) fn for_each(&self, mut act: impl FnMut(Arc<Object>)) {
+        const SOME: usize = 1_000;
+        let mut from = Some(0);
+        while let Some(slot) = from {
+            let (objects, next) = self.walk(slot, SOME);
+            objects.into_iter().for_each(&mut act);
+            from = next;
+        }
+    }
+
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
     }

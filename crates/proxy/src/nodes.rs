@@ -65,7 +65,7 @@ use crate::{
 const TICK: Duration = Duration::from_millis(200);
 
 /// How late time may be told before it is this process that is late.
-const HELD_UP: Duration = Duration::from_secs(1);
+pub(crate) const HELD_UP: Duration = Duration::from_secs(1);
 
 /// How long to wait before looking whether a broken link has been dialled anew.
 const REDIALLING: Duration = Duration::from_millis(50);
@@ -280,8 +280,8 @@ impl Nodes {
         &self.0.unvouched
     }
 
-    /// Begins to listen to what instances tell of the run before; until [`Self::take_census`]
-    /// none of them counts.
+    /// Begins to listen to what instances tell of the run before; none of them counts while the
+    /// census goes on.
     pub(crate) fn begin_census(&self, census: Census) {
         *self.census() = Some(census);
     }

@@ -19,7 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     cache::{Cache, page},
-    nodes::member::Member,
+    nodes::{HELD_UP, member::Member},
     tenure::{
         census::{Census, Patience, Standing},
         read_quorum,
@@ -32,9 +32,6 @@ const ATTEMPTS: usize = 3;
 
 /// How often nodes that have not dialled are looked after.
 const REPEAT: Duration = Duration::from_millis(500);
-
-/// How late it may be before it is this process that is late.
-const HELD_UP: Duration = Duration::from_secs(1);
 
 /// How long an inventory may take, however large it is.
 const INVENTORY_DEADLINE: Duration = Duration::from_secs(60);

@@ -39,11 +39,7 @@ impl Cache {
     /// What was found of a value that is nobody's goes, and counts as on its way out until it has.
     pub(crate) fn part_with_found(&self, other: &Survivor<MemberId>) {
         let (write, data) = (other.write, other.geometry.code().data());
-        let partings = &self.0.partings;
-        partings.begin(&other.key, write, data, other.held_by());
-        if let Some(of_key) = partings.of(&other.key) {
-            partings.conclude(&of_key, |member| self.0.nodes.may_count(member));
-        }
+        self.begin_parting(&other.key, write, data, other.held_by());
         for (index, member) in other.held_by() {
             let chunk = ChunkId { write, index };
             self.0.keeper.leave(Chore::Free(chunk, member));

@@ -189,11 +189,11 @@ impl Cache {
 
     /// A write that is given up is gone for good.
     async fn settle_write(&self, write: &OpenWrite) -> Result<(), Error> {
-        match write.state().finishing {
-            true => {}
-            false => return Ok(()),
+        let was_finishing = write.state().finishing;
+        match was_finishing {
+            true => self.settle(&write.key).await,
+            false => Ok(()),
         }
-        self.settle(&write.key).await
     }
 
     /// What was taken ahead is given back; what the object takes stays.
@@ -214,7 +214,7 @@ impl Cache {
         if state.finishing {
             let holders = (0u8..).zip(state.members.iter().map(|member| member.id));
             let data = write.code.data();
-            self.0.partings.begin(&write.key, write.id, data, holders);
+            self.begin_parting(&write.key, write.id, data, holders);
         }
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {

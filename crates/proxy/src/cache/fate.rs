@@ -7,7 +7,7 @@ use infinicache_wire::{MemberId, Reply, Request};
 use tokio::time;
 use tracing::warn;
 
-use super::{BATCH, Cache};
+use super::Cache;
 use crate::{
     catalog::{Found, Keeper, Object},
     house::Chore,
@@ -77,15 +77,11 @@ impl Cache {
 
     /// Moves what a member that is about to go holds.
     pub(crate) fn vacate(&self, member: MemberId) {
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let (objects, next) = self.0.catalog.walk(slot, BATCH);
-            let held = objects
-                .into_iter()
-                .filter(|object| object.is_held_by(member));
-            held.for_each(|object| self.0.keeper.leave(Chore::Evacuate(object)));
-            from = next;
-        }
+        self.0.catalog.for_each(|object| {
+            if object.is_held_by(member) {
+                self.0.keeper.leave(Chore::Evacuate(object));
+            }
+        });
     }
 
     /// An object of which too few chunks were found to be sound is no key's value any more.
@@ -106,17 +102,14 @@ impl Cache {
 
     /// Loses what a member held; objects that lack too many chunks are lost altogether.
     pub(crate) fn lose_member(&self, member: MemberId) {
-        let mut from = Some(0);
-        while let Some(slot) = from {
-            let (objects, next) = self.0.catalog.walk(slot, BATCH);
-            for object in objects.into_iter().filter(|object| object.lose(member)) {
-                if object.chunks_left() >= object.data() {
-                    self.0.keeper.repair(object);
-                } else {
-                    self.give_up_lost(&object);
-                }
+        self.0.catalog.for_each(|object| {
+            if !object.lose(member) {
+                return;
             }
-            from = next;
-        }
+            match object.chunks_left() >= object.data() {
+                true => self.0.keeper.repair(object),
+                false => self.give_up_lost(&object),
+            }
+        });
     }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Instant};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::Error;
-use infinicache_wire::{ChunkId, MemberId, Reply, Request};
+use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
 use tracing::debug;
 
@@ -52,13 +52,20 @@ impl Cache {
     fn part_with(&self, object: &Arc<Object>, reason: &'static str) -> Farewell<MemberId> {
         object.retire();
         self.0.metrics.removed(reason);
-        let chunk = object.chunk(0);
-        let partings = &self.0.partings;
-        let farewell = partings.begin(object.key(), chunk.write, object.data(), object.held_by());
-        // Of what is lost nothing needs to go.
-        if farewell.is_over(|member| self.0.nodes.may_count(member))
-            && let Some(of_key) = partings.of(object.key())
-        {
+        let (key, write) = (object.key(), object.write());
+        self.begin_parting(key, write, object.data(), object.held_by())
+    }
+
+    /// What is left of a value goes; there may be nothing that has to.
+    pub(super) fn begin_parting(
+        &self,
+        key: &[u8],
+        write: WriteId,
+        data: usize,
+        holders: impl IntoIterator<Item = (u8, MemberId)>,
+    ) -> Farewell<MemberId> {
+        let farewell = self.0.partings.begin(key, write, data, holders);
+        if let Some(of_key) = self.0.partings.of(key) {
             self.conclude(&of_key);
         }
         farewell

@@ -182,11 +182,11 @@ impl Nodes {
         self.0.enrolment.state().may_count(member)
     }
 
-    /// How many members count, which roster that is, and how many were forced.
-    pub(crate) fn roster(&self) -> (usize, u64, u64) {
+    /// How many members count, and how often that was forced.
+    pub(crate) fn roster(&self) -> (usize, u64) {
         let state = self.0.enrolment.state();
         let roster = &state.roster;
-        (roster.members().len(), roster.number(), roster.forced())
+        (roster.members().len(), roster.forced())
     }
 
     /// Told of every change of the roster in force.

@@ -1,0 +1,38 @@
+//! Connections accepted, no more at once than may be open.
+
+use std::{net::SocketAddr, time::Duration};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    task::JoinSet,
+    time::sleep,
+};
+use tracing::warn;
+
+/// Gives each connection of `listener` to `attend`, on a task of its own and at most `most` at
+/// once, until dropped; the connections are dropped with it.
+pub(crate) async fn accept_each<Attending>(
+    listener: TcpListener,
+    most: usize,
+    attend: impl Fn(TcpStream, SocketAddr) -> Attending,
+) where
+    Attending: Future<Output = ()> + Send + 'static,
+{
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= most {
+            connections.join_next().await;
+        }
+        match listener.accept().await {
+            Ok((stream, peer)) => {
+                connections.spawn(attend(stream, peer));
+            }
+            Err(error) => {
+                // Out of file descriptors, most likely: trying again at once would spin.
+                warn!(%error, "cannot accept a connection");
+                sleep(Duration::from_millis(100)).await;
+            }
+        }
+    }
+}
