@@ -7,10 +7,12 @@
 //! - [`object`]: one object, and how it outlives its key while it is read;
 //! - `ring`: all objects in CLOCK order, and by expiry.
 
+#[cfg(test)]
+pub(crate) mod fixture;
 pub(crate) mod object;
 mod ring;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::{DashMap, Entry};
 
@@ -110,6 +112,13 @@ impl Catalog {
         self.ring().walk(from, count)
     }
 
+    /// The same, for those who take their time: what is evicted meanwhile frees its memory.
+    pub(crate) fn survey(&self, from: usize, count: usize) -> (Vec<Weak<Object>>, Option<usize>) {
+        let (objects, next) = self.walk(from, count);
+        let objects = objects.iter().map(Arc::downgrade).collect();
+        (objects, next)
+    }
+
     /// Does something with every object, some at a time: they come and go meanwhile.
     pub(crate) fn for_each(&self, mut act: impl FnMut(Arc<Object>)) {
         const SOME: usize = 1_000;
@@ -123,5 +132,21 @@ impl Catalog {
 
     fn ring(&self) -> MutexGuard<'_, Ring> {
         self.ring.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_evicted_while_it_is_surveyed_frees_its_memory() {
+        let catalog = Catalog::default();
+        catalog.insert(fixture::object("key", 10, (1, 2), None));
+        let (surveyed, end) = catalog.survey(0, 10);
+        assert_eq!((surveyed.len(), end), (1, None));
+        assert!(surveyed[0].upgrade().is_some());
+        drop(catalog.evict(|_| true));
+        assert!(surveyed[0].upgrade().is_none());
     }
 }

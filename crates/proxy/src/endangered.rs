@@ -241,32 +241,14 @@ fn address(object: &Arc<Object>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_erasure::{Code, Geometry};
-    use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+    use infinicache_wire::MemberId;
 
     use super::*;
-    use crate::catalog::Keeper;
-
-    struct Nobody;
-
-    impl Keeper for Nobody {
-        fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
-        fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
-        fn repair(&self, _: Arc<Object>) {}
-    }
+    use crate::catalog::fixture;
 
     /// An object of 2+2 chunks of 1024 bytes, of which so many are lost.
     fn object(lost: u32) -> Arc<Object> {
-        let (epoch, sequence, counter) = (1, 1, 1);
-        let object = Object::new(
-            b"key"[..].into(),
-            WriteId { epoch, sequence },
-            Version { epoch, counter },
-            Geometry::new(2048, Code::new(2, 2).unwrap()),
-            (0..4).map(MemberId).collect(),
-            None,
-            Arc::new(Nobody),
-        );
+        let object = fixture::object("key", 2048, (2, 2), None);
         (0..lost).for_each(|member| assert!(object.lose(MemberId(member))));
         object
     }

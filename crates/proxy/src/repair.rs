@@ -53,6 +53,8 @@ pub(crate) async fn run(
             }
         }
         let fair_share = object.size().saturating_mul(1_000_000) / bytes_per_second.max(1);
+        // Not held any longer: if it is evicted, its memory is to be freed.
+        drop(object);
         time::sleep(Duration::from_micros(fair_share).saturating_sub(started.elapsed())).await;
     }
 }

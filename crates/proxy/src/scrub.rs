@@ -49,9 +49,8 @@ pub(crate) async fn run(cache: Cache, bytes_per_second: u64) {
         while let Some(slot) = from
             && cache.is_open().is_ok()
         {
-            let (objects, next) = cache.catalog().walk(slot, BATCH);
-            for object in objects.iter().map(Arc::downgrade).collect::<Vec<_>>() {
-                // Not held in between: what is evicted shall free its memory.
+            let (objects, next) = cache.catalog().survey(slot, BATCH);
+            for object in objects {
                 if let Some(object) = object.upgrade() {
                     scrub(&cache, &object, bytes_per_second).await;
                 }

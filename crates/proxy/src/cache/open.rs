@@ -17,7 +17,7 @@ use infinicache_wire::{
     control::{Opened, Placed},
 };
 use tokio::time;
-use tracing::debug;
+use tracing::{debug, info};
 
 use super::Cache;
 use crate::{
@@ -374,7 +374,10 @@ impl Cache {
                 Err(no_room) if no_room.soon && pause <= LAST_ROOM_PAUSE => {
                     time::sleep(pause).await;
                 }
-                Err(no_room) => return Err(Error::OutOfMemory(no_room.to_string())),
+                Err(no_room) => {
+                    info!(%no_room, soon = no_room.soon, "no room for a value");
+                    return Err(Error::OutOfMemory(no_room.to_string()));
+                }
             }
             pause *= 2;
         }

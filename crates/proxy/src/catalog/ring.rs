@@ -118,37 +118,11 @@ impl Ring {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_erasure::{Code, Geometry};
-    use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
-
     use super::*;
-    use crate::catalog::object::Keeper;
-
-    struct Nobody;
-
-    impl Keeper for Nobody {
-        fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
-        fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
-        fn repair(&self, _: Arc<Object>) {}
-    }
+    use crate::catalog::fixture;
 
     fn object(name: &str, expires_at: Option<u64>) -> Arc<Object> {
-        let code = Code::new(1, 2).unwrap();
-        Object::new(
-            name.as_bytes().into(),
-            WriteId {
-                epoch: 1,
-                sequence: 1,
-            },
-            Version {
-                epoch: 1,
-                counter: 1,
-            },
-            Geometry::new(10, code),
-            vec![MemberId(0); 3].into(),
-            expires_at,
-            Arc::new(Nobody),
-        )
+        fixture::object(name, 10, (1, 2), expires_at)
     }
 
     fn ring(names: &[&str]) -> (Ring, Vec<Arc<Object>>) {

@@ -1,0 +1,36 @@
+//! Objects for tests.
+
+use std::sync::Arc;
+
+use infinicache_erasure::{Code, Geometry};
+use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+
+use super::{Keeper, Object};
+
+struct Nobody;
+
+impl Keeper for Nobody {
+    fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
+    fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
+    fn repair(&self, _: Arc<Object>) {}
+}
+
+/// An object of `size` bytes on members 0, 1, 2 and so on, in whose chunks nobody takes an interest.
+pub(crate) fn object(
+    name: &str,
+    size: u64,
+    (data, parity): (usize, usize),
+    expires_at: Option<u64>,
+) -> Arc<Object> {
+    let (epoch, sequence, counter) = (1, 1, 1);
+    let code = Code::new(data, parity).unwrap();
+    Object::new(
+        name.as_bytes().into(),
+        WriteId { epoch, sequence },
+        Version { epoch, counter },
+        Geometry::new(size, code),
+        (0..code.width() as u32).map(MemberId).collect(),
+        expires_at,
+        Arc::new(Nobody),
+    )
+}
