@@ -62,5 +62,6 @@ mod redis_options;
 mod redis_values;
 mod restart;
 mod scale_to_zero;
+mod sessions;
 mod shrunken;
 mod survival;
