@@ -5,7 +5,7 @@
 //! than its share, as far as the pool allows: when it does not, the bounds are
 //! raised step by step rather than the write refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A node that chunks can be placed on.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,9 +22,11 @@ pub struct Candidate {
 
 /// Draws `width` distinct candidates, by index; `None` if there are not so many.
 ///
-/// The order of the result is the order of the chunks. The same `seed` gives the same draw.
+/// Other chunks of the object are on the nodes `beside`, which count for the spread. The order of
+/// the result is the order of the chunks. The same `seed` gives the same draw.
 pub fn place(
     candidates: &[Candidate],
+    beside: &[Candidate],
     width: usize,
     parity: usize,
     seed: u64,
@@ -33,12 +35,12 @@ pub fn place(
         return None;
     }
     let drawn = draw(candidates, seed);
-    let zones = candidates.iter().map(|candidate| &candidate.zone);
-    let zones = zones.collect::<std::collections::HashSet<_>>().len().max(1);
+    let zones = candidates.iter().chain(beside).map(|it| &it.zone);
+    let zones = zones.collect::<HashSet<_>>().len().max(1);
     let mut per_host = parity.max(1);
-    let mut per_zone = width.div_ceil(zones).max(parity);
+    let mut per_zone = (width + beside.len()).div_ceil(zones).max(parity);
     loop {
-        let placed = fill(candidates, &drawn, width, per_host, per_zone);
+        let placed = fill(candidates, &drawn, beside, width, per_host, per_zone);
         if placed.len() == width {
             return Some(placed);
         }
@@ -68,12 +70,17 @@ fn draw(candidates: &[Candidate], seed: u64) -> Vec<usize> {
 fn fill(
     candidates: &[Candidate],
     drawn: &[usize],
+    beside: &[Candidate],
     width: usize,
     per_host: usize,
     per_zone: usize,
 ) -> Vec<usize> {
     let mut on_host: HashMap<&str, usize> = HashMap::new();
     let mut in_zone: HashMap<&str, usize> = HashMap::new();
+    for Candidate { host, zone, .. } in beside {
+        *on_host.entry(host).or_default() += 1;
+        *in_zone.entry(zone).or_default() += 1;
+    }
     let mut placed = Vec::with_capacity(width);
     for &index in drawn {
         let Candidate { host, zone, .. } = &candidates[index];
@@ -133,7 +140,7 @@ mod tests {
             seed: u64,
         ) {
             let nodes: Vec<_> = hosts.iter().map(|host| node(&host.to_string(), "", 100)).collect();
-            let Some(placed) = place(&nodes, width, parity, seed) else {
+            let Some(placed) = place(&nodes, &[], width, parity, seed) else {
                 prop_assert!(nodes.len() < width);
                 return Ok(());
             };
@@ -157,8 +164,19 @@ mod tests {
         let nodes: Vec<_> = (0..30)
             .map(|i| node("", &(i % 3).to_string(), 100))
             .collect();
-        let placed = place(&nodes, 12, 2, 7).unwrap();
+        let placed = place(&nodes, &[], 12, 2, 7).unwrap();
         assert_eq!(most_of_one(&placed, |i| nodes[i].zone.clone()), 4);
+    }
+
+    #[test]
+    fn a_single_chunk_is_spread_from_those_that_are_there() {
+        let beside = [node("a", "x", 1), node("a", "x", 1), node("b", "y", 1)];
+        let nodes = [node("a", "y", 1_000_000), node("b", "y", 1)];
+        let placed = (0..100).map(|seed| place(&nodes, &beside, 1, 2, seed).unwrap()[0]);
+        assert!(placed.into_iter().all(|index| index == 1));
+        let nodes = [node("a", "x", 1_000_000), node("c", "z", 1)];
+        let placed = (0..100).map(|seed| place(&nodes, &beside, 1, 2, seed).unwrap()[0]);
+        assert!(placed.into_iter().all(|index| index == 1));
     }
 
     #[test]
@@ -170,11 +188,11 @@ mod tests {
         ];
         nodes[2].rank = 1;
         let firsts: Vec<usize> = (0..1000)
-            .map(|seed| place(&nodes, 1, 0, seed).unwrap()[0])
+            .map(|seed| place(&nodes, &[], 1, 0, seed).unwrap()[0])
             .collect();
         let of = |index| firsts.iter().filter(|first| **first == index).count();
         assert!((850..950).contains(&of(0)), "{} of 1000", of(0));
         assert_eq!(of(2), 0);
-        assert!(place(&nodes, 4, 0, 0).is_none());
+        assert!(place(&nodes, &[], 4, 0, 0).is_none());
     }
 }

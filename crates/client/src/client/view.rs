@@ -107,7 +107,7 @@ pub(super) fn propose(
         .filter_map(|node| Some((node.member?, node)))
         .map(|(member, node)| (member, candidate(node, is_slow(member))))
         .unzip();
-    let placed = place(&candidates, code.width(), code.parity(), seed);
+    let placed = place(&candidates, &[], code.width(), code.parity(), seed);
     placed
         .into_iter()
         .flatten()

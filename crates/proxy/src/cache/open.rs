@@ -1,16 +1,12 @@
 //! A write gets members, and room on them.
 
 use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use infinicache_client::{
-    Error,
-    place::{Candidate, place},
-};
+use infinicache_client::Error;
 use infinicache_erasure::Code;
 use infinicache_wire::{
     MemberId, WriteId,
@@ -20,17 +16,7 @@ use tokio::time;
 use tracing::{debug, info};
 
 use super::Cache;
-use crate::{
-    nodes::{Usable, member::Member},
-    room::NoRoom,
-    writes::OpenWrite,
-};
-
-/// How long placing a write may take, wakes and all.
-const PLACE_DEADLINE: Duration = Duration::from_secs(8);
-
-/// How long to wait for nodes to wake while there may be others to do without them.
-const WAKE_PATIENCE: Duration = Duration::from_secs(1);
+use crate::{nodes::member::Member, room::NoRoom, writes::OpenWrite};
 
 /// Room is made in steps of this many bytes of value.
 const STEP: u64 = 16 << 20;
@@ -38,9 +24,6 @@ const STEP: u64 = 16 << 20;
 /// How long to wait before room is looked for again where it is about to be freed, at first and at last.
 const FIRST_ROOM_PAUSE: Duration = Duration::from_millis(5);
 const LAST_ROOM_PAUSE: Duration = Duration::from_millis(320);
-
-/// Nodes that sleep are woken for new chunks only once those awake are this full.
-const WATERMARK_PERCENT: u64 = 80;
 
 impl Cache {
     /// Opens a write; `proposal` is taken if it can be.
@@ -66,16 +49,6 @@ impl Cache {
         let code = self.code_for(size)?;
         let members = self.place(code.width(), code.parity(), &[]).await?;
         self.open_with(key, size, code, members).await
-    }
-
-    /// The code for a value, by the nodes that can be expected to take part.
-    fn code_for(&self, size: Option<u64>) -> Result<Code, Error> {
-        let usable = self.0.nodes.usable();
-        let sound = usable.iter().filter(|node| !node.doubtful).count();
-        let code = |nodes| self.0.settings.code.for_object(size, nodes);
-        let full = code(sound).filter(|it| it.parity() == self.0.settings.code.parity());
-        full.or_else(|| code(usable.len()))
-            .ok_or_else(|| Error::Unreachable("no node can be used".into()))
     }
 
     async fn open_with(
@@ -107,122 +80,6 @@ impl Cache {
             members: ids,
             reserved,
         })
-    }
-
-    /// A placement that a client proposed, if each of its members can take chunks.
-    fn accept(&self, proposal: &[MemberId], code: Code) -> Option<Vec<Arc<Member>>> {
-        let mut distinct = proposal.to_vec();
-        distinct.sort_unstable();
-        distinct.dedup();
-        if proposal.len() != code.width() || distinct.len() != proposal.len() {
-            return None;
-        }
-        let usable = |id: &MemberId| {
-            let member = self.0.nodes.member(*id)?;
-            let is_there = !member.is_leaving() && member.link().is_some();
-            (is_there && self.0.nodes.counts(&member)).then_some(member)
-        };
-        proposal.iter().map(usable).collect()
-    }
-
-    /// Finds `width` members on nodes other than `excluded`, waking nodes if need be.
-    ///
-    /// Nodes that do not wake at once are done without if enough others are awake; if not, they
-    /// are waited for rather than others woken, which would take as long.
-    pub(crate) async fn place(
-        &self,
-        width: usize,
-        parity: usize,
-        excluded: &[usize],
-    ) -> Result<Vec<Arc<Member>>, Error> {
-        let deadline = Instant::now() + PLACE_DEADLINE;
-        // Nodes that did not wake at once, and those that did not when there was no other.
-        let (mut late, mut excluded) = (Vec::new(), excluded.to_vec());
-        let mut patience = WAKE_PATIENCE;
-        loop {
-            let mut usable = self.0.nodes.usable();
-            usable.retain(|it| !excluded.contains(&it.node) && !late.contains(&it.node));
-            let candidates: Vec<_> = usable.iter().map(|usable| self.candidate(usable)).collect();
-            let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch.get();
-            let Some(placed) = place(&candidates, width, parity, seed) else {
-                if !late.is_empty() {
-                    late.clear();
-                    patience = PLACE_DEADLINE;
-                    continue;
-                }
-                let text = format!("{} nodes can be used, {width} needed", candidates.len());
-                return Err(Error::Unreachable(text));
-            };
-            let until = deadline.min(Instant::now() + patience);
-            let waking = placed
-                .iter()
-                .map(|&index| self.0.nodes.ensure(usable[index].node, until));
-            let woken = join_all(waking).await;
-            if woken.iter().all(Option::is_some) {
-                let members: Vec<Arc<Member>> = woken.into_iter().flatten().collect();
-                // Whoever is needed is not one too many.
-                members.iter().for_each(|member| member.set_spare(false));
-                return Ok(members);
-            }
-            if Instant::now() >= deadline {
-                return Err(Error::TimedOut("too few nodes woke up"));
-            }
-            let failed = placed
-                .iter()
-                .zip(&woken)
-                .filter(|(_, member)| member.is_none());
-            let failed = failed.map(|(&index, _)| usable[index].node);
-            match patience {
-                WAKE_PATIENCE => late.extend(failed),
-                _ => excluded.extend(failed),
-            }
-            let is_awake = |it: &Usable| {
-                it.member.is_some() && !late.contains(&it.node) && !excluded.contains(&it.node)
-            };
-            let awake = self.0.nodes.usable().into_iter().filter(is_awake);
-            if awake.count() < width {
-                late.clear();
-                patience = PLACE_DEADLINE;
-            }
-            debug!(
-                ?late,
-                ?excluded,
-                "placing anew without nodes that do not wake"
-            );
-        }
-    }
-
-    fn candidate(&self, usable: &Usable) -> Candidate {
-        let Some(member) = &usable.member else {
-            let free = match usable.capacity {
-                0 => self.0.settings.presumed_capacity,
-                known => known,
-            };
-            return Candidate {
-                host: String::new(),
-                zone: String::new(),
-                free,
-                rank: match (usable.doubtful, usable.waking) {
-                    (false, true) => 1,
-                    (false, false) => 2,
-                    (true, _) => 5,
-                },
-            };
-        };
-        let is_slow = self.0.health.is_slow(member.id, Instant::now());
-        let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
-        Candidate {
-            host: member.host.clone(),
-            zone: member.zone.clone(),
-            free: member.free(),
-            rank: match (is_slow, is_full) {
-                // As good as asleep: it is to go to sleep.
-                (false, false) if member.is_spare() => 2,
-                (false, false) => 0,
-                (false, true) => 3,
-                (true, _) => 4,
-            },
-        }
     }
 
     /// Makes room for the first `bytes` of a write's value, and some more.
@@ -295,8 +152,9 @@ impl Cache {
                 .chain(replaced)
                 .collect()
         };
+        let parity = write.code.parity();
         // The node itself may have a new instance, which is as good as any other.
-        let substitute = match self.place(1, 0, &excluded).await {
+        let substitute = match self.place(1, parity, &excluded).await {
             Ok(members) => members,
             Err(_) => {
                 let kept = write
@@ -307,7 +165,7 @@ impl Cache {
                     .collect::<Vec<_>>();
                 let own = kept.get(usize::from(index)).copied();
                 let others: Vec<_> = kept.into_iter().filter(|node| Some(*node) != own).collect();
-                self.place(1, 0, &others).await?
+                self.place(1, parity, &others).await?
             }
         };
         let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;
