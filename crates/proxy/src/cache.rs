@@ -4,19 +4,21 @@
 //! of values it leaves to the algorithms of the client crate, for which it is
 //! the [`Pool`].
 //!
-//! - `open`: a write gets members, and room on them;
+//! - `open`: a write gets members, and room on them; `placing`: which members;
 //! - `commit`: members complete their chunks, then the metadata changes;
 //! - `retire`: what was replaced or removed dies on the nodes; `partings`: until it has;
 //! - `reconcile`: a member that may have missed something fits the metadata again;
-//! - `reading`: a value on its way out;
+//! - `arriving`, `reading`: a value on its way in, and on its way out;
 //! - `recode`: a value is written anew because the pool has become too small for it;
 //! - `fate`: what becomes of objects when members come and go.
 
 mod adopt;
+mod arriving;
 mod commit;
 mod fate;
 mod open;
 mod partings;
+mod placing;
 mod reading;
 mod recode;
 mod reconcile;
@@ -44,6 +46,7 @@ use infinicache_wire::{
 use tokio::time;
 use tracing::warn;
 
+use self::arriving::Arriving;
 pub(crate) use self::{partings::Partings, reading::Reading, reconcile::page};
 use crate::{
     catalog::{Catalog, Found},
@@ -213,9 +216,9 @@ impl Cache {
         size: u64,
         source: impl Source,
     ) -> Result<Upload<Self>, Error> {
-        let uploaded = upload(self, key, Some(size), source).await?;
-        self.0.metrics.taken_in(size);
-        Ok(uploaded)
+        let metrics = self.0.metrics.clone();
+        let source = Arriving { source, metrics };
+        upload(self, key, Some(size), source).await
     }
 
     /// Whether the cache may answer.

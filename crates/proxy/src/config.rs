@@ -102,7 +102,7 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_MAX_CONNECTIONS", default_value_t = 10_000)]
     pub max_connections: usize,
 
-    /// Fastest pace of repair, in bytes of values a second
+    /// Fastest pace of repair, in bytes of values a second; what clients move is taken off it
     #[arg(
         long,
         env = "INFINICACHE_REPAIR_BYTES_PER_SECOND",

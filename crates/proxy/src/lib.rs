@@ -40,6 +40,7 @@ mod label;
 mod leases;
 mod metrics;
 mod nodes;
+mod pace;
 mod recovery;
 mod relay;
 mod repair;
@@ -78,6 +79,7 @@ use crate::{
     house::Housekeeper,
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
+    pace::Pace,
     tenure::{Epoch, census::Patience},
 };
 pub use crate::{
@@ -86,7 +88,7 @@ pub use crate::{
 };
 
 /// Repairs that run at once.
-const PARALLEL_REPAIRS: usize = 2;
+const PARALLEL_REPAIRS: u64 = 2;
 
 /// How long a node that is one too many may take to be empty.
 const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
@@ -156,7 +158,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let endangered = Arc::new(Queue::default());
 
     let background = |task| AbortOnDropHandle::new(task);
-    let pace = config.repair_bytes_per_second.0 / PARALLEL_REPAIRS as u64;
+    let pace = Pace::new(
+        cache.metrics().clone(),
+        config.repair_bytes_per_second.0,
+        PARALLEL_REPAIRS,
+    );
     let _doing_chores = background(tokio::spawn(house::do_chores(
         cache.clone(),
         endangered.clone(),
@@ -175,7 +181,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
             background(tokio::spawn(repair::run(
                 cache.clone(),
                 endangered.clone(),
-                pace,
+                pace.clone(),
                 config.recode_after,
             )))
         })

@@ -56,6 +56,7 @@ pub(crate) struct Metrics {
     commands: Family<ByOutcome, Counter>,
     seconds: Family<ByCommand, Histogram>,
     bytes: Family<ByDirection, Counter>,
+    relayed_bytes: Counter,
     reads: Family<ByReason, Counter>,
     incidents: Family<ByReason, Counter>,
     removals: Family<ByReason, Counter>,
@@ -97,6 +98,7 @@ impl Metrics {
             commands: Family::default(),
             seconds: Family::new_with_constructor(seconds),
             bytes: Family::default(),
+            relayed_bytes: Counter::default(),
             reads: Family::default(),
             incidents: Family::default(),
             removals: Family::default(),
@@ -128,6 +130,8 @@ impl Metrics {
         registry.register_with_unit("command", help, Unit::Seconds, it.seconds.clone());
         let help = "Bytes of values taken in and given out";
         registry.register_with_unit("value", help, Unit::Bytes, it.bytes.clone());
+        let help = "Bytes of units relayed for smart clients, both ways";
+        registry.register_with_unit("relayed", help, Unit::Bytes, it.relayed_bytes.clone());
         registry.register(
             "reads",
             "Reads that were a hit, a miss or a loss",
@@ -257,6 +261,17 @@ impl Metrics {
         self.bytes
             .get_or_create(&ByDirection { direction: "out" })
             .inc_by(bytes);
+    }
+
+    /// Bytes of units were relayed, either way.
+    pub(crate) fn relayed(&self, bytes: u64) {
+        self.relayed_bytes.inc_by(bytes);
+    }
+
+    /// Bytes that have been moved for clients.
+    pub(crate) fn served_bytes(&self) -> u64 {
+        let (taken_in, given_out) = self.value_bytes();
+        taken_in + given_out + self.relayed_bytes.get()
     }
 
     /// A read found its value, or did not: `hit`, `miss` or `lost`.

@@ -111,6 +111,8 @@ async fn relay(
     };
 
     let want = request.want();
+    let metrics = cache.metrics().clone();
+    metrics.relayed(request.payload_len() as u64);
     let weight = (request.payload_len() + want).max(LEAST_BYTES) as u32;
     let slot = slots
         .clone()
@@ -127,10 +129,11 @@ async fn relay(
             (None, None) => Reply::Unreachable,
         };
         let reply = match reply {
-            Reply::Done { bytes, checksum } if !bytes.is_empty() => Reply::Done {
-                bytes: answer_memory.hold(bytes),
-                checksum,
-            },
+            Reply::Done { bytes, checksum } if !bytes.is_empty() => {
+                metrics.relayed(bytes.len() as u64);
+                let bytes = answer_memory.hold(bytes);
+                Reply::Done { bytes, checksum }
+            }
             reply => reply,
         };
         // The client may have left.

@@ -12,7 +12,6 @@ use std::{
 };
 
 use infinicache_client::{Error, Holders, rebuild::rebuild};
-use tokio::time;
 use tracing::info;
 
 use crate::{
@@ -20,20 +19,18 @@ use crate::{
     catalog::{Found, Keeper, Object},
     endangered::{Lane, Queue},
     nodes::member::Member,
+    pace::Pace,
 };
 
-/// Repairs what is in the queue, for ever, at no more than `bytes_per_second` of values.
+/// Repairs what is in the queue, for ever, at a pace in bytes of values; what could not bear a
+/// single further loss waits for nothing.
 ///
 /// An object that there have been too few nodes for all along `recode_after` is written anew.
-pub(crate) async fn run(
-    cache: Cache,
-    queue: Arc<Queue>,
-    bytes_per_second: u64,
-    recode_after: Duration,
-) {
+pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, pace: Pace, recode_after: Duration) {
     loop {
         let object = queue.next(Lane::Lacking).await;
-        let started = Instant::now();
+        let (started, work) = (Instant::now(), pace.begin());
+        let urgent = object.chunks_left() <= object.data();
         let too_wide = object.lacks_chunks() && is_too_wide(&cache, &object, recode_after);
         let repaired = match too_wide {
             true => recode(&cache, &object).await,
@@ -52,10 +49,12 @@ pub(crate) async fn run(
                 continue;
             }
         }
-        let fair_share = object.size().saturating_mul(1_000_000) / bytes_per_second.max(1);
+        let size = object.size();
         // Not held any longer: if it is evicted, its memory is to be freed.
         drop(object);
-        time::sleep(Duration::from_micros(fair_share).saturating_sub(started.elapsed())).await;
+        if !urgent {
+            work.earn(size).await;
+        }
     }
 }
 
