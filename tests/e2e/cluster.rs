@@ -21,7 +21,7 @@ use std::{
 
 use axum::{body::Body, extract::Request};
 use infinicache::http;
-use infinicache_client::{ChunkStat, Client, Error};
+use infinicache_client::{ChunkStat, Client, Error, Options as ClientOptions};
 use infinicache_wire::control::NodeState;
 use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use serde_json::Value as Json;
@@ -131,7 +131,11 @@ impl Cluster {
 
     /// A client of ours.
     pub(crate) async fn client(&self) -> Client {
-        Client::connect([self.redis.to_string()]).await.unwrap()
+        self.client_with(ClientOptions::default()).await
+    }
+
+    pub(crate) async fn client_with(&self, options: ClientOptions) -> Client {
+        options.connect([self.redis.to_string()]).await.unwrap()
     }
 
     /// A connection that does what it is told, byte by byte.

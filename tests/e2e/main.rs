@@ -48,6 +48,7 @@ mod wire;
 
 mod bounded;
 mod clients;
+mod direct;
 mod evacuation;
 mod faults;
 mod frozen;

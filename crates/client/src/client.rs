@@ -15,6 +15,7 @@ mod address;
 mod command;
 mod connection;
 mod control;
+mod direct;
 mod door;
 mod download;
 mod get;

@@ -150,6 +150,11 @@ impl Mux {
         &self.0.0
     }
 
+    /// Queues a frame that nothing is answered to; whether there was room.
+    pub fn post(&self, frame: Frame) -> bool {
+        self.shared().queue.try_send(frame).is_ok()
+    }
+
     async fn exchange(&self, member: MemberId, request: Request) -> Reply {
         let Some((ticket, answer)) = Ticket::take(self.shared()) else {
             return Reply::Unreachable;

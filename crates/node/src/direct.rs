@@ -1,20 +1,22 @@
-//! The direct listener: where other nodes put chunks, without the proxy in between.
+//! The direct listener: where other nodes and clients exchange units, without the proxy in between.
 //!
-//! Whoever dials proves that they know the pool's secret, and is answered with
-//! a proof ([`infinicache_wire::direct`]); then they may put and get units, and
-//! nothing else: what exists is the proxy's to decide. Before that proof a
-//! connection costs one small buffer for a few seconds, and there are not many
-//! at once.
+//! A node that dials proves that it knows the pool's secret, and is answered with
+//! a proof ([`infinicache_wire::direct`]). A client shows a pass that the proxy
+//! made for it ([`infinicache_wire::pass`]). Then they may put and get units, and
+//! nothing else: what exists is the proxy's to decide. Before that a connection
+//! costs one small buffer for a few seconds, and there are not many at once.
+//! Clients leave some of the connections to the nodes.
 
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use infinicache_wire::{
-    Decoder, Frame, FrameError, Outbox,
+    Decoder, Frame, FrameError, Kind, Outbox,
     direct::{Call, MAX_DOCUMENT, Nonce, Refused, Seal},
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
 use tracing::{debug, warn};
@@ -23,10 +25,14 @@ use crate::{
     keeper::Keeper,
     link::{Link, Rights},
     listen::accept_each,
+    passes::Passes,
 };
 
 /// How many connections may be open at once.
-const MAX_CONNECTIONS: usize = 64;
+const MAX_CONNECTIONS: usize = 576;
+
+/// How many of them may be clients'. Theirs end when they have not been used for a while.
+const MAX_CLIENTS: usize = 512;
 
 /// How long a handshake may take, on either side.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
@@ -40,6 +46,8 @@ pub(crate) enum HandshakeError {
     Frame(#[from] FrameError),
     #[error(transparent)]
     Refused(#[from] Refused),
+    #[error("too many clients")]
+    TooMany,
     #[error("the other side did not answer in time")]
     Late,
     #[error("no source of random numbers")]
@@ -48,15 +56,16 @@ pub(crate) enum HandshakeError {
 
 /// Serves `listener` until dropped, and its connections with it.
 pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
+    let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
     accept_each(listener, MAX_CONNECTIONS, |stream, peer| {
-        attend(stream, peer, Arc::clone(&keeper))
+        attend(stream, peer, Arc::clone(&keeper), Arc::clone(&clients))
     })
     .await;
 }
 
-async fn attend(stream: TcpStream, peer: SocketAddr, keeper: Arc<Keeper>) {
-    let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &keeper)).await;
-    let link = match accepted.unwrap_or(Err(HandshakeError::Late)) {
+async fn attend(stream: TcpStream, peer: SocketAddr, keeper: Arc<Keeper>, clients: Arc<Semaphore>) {
+    let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &keeper, clients)).await;
+    let (link, _slot) = match accepted.unwrap_or(Err(HandshakeError::Late)) {
         Ok(link) => link,
         Err(error) => {
             keeper.service.counters.refused_peers.inc();
@@ -67,16 +76,30 @@ async fn attend(stream: TcpStream, peer: SocketAddr, keeper: Arc<Keeper>) {
     debug!(%peer, ?ended, "direct link ended");
 }
 
-async fn accept(mut stream: TcpStream, keeper: &Keeper) -> Result<Link, HandshakeError> {
+/// A link, and a client's place among the others, if it is one's.
+async fn accept(
+    mut stream: TcpStream,
+    keeper: &Keeper,
+    clients: Arc<Semaphore>,
+) -> Result<(Link, Option<OwnedSemaphorePermit>), HandshakeError> {
     stream.set_nodelay(true)?;
     let identity = &keeper.identity;
     let mut decoder = Decoder::new();
-    let call = Call::from_frame(&read(&mut stream, &mut decoder).await?)?;
+    let first = read(&mut stream, &mut decoder).await?;
+    if first.header.kind == Kind::Pass {
+        let slot = clients.try_acquire_owned();
+        let slot = slot.map_err(|_| HandshakeError::TooMany)?;
+        let mut passes = Passes::default();
+        passes.show(&first, identity)?;
+        let link = Link::new(stream, decoder, Rights::Client(passes));
+        return Ok((link, Some(slot)));
+    }
+    let call = Call::from_frame(&first)?;
     let answer = call.answer(identity.instance, nonce()?, &identity.secret)?;
     write(&mut stream, answer.to_frame()).await?;
     let seal = Seal::from_frame(&read(&mut stream, &mut decoder).await?)?;
     seal.check(&call, &answer, &identity.secret)?;
-    Ok(Link::new(stream, decoder, Rights::OfAnybody))
+    Ok((Link::new(stream, decoder, Rights::Peer), None))
 }
 
 /// A number that nobody has seen before.

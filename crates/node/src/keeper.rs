@@ -229,7 +229,7 @@ impl Keeper {
 
         let keeper = Arc::clone(self);
         let serving = async move {
-            Link::new(stream, decoder, Rights::OfTheProxy)
+            Link::new(stream, decoder, Rights::Proxy)
                 .serve(&keeper)
                 .await
         };

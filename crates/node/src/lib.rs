@@ -58,6 +58,7 @@ mod link;
 mod listen;
 mod metrics;
 pub mod node;
+mod passes;
 mod service;
 mod session;
 pub mod store;

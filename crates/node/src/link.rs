@@ -1,4 +1,4 @@
-//! Frames in, frames out, over one connection: to the proxy, or from whoever puts chunks directly.
+//! Frames in, frames out, over one connection: to the proxy, or from whoever exchanges units directly.
 //!
 //! One task reads, answers and writes: answering never waits, so a second task
 //! would only add hops. Replies queue up in an outbox while there is more to
@@ -16,7 +16,7 @@ use std::{
 };
 
 use bytes::Buf;
-use infinicache_wire::{ByeReason, Decoder, FrameError, Outbox, Reply, Request};
+use infinicache_wire::{ByeReason, Decoder, FrameError, Kind, Outbox, Reply, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -28,7 +28,7 @@ use tokio_util::{
     sync::CancellationToken,
 };
 
-use crate::{clock::Attendance, keeper::Keeper};
+use crate::{clock::Attendance, keeper::Keeper, passes::Passes};
 
 /// Replies that may wait to be written before reading pauses.
 const MAX_FRAMES: usize = 1024;
@@ -74,20 +74,31 @@ pub(crate) struct Departure {
     pub(crate) now: CancellationToken,
 }
 
-/// What may be asked for over a link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What whoever is at the other end of a link may ask for.
+#[derive(Debug)]
 pub(crate) enum Rights {
     /// Everything; and it may be idle for as long as it likes.
-    OfTheProxy,
+    Proxy,
     /// To put and get units.
-    OfAnybody,
+    Peer,
+    /// To put and get those that there are passes for.
+    Client(Passes),
 }
 
 impl Rights {
-    fn cover(self, request: &Request) -> bool {
+    /// Whether the other side may ask for such things at all.
+    fn cover(&self, request: &Request) -> bool {
         match request {
             Request::Put { .. } | Request::Get { .. } => true,
-            _ => self == Self::OfTheProxy,
+            _ => matches!(self, Self::Proxy),
+        }
+    }
+
+    /// Whether it may ask for this one now.
+    fn allow(&self, request: &Request) -> bool {
+        match self {
+            Self::Client(passes) => passes.allow(request),
+            _ => true,
         }
     }
 }
@@ -160,7 +171,7 @@ impl Link {
                     self.outbox.push(reply.into_frame(id));
                 }
                 () = &mut stall => {
-                    let may_idle = self.rights == Rights::OfTheProxy && !waiting;
+                    let may_idle = matches!(self.rights, Rights::Proxy) && !waiting;
                     let stuck = if !may_idle { progress.elapsed() } else { Duration::ZERO };
                     let Some(rest) = STALL_TIMEOUT.checked_sub(stuck) else {
                         return Err(LinkError::Stalled);
@@ -194,6 +205,12 @@ impl Link {
         while self.has_room()
             && let Some(frame) = self.decoder.decode()?
         {
+            if let Rights::Client(passes) = &mut self.rights
+                && frame.header.kind == Kind::Pass
+            {
+                passes.show(&frame, &keeper.identity)?;
+                continue;
+            }
             let id = frame.header.id;
             let request = Request::from_frame(frame)?;
             if !self.rights.cover(&request) {
@@ -212,7 +229,10 @@ impl Link {
                 copies.spawn(async move { (id, keeper.copy(chunk, units, target).await) });
                 continue;
             }
-            let reply = keeper.service.answer(now, request);
+            let reply = match self.rights.allow(&request) {
+                true => keeper.service.answer(now, request),
+                false => Reply::Unreachable,
+            };
             self.outbox.push(reply.into_frame(id));
         }
         Ok(())

@@ -1,4 +1,4 @@
-//! Chunks from node to node.
+//! Units between nodes, and between clients and nodes, without the proxy in between.
 
 mod support;
 
@@ -6,6 +6,7 @@ use infinicache_wire::{
     Decoder, Frame, InstanceId, Outbox, Reply, Request, Secret,
     copy::Target,
     direct::{Answer, Call},
+    pass::{Pass, Right},
 };
 use support::{Link, TestNode, chunk, finish, get, held, payload, put, secret, soon};
 use tokio::{
@@ -202,4 +203,62 @@ async fn whoever_does_not_know_the_secret_gets_nothing() {
     // It may be closed before all of it is written.
     let _ = soon(stream.write_all_buf(&mut outbox)).await;
     assert_eq!(next(&mut stream, &mut Decoder::new()).await, None);
+}
+
+/// A client's link, with a pass for one write.
+async fn client(link: &Link, sequence: u64, right: Right, with: &Secret) -> (TcpStream, Decoder) {
+    let mut stream = TcpStream::connect(&link.hello.direct).await.unwrap();
+    let pass = pass(link, sequence, right, with);
+    send(&mut stream, pass.to_frame()).await;
+    (stream, Decoder::new())
+}
+
+fn pass(link: &Link, sequence: u64, right: Right, with: &Secret) -> Pass {
+    let write = chunk(sequence).write;
+    Pass::new(with, link.hello.instance, write, right, u64::MAX)
+}
+
+#[tokio::test]
+async fn a_client_exchanges_the_units_that_it_has_passes_for() {
+    let node = TestNode::start(&[]).await;
+    let (_proxy, mut link) = node.linked().await;
+    store(&mut link, 1, 1).await;
+    store(&mut link, 3, 1).await;
+    let (mut stream, mut decoder) = client(&link, 1, Right::Get, &secret()).await;
+    let given = ask(&mut stream, &mut decoder, get(1, 0, 50_000)).await;
+    assert_eq!(given, Some(held(1, 0, 50_000)));
+    for uncovered in [put(1, 1, 1000), put(2, 0, 1000), get(3, 0, 50_000)] {
+        let refused = ask(&mut stream, &mut decoder, uncovered).await;
+        assert_eq!(refused, Some(Reply::Unreachable));
+    }
+    send(
+        &mut stream,
+        pass(&link, 2, Right::Put, &secret()).to_frame(),
+    )
+    .await;
+    let stored = ask(&mut stream, &mut decoder, put(2, 0, 1000)).await;
+    assert_eq!(stored, Some(Reply::DONE));
+    assert_eq!(link.ask(finish(2, 1)).await, Reply::DONE);
+    let decided = ask(&mut stream, &mut decoder, finish(2, 1)).await;
+    assert_eq!(decided, None, "what exists is not a client's to decide");
+}
+
+#[tokio::test]
+async fn a_client_whose_pass_is_no_good_gets_nothing() {
+    let node = TestNode::start(&[]).await;
+    let (_proxy, mut link) = node.linked().await;
+    store(&mut link, 1, 1).await;
+    let stranger = Secret::new(b"a secret of somebody else").unwrap();
+    let (mut stream, mut decoder) = client(&link, 1, Right::Get, &stranger).await;
+    assert_eq!(next(&mut stream, &mut decoder).await, None);
+    // One more that is no good ends a link that has been used.
+    let (mut stream, mut decoder) = client(&link, 1, Right::Get, &secret()).await;
+    let given = ask(&mut stream, &mut decoder, get(1, 0, 50_000)).await;
+    assert_eq!(given, Some(held(1, 0, 50_000)));
+    send(
+        &mut stream,
+        pass(&link, 2, Right::Put, &stranger).to_frame(),
+    )
+    .await;
+    assert_eq!(next(&mut stream, &mut decoder).await, None);
 }

@@ -10,6 +10,7 @@ use infinicache_client::{Commit, Holders, Pool, Terms};
 use infinicache_wire::{
     MemberId, WriteId,
     control::{Committed, Located, PoolView},
+    pass::Right,
 };
 use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
@@ -69,15 +70,21 @@ async fn open(cache: &Cache, args: &[Bytes]) -> Answer {
         b"?" => None,
         size => Some(number(size)?),
     };
-    let proposal: Vec<MemberId> = match args.get(3) {
+    let proposal: Vec<MemberId> = match args.get(3).map(|members| &members[..]) {
+        Some(b"-") | None => Vec::new(),
         Some(members) => members
             .split(|byte| *byte == b',')
             .map(|member| Ok(MemberId(number(member)? as u32)))
             .collect::<Result<_, Refused>>()?,
-        None => Vec::new(),
     };
+    let wants_ways = wants_ways(args, 4)?;
     let key = Bytes::copy_from_slice(&args[1]);
-    document(&cache.open_on(key, size, &proposal).await?)
+    let mut opened = cache.open_on(key, size, &proposal).await?;
+    if wants_ways {
+        let members = opened.members.iter().copied();
+        opened.ways = cache.nodes().ways(members, opened.write, Right::Put);
+    }
+    document(&opened)
 }
 
 async fn reserve(cache: &Cache, args: &[Bytes]) -> Answer {
@@ -91,7 +98,13 @@ async fn reserve(cache: &Cache, args: &[Bytes]) -> Answer {
 
 async fn replace(cache: &Cache, args: &[Bytes]) -> Answer {
     let index = u8::try_from(number(&args[2])?).map_err(|_| Refused::NOT_AN_INTEGER)?;
-    document(&cache.replace(write_id(&args[1])?, index).await?)
+    let (write, wants_ways) = (write_id(&args[1])?, wants_ways(args, 3)?);
+    let mut placed = cache.replace(write, index).await?;
+    if wants_ways {
+        let way = cache.nodes().ways([placed.member], write, Right::Put);
+        placed.way = way.into_iter().next();
+    }
+    document(&placed)
 }
 
 async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
@@ -106,6 +119,7 @@ async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
 }
 
 fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
+    let wants_ways = wants_ways(args, 2)?;
     let Some(found) = cache.find_counted(&args[1]) else {
         return Ok(BytesFrame::Null);
     };
@@ -115,6 +129,14 @@ fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
     if found.geometry().stripes() > 1 {
         cache.leases().grant(&found, Instant::now());
     }
+    let members = object.members();
+    let ways = match wants_ways {
+        true => {
+            let holders = members.iter().copied().flatten();
+            cache.nodes().ways(holders, found.write(), Right::Get)
+        }
+        false => Vec::new(),
+    };
     document(&Located {
         write: found.write(),
         version: object.version(),
@@ -122,8 +144,18 @@ fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
         data: code.data() as u8,
         parity: code.parity() as u8,
         expires_at: object.expires_at(),
-        members: object.members(),
+        members,
+        ways,
     })
+}
+
+/// Whether the argument at `index`, the last that there may be, asks for direct ways.
+fn wants_ways(args: &[Bytes], index: usize) -> Result<bool, Refused> {
+    match args.get(index) {
+        None => Ok(false),
+        Some(word) if word.eq_ignore_ascii_case(b"DIRECT") && args.len() == index + 1 => Ok(true),
+        Some(_) => Err(Refused::SYNTAX),
+    }
 }
 
 fn ok() -> Answer {

@@ -14,7 +14,7 @@ use infinicache_wire::WriteId;
 use crate::catalog::Found;
 
 /// How long a remote read may take before its bytes may go.
-const TERM: Duration = Duration::from_secs(300);
+pub(crate) const TERM: Duration = Duration::from_secs(300);
 
 /// Leases that may be out at once; further reads go without.
 const MOST: usize = 100_000;

@@ -26,6 +26,7 @@ mod rouse;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wake;
+mod ways;
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},

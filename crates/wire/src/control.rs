@@ -6,15 +6,18 @@
 //!
 //! ```text
 //! IC.NODES                                        -> PoolView
-//! IC.OPEN key size|? [member,member,...]          -> Opened        a placement may be proposed
+//! IC.OPEN key size|? [member,...|-] [DIRECT]      -> Opened        a placement may be proposed
 //! IC.RESERVE write bytes                          -> OK            before more than that is sent
-//! IC.REPLACE write index                          -> Placed        when a chunk's member failed
+//! IC.REPLACE write index [DIRECT]                 -> Placed        when a chunk's member failed
 //! IC.COMMIT write size [option ...]               -> Committed     options as of SET
 //! IC.ABORT write                                  -> OK
-//! IC.LOCATE key                                   -> Located, or nil
+//! IC.LOCATE key [DIRECT]                          -> Located, or nil
 //! IC.RELEASE write                                -> OK            the read that began at LOCATE ended
 //! IC.LINK                                         -> OK, then frames both ways
 //! ```
+//!
+//! With `DIRECT`, the answer tells the ways to the members besides, and gives
+//! passes for them.
 //!
 //! Refusals are Redis errors; their first word tells what to do: `OOM` there is
 //! no room, `LOST` too few chunks are left, `TRYAGAIN` the pool cannot serve
@@ -37,13 +40,32 @@ pub struct Opened {
     pub members: Vec<MemberId>,
     /// How many bytes of value may be sent before more are reserved.
     pub reserved: u64,
+    /// How to reach members directly, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<Way>,
 }
 
 /// Who shall hold a chunk instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Placed {
     /// The member.
     pub member: MemberId,
+    /// How to reach it directly, if that was asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub way: Option<Way>,
+}
+
+/// How a member is reached directly, and what proves that it may be: a [`Pass`](crate::pass::Pass).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Way {
+    /// The member.
+    pub member: MemberId,
+    /// `host:port` of its direct listener.
+    pub address: String,
+    /// Until when the pass is good, in milliseconds since 1970.
+    pub until_ms: u64,
+    /// Its proof.
+    pub proof: String,
 }
 
 /// What became of a commit.
@@ -82,6 +104,9 @@ pub struct Located {
     pub expires_at: Option<u64>,
     /// Who holds which chunk, by index; nobody, if it is lost.
     pub members: Vec<Option<MemberId>>,
+    /// How to reach them directly, if that was asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ways: Vec<Way>,
 }
 
 /// The pool as the proxy sees it.

@@ -62,6 +62,8 @@ pub enum Kind {
     Direct = 15,
     /// The answer to any request; `status` says which.
     Reply = 16,
+    /// Client to node: what it [may do](crate::pass).
+    Pass = 17,
 }
 
 impl Kind {
@@ -83,6 +85,7 @@ impl Kind {
             14 => Self::Copy,
             15 => Self::Direct,
             16 => Self::Reply,
+            17 => Self::Pass,
             _ => return None,
         })
     }

@@ -36,6 +36,7 @@ pub mod id;
 pub mod inventory;
 pub mod message;
 pub mod outbox;
+pub mod pass;
 pub mod roster;
 pub mod secret;
 pub mod wake;

@@ -116,6 +116,14 @@ impl Request {
         }
     }
 
+    /// The chunk that it is about, if it gets or puts a unit.
+    pub fn unit_of(&self) -> Option<ChunkId> {
+        match self {
+            Self::Put { chunk, .. } | Self::Get { chunk, .. } => Some(*chunk),
+            _ => None,
+        }
+    }
+
     /// How many bytes of payload the request itself carries.
     pub fn payload_len(&self) -> usize {
         match self {
@@ -305,7 +313,7 @@ impl Request {
             },
             Kind::Roster => Self::Roster(Roster::from_bytes(&payload)?),
             Kind::Recall => Self::Recall,
-            Kind::Hello | Kind::Welcome | Kind::Direct | Kind::Bye | Kind::Reply => {
+            Kind::Hello | Kind::Welcome | Kind::Direct | Kind::Pass | Kind::Bye | Kind::Reply => {
                 return Err(FrameError::Unexpected(header.kind));
             }
         })

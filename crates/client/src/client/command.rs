@@ -27,13 +27,17 @@ impl Control {
         key: &[u8],
         size: Option<u64>,
         proposal: &[MemberId],
+        direct: bool,
     ) -> Result<Opened, Error> {
         let size = size.map_or("?".into(), |size| size.to_string());
         let mut request = vec![word("IC.OPEN"), copied(key), size.into()];
-        if !proposal.is_empty() {
-            let members: Vec<String> = proposal.iter().map(MemberId::to_string).collect();
-            request.push(members.join(",").into());
+        let members: Vec<String> = proposal.iter().map(MemberId::to_string).collect();
+        match (members.is_empty(), direct) {
+            (true, false) => {}
+            (true, true) => request.push(word("-")),
+            (false, _) => request.push(members.join(",").into()),
         }
+        request.extend(asking(direct));
         // A write that nobody knows of is given up when it idles.
         document(self.request(Harmless, request).await?)
     }
@@ -48,8 +52,14 @@ impl Control {
         }
     }
 
-    pub(super) async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
-        let request = vec![word("IC.REPLACE"), text(write), text(index)];
+    pub(super) async fn replace(
+        &self,
+        write: WriteId,
+        index: u8,
+        direct: bool,
+    ) -> Result<Placed, Error> {
+        let mut request = vec![word("IC.REPLACE"), text(write), text(index)];
+        request.extend(asking(direct));
         document(self.request(Harmless, request).await?)
     }
 
@@ -80,11 +90,10 @@ impl Control {
             .map(drop)
     }
 
-    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<Located>, Error> {
-        match self
-            .request(Harmless, vec![word("IC.LOCATE"), copied(key)])
-            .await?
-        {
+    pub(super) async fn locate(&self, key: &[u8], direct: bool) -> Result<Option<Located>, Error> {
+        let mut request = vec![word("IC.LOCATE"), copied(key)];
+        request.extend(asking(direct));
+        match self.request(Harmless, request).await? {
             BytesFrame::Null => Ok(None),
             found => document(found).map(Some),
         }
@@ -112,6 +121,11 @@ impl Control {
             other => Err(unexpected(&other)),
         }
     }
+}
+
+/// The word that asks for the ways to members besides, if they are wanted.
+fn asking(direct: bool) -> Option<Bytes> {
+    direct.then(|| word("DIRECT"))
 }
 
 fn word(word: &'static str) -> Bytes {

@@ -77,20 +77,20 @@ impl Door {
 
 /// Exponential back-off with jitter, as a value.
 #[derive(Debug, Default)]
-struct Pause {
+pub(super) struct Pause {
     failures: u32,
     until: Option<Instant>,
 }
 
 impl Pause {
     /// How much longer nobody should try.
-    fn rest(&self, now: Instant) -> Option<Duration> {
+    pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
         let rest = self.until?.saturating_duration_since(now);
         (!rest.is_zero()).then_some(rest)
     }
 
     /// An attempt failed. Several that ran side by side count once.
-    fn extend(&mut self, now: Instant, random: u32) {
+    pub(super) fn extend(&mut self, now: Instant, random: u32) {
         if self.rest(now).is_some() {
             return;
         }

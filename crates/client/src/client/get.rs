@@ -118,13 +118,13 @@ where
     let mut before: Option<(Located, Error)> = None;
     let mut pauses = PAUSES.into_iter();
     loop {
-        let located = proxy.control().locate(key).await?.ok_or(Error::Miss)?;
+        let (located, ways) = proxy.locate(key).await?.ok_or(Error::Miss)?;
         match before {
             // It is where it was, and cannot be had there; or its writers never rest.
             Some((tried, lost)) if tried == located || clock::now() >= give_up => return Err(lost),
             _ => {}
         }
-        match read(Found::new(proxy.clone(), located.clone())?).await {
+        match read(Found::new(proxy.clone(), located.clone(), ways)?).await {
             Err(lost @ Error::Lost { .. }) => before = Some((located, lost)),
             Err(Error::Unreachable(why)) => match pauses.next() {
                 Some(pause) => time::sleep(pause).await,

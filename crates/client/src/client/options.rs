@@ -22,6 +22,7 @@ pub struct Options {
     pub(super) budget: usize,
     pub(super) connections: usize,
     pub(super) links: usize,
+    pub(super) direct: bool,
 }
 
 impl Default for Options {
@@ -31,6 +32,7 @@ impl Default for Options {
             budget: 256 << 20,
             connections: 16,
             links: 2,
+            direct: true,
         }
     }
 }
@@ -70,6 +72,13 @@ impl Options {
             links: links.max(1),
             ..self
         }
+    }
+
+    /// Whether data goes straight between client and nodes where they can reach each other.
+    /// Otherwise, and until they do, the proxy relays it. It does unless told.
+    #[must_use]
+    pub fn direct(self, direct: bool) -> Self {
+        Self { direct, ..self }
     }
 
     /// Connects a client to the proxies at these addresses, as [`Client::connect`] does.

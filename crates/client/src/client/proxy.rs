@@ -8,7 +8,8 @@ use std::sync::{
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
 use infinicache_wire::{
     MemberId, WriteId,
-    control::{Committed, Located, Opened, Placed, PoolView},
+    control::{Committed, Located, Opened, Placed, PoolView, Way},
+    pass::Right,
 };
 use tokio::{
     runtime::Handle,
@@ -18,6 +19,7 @@ use tracing::debug;
 
 use super::{
     control::Control,
+    direct::{Direct, Routed},
     door::Door,
     options::Options,
     relay::{Relay, Relayed},
@@ -41,6 +43,7 @@ struct Inner {
     address: String,
     control: Control,
     relay: Arc<Relay>,
+    direct: Option<Arc<Direct>>,
     view: View,
     budget: Budget,
     health: Health,
@@ -57,6 +60,7 @@ impl Proxy {
             address,
             control: Control::new(door.clone(), options.connections, options.deadline),
             relay: Arc::new(Relay::new(door, options.links)),
+            direct: options.direct.then(Direct::new),
             view: View::default(),
             budget,
             health: Health::default(),
@@ -124,12 +128,34 @@ impl Proxy {
         self.tell(async move { proxy.control().release(write).await });
     }
 
+    /// Where a value is, and the ways there.
+    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<(Located, Vec<Way>)>, Error> {
+        let direct = self.0.direct.is_some();
+        let located = self.0.control.locate(key, direct).await?;
+        Ok(located.map(|mut located| {
+            let ways = std::mem::take(&mut located.ways);
+            (located, ways)
+        }))
+    }
+
+    /// Nothing more is put for a write.
+    fn sent(&self, write: WriteId) {
+        if let Some(direct) = &self.0.direct {
+            direct.forget(write, Right::Put);
+        }
+    }
+
     async fn propose_and_open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
         let seed = self.0.seed.fetch_add(1, Relaxed);
         let is_slow = |member| self.0.health.is_slow(member, clock::now());
         let view = self.view();
         let proposal = view.map_or(Vec::new(), |view| propose(&view, size, seed, is_slow));
-        let opened = self.0.control.open(key, size, &proposal).await?;
+        let direct = self.0.direct.as_ref();
+        let opening = self.0.control.open(key, size, &proposal, direct.is_some());
+        let mut opened = opening.await?;
+        if let Some(direct) = direct {
+            direct.learn(opened.write, Right::Put, std::mem::take(&mut opened.ways));
+        }
         if opened.members != proposal {
             self.0.view.doubt();
         }
@@ -138,13 +164,14 @@ impl Proxy {
 }
 
 impl Pool for Proxy {
-    type Link = Relayed;
+    type Link = Routed;
     type Found = Found;
 
-    fn link(&self, member: MemberId) -> Option<Relayed> {
-        Some(Relayed {
-            relay: self.0.relay.clone(),
-            member,
+    fn link(&self, member: MemberId) -> Option<Routed> {
+        let relay = self.0.relay.clone();
+        Some(Routed {
+            direct: self.0.direct.clone(),
+            relayed: Relayed { relay, member },
         })
     }
 
@@ -193,7 +220,13 @@ impl Pool for Proxy {
 
     async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
         self.0.view.doubt();
-        self.0.control.replace(write, index).await
+        let direct = self.0.direct.as_ref();
+        let replacing = self.0.control.replace(write, index, direct.is_some());
+        let mut placed = replacing.await?;
+        if let (Some(direct), Some(way)) = (direct, placed.way.take()) {
+            direct.learn_more(write, Right::Put, way);
+        }
+        Ok(placed)
     }
 
     async fn commit(
@@ -203,16 +236,23 @@ impl Pool for Proxy {
         terms: &Terms,
     ) -> Result<Commit<Found>, Error> {
         Ok(match self.0.control.commit(write, size, terms).await? {
-            Committed::Stored { version } => Commit::Stored {
-                version,
-                previous: None,
-            },
-            Committed::ConditionFailed => Commit::ConditionFailed { current: None },
+            Committed::Stored { version } => {
+                self.sent(write);
+                Commit::Stored {
+                    version,
+                    previous: None,
+                }
+            }
+            Committed::ConditionFailed => {
+                self.sent(write);
+                Commit::ConditionFailed { current: None }
+            }
             Committed::Incomplete { chunks } => Commit::Incomplete(chunks),
         })
     }
 
     fn abort(&self, write: WriteId) {
+        self.sent(write);
         let proxy = self.clone();
         self.tell(async move { proxy.control().abort(write).await });
     }
@@ -251,7 +291,7 @@ impl Found {
     /// # Errors
     ///
     /// [`Error::Protocol`] if it makes no sense.
-    pub(super) fn new(proxy: Proxy, located: Located) -> Result<Self, Error> {
+    pub(super) fn new(proxy: Proxy, located: Located, ways: Vec<Way>) -> Result<Self, Error> {
         let code = Code::new(located.data.into(), located.parity.into())
             .map_err(|error| Error::Protocol(error.to_string()))?;
         if located.members.len() != code.width() {
@@ -260,6 +300,9 @@ impl Found {
             ));
         }
         let geometry = Geometry::new(located.size, code);
+        if let Some(direct) = &proxy.0.direct {
+            direct.learn(located.write, Right::Get, ways);
+        }
         let given_up = located
             .members
             .iter()
@@ -299,6 +342,9 @@ impl Holders for Found {
 
 impl Drop for Lease {
     fn drop(&mut self) {
+        if let Some(direct) = &self.proxy.0.direct {
+            direct.forget(self.located.write, Right::Get);
+        }
         // The proxy leases only what takes more than one stripe.
         if self.geometry.stripes() > 1 {
             self.proxy.release(self.located.write);

@@ -67,10 +67,10 @@ impl Client {
         let proxy = self.proxy(key.as_ref());
         let located = proxy
             .control()
-            .locate(key.as_ref())
+            .locate(key.as_ref(), false)
             .await?
             .ok_or(Error::Miss)?;
-        let found = Found::new(proxy.clone(), located)?;
+        let found = Found::new(proxy.clone(), located, Vec::new())?;
         let view = proxy.fetch_view().await?;
         Ok(stat(&found, found.located(), &view))
     }

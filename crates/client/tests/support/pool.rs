@@ -245,6 +245,7 @@ impl Pool for FakePool {
             parity,
             members,
             reserved: 0,
+            ways: Vec::new(),
         })
     }
 
@@ -268,7 +269,7 @@ impl Pool for FakePool {
         let old = std::mem::replace(&mut write.members[usize::from(index)], member);
         write.given_up.push(old);
         state.replaced.push((index, old));
-        Ok(Placed { member })
+        Ok(Placed { member, way: None })
     }
 
     async fn commit(

@@ -164,7 +164,7 @@ impl FakeProxy {
                 let reserved = pool.reserve(id(write), bytes.parse().unwrap()).await?;
                 BytesFrame::Integer(reserved as i64)
             }
-            ["IC.REPLACE", write, index] => {
+            ["IC.REPLACE", write, index, ..] => {
                 document(&pool.replace(id(write), index.parse().unwrap()).await?)
             }
             ["IC.COMMIT", write, size, ref options @ ..] => {
@@ -189,7 +189,7 @@ impl FakeProxy {
                 pool.abort(id(write));
                 return ok;
             }
-            ["IC.LOCATE", key] => match pool.found(key) {
+            ["IC.LOCATE", key, ..] => match pool.found(key) {
                 Some(found) => document(&located(&found)),
                 None => BytesFrame::Null,
             },
@@ -262,6 +262,7 @@ fn located(found: &FakeFound) -> Located {
         parity: code.parity() as u8,
         expires_at: None,
         members: found.members.clone(),
+        ways: Vec::new(),
     }
 }
 

@@ -79,6 +79,7 @@ impl Cache {
             parity: code.parity() as u8,
             members: ids,
             reserved,
+            ways: Vec::new(),
         })
     }
 
@@ -197,6 +198,7 @@ impl Cache {
         state.replaced.push((index, member));
         Ok(Ok(Placed {
             member: substitute.id,
+            way: None,
         }))
     }
 

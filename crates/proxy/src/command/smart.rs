@@ -1,11 +1,11 @@
 //! ```text
 //! IC.NODES
-//! IC.OPEN key size|? [member,member,...]
+//! IC.OPEN key size|? [member,...|-] [DIRECT]
 //! IC.RESERVE write bytes
-//! IC.REPLACE write index
+//! IC.REPLACE write index [DIRECT]
 //! IC.COMMIT write size [option ...]        options as of SET
 //! IC.ABORT write
-//! IC.LOCATE key
+//! IC.LOCATE key [DIRECT]
 //! IC.RELEASE write
 //! IC.LINK
 //! ```
@@ -64,7 +64,7 @@ pub(super) const RESERVE: Spec = spec(
 );
 pub(super) const REPLACE: Spec = spec(
     "ic.replace",
-    3,
+    -3,
     NO_KEY,
     Verb::Smart(Control::Replace),
     "Move a chunk of a write",
@@ -85,7 +85,7 @@ pub(super) const ABORT: Spec = spec(
 );
 pub(super) const LOCATE: Spec = spec(
     "ic.locate",
-    2,
+    -2,
     ONE_KEY,
     Verb::Smart(Control::Locate),
     "Tell where a value is",

@@ -1,0 +1,284 @@
+//! Direct links: units go between client and nodes without the proxy in between.
+//!
+//! Whoever opens or locates a value is told the ways to its members, with a pass
+//! for each. A node is dialled when it is first needed; until it answers, and
+//! wherever it cannot be reached, the relay is the way. A pass is shown once over
+//! a link, before the first request that it covers.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use infinicache_wire::{
+    Decoder, Frame, MemberId, Reply, Request, WriteId,
+    control::Way,
+    pass::{Pass, Right},
+};
+use tokio::{net::TcpStream, runtime::Handle, time};
+use tracing::debug;
+
+use super::{door::Pause, relay::Relayed};
+use crate::{Mux, MuxLink, NodeLink, clock};
+
+/// How long dialling may take. Nobody waits for it.
+const DIAL_DEADLINE: Duration = Duration::from_secs(3);
+
+/// A link that ends sooner than this never was one.
+const STABLE: Duration = Duration::from_secs(1);
+
+/// Nodes and passes that are remembered. Beyond that there is the relay.
+const MOST: usize = 4096;
+
+/// The direct links to the members of one pool.
+#[derive(Debug)]
+pub(super) struct Direct {
+    peers: Mutex<HashMap<MemberId, Arc<Peer>>>,
+    passes: Mutex<HashMap<(WriteId, Right), Ways>>,
+    runtime: Handle,
+}
+
+/// The ways of one write, and for how many operations.
+#[derive(Debug)]
+struct Ways {
+    users: usize,
+    ways: Vec<Way>,
+}
+
+/// One member.
+#[derive(Debug)]
+struct Peer {
+    address: String,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    linked: Option<Linked>,
+    dialling: bool,
+    pause: Pause,
+}
+
+#[derive(Debug)]
+struct Linked {
+    link: MuxLink,
+    since: Instant,
+    shown: HashSet<(WriteId, Right)>,
+}
+
+impl Direct {
+    /// Must be called within a tokio runtime.
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            peers: Mutex::default(),
+            passes: Mutex::default(),
+            runtime: Handle::current(),
+        })
+    }
+
+    /// An operation on a write has begun, and may use these ways until [`Direct::forget`].
+    pub(super) fn learn(&self, write: WriteId, right: Right, ways: Vec<Way>) {
+        let mut passes = lock(&self.passes);
+        if let Some(known) = passes.get_mut(&(write, right)) {
+            known.users += 1;
+            known.ways = ways;
+            return;
+        }
+        if passes.len() >= MOST {
+            let now_ms = now_ms();
+            passes.retain(|_, known| known.ways.iter().any(|way| now_ms < way.until_ms));
+        }
+        if passes.len() < MOST {
+            passes.insert((write, right), Ways { users: 1, ways });
+        }
+    }
+
+    /// The same operation may use another way besides.
+    pub(super) fn learn_more(&self, write: WriteId, right: Right, way: Way) {
+        if let Some(known) = lock(&self.passes).get_mut(&(write, right)) {
+            known.ways.push(way);
+        }
+    }
+
+    /// An operation on a write has ended.
+    pub(super) fn forget(&self, write: WriteId, right: Right) {
+        let mut passes = lock(&self.passes);
+        if let Some(known) = passes.get_mut(&(write, right)) {
+            known.users -= 1;
+            if known.users == 0 {
+                passes.remove(&(write, right));
+            }
+        }
+    }
+
+    /// The link for a request to a member, if there is one that may be used for it.
+    fn link(self: &Arc<Self>, member: MemberId, request: &Request) -> Option<MuxLink> {
+        let (write, right) = match request {
+            Request::Get { chunk, .. } => (chunk.write, Right::Get),
+            Request::Put { chunk, .. } => (chunk.write, Right::Put),
+            _ => return None,
+        };
+        let (peer, pass) = {
+            let passes = lock(&self.passes);
+            let ways = &passes.get(&(write, right))?.ways;
+            let way = ways.iter().rev().find(|way| way.member == member)?;
+            let peer = self.peer(member, &way.address);
+            if let Some(link) = peer.shown(write, right) {
+                return Some(link);
+            }
+            let pass = Pass {
+                write,
+                right,
+                until_ms: way.until_ms,
+                proof: way.proof.clone(),
+            };
+            (peer, pass)
+        };
+        if pass.until_ms <= now_ms() {
+            return None;
+        }
+        peer.show(&pass, &self.runtime)
+    }
+
+    fn peer(&self, member: MemberId, address: &str) -> Arc<Peer> {
+        let mut peers = lock(&self.peers);
+        if peers.len() >= MOST && !peers.contains_key(&member) {
+            peers.clear();
+        }
+        let peer = peers.entry(member).or_insert_with(|| {
+            Arc::new(Peer {
+                address: address.to_owned(),
+                state: Mutex::default(),
+            })
+        });
+        peer.clone()
+    }
+
+    /// A member does not answer over its direct link.
+    fn doubt(&self, member: MemberId) {
+        let peer = lock(&self.peers).get(&member).cloned();
+        if let Some(linked) = peer.and_then(|peer| lock(&peer.state).linked.take()) {
+            linked.link.mux().close();
+        }
+    }
+}
+
+impl Peer {
+    /// The link, if a pass has been shown over it.
+    fn shown(&self, write: WriteId, right: Right) -> Option<MuxLink> {
+        let state = lock(&self.state);
+        let linked = state.linked.as_ref()?;
+        let is_usable = !linked.link.mux().is_closed() && linked.shown.contains(&(write, right));
+        is_usable.then(|| linked.link.clone())
+    }
+
+    /// Shows a pass over the link; dials, if there is none.
+    fn show(self: &Arc<Self>, pass: &Pass, runtime: &Handle) -> Option<MuxLink> {
+        let mut state = lock(&self.state);
+        state.settle(clock::now());
+        let Some(linked) = &mut state.linked else {
+            if !state.dialling && state.pause.rest(clock::now()).is_none() {
+                state.dialling = true;
+                let (peer, first) = (self.clone(), pass.to_frame());
+                runtime.spawn(async move { peer.dial(first).await });
+            }
+            return None;
+        };
+        if !linked.link.mux().post(pass.to_frame()) {
+            return None;
+        }
+        if linked.shown.len() >= MOST {
+            linked.shown.clear();
+        }
+        linked.shown.insert((pass.write, pass.right));
+        Some(linked.link.clone())
+    }
+
+    /// `first` is a pass, which lets the link come about.
+    async fn dial(&self, first: Frame) {
+        let dialled = time::timeout(DIAL_DEADLINE, TcpStream::connect(&self.address)).await;
+        let stream = match dialled {
+            Ok(Ok(stream)) => stream.set_nodelay(true).map(|()| stream),
+            Ok(Err(error)) => Err(error),
+            Err(late) => Err(late.into()),
+        };
+        let mut state = lock(&self.state);
+        state.dialling = false;
+        match stream {
+            Ok(stream) => {
+                let (reader, writer) = stream.into_split();
+                let unsolicited =
+                    |frame: Frame| debug!(kind = ?frame.header.kind, "frame that answers nothing");
+                let mux = Mux::start(reader, writer, Decoder::new(), unsolicited);
+                mux.post(first);
+                state.linked = Some(Linked {
+                    // The node knows which member it is.
+                    link: mux.link(MemberId(0)),
+                    since: clock::now(),
+                    shown: HashSet::new(),
+                });
+            }
+            Err(error) => {
+                debug!(address = self.address, %error, "node not reached directly");
+                state.pause.extend(clock::now(), random());
+            }
+        }
+    }
+}
+
+impl State {
+    /// Lets go of a link that has ended.
+    fn settle(&mut self, now: Instant) {
+        let ended = self.linked.take_if(|linked| linked.link.mux().is_closed());
+        match ended {
+            Some(linked) if now.saturating_duration_since(linked.since) < STABLE => {
+                self.pause.extend(now, random());
+            }
+            Some(_) => self.pause = Pause::default(),
+            None => {}
+        }
+    }
+}
+
+/// The way to one member: the direct one if there is one, the relay otherwise.
+#[derive(Clone, Debug)]
+pub(super) struct Routed {
+    /// `None` if there is to be nothing but the relay.
+    pub(super) direct: Option<Arc<Direct>>,
+    pub(super) relayed: Relayed,
+}
+
+impl NodeLink for Routed {
+    async fn call(&self, request: Request) -> Reply {
+        let member = self.relayed.member;
+        if let Some(direct) = &self.direct
+            && let Some(link) = direct.link(member, &request)
+        {
+            match link.call(request.clone()).await {
+                // Every request may be repeated.
+                Reply::Unreachable => {}
+                Reply::Late => {
+                    direct.doubt(member);
+                    return Reply::Late;
+                }
+                reply => return reply,
+            }
+        }
+        self.relayed.call(request).await
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // What is kept is whole between any two statements.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn random() -> u32 {
+    getrandom::u32().unwrap_or(0)
+}
+
+fn now_ms() -> u64 {
+    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
+    elapsed.map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
