@@ -1,0 +1,12 @@
+//! What was measured, for people and for programs.
+//!
+//! - [`document`]: all of it, as JSON;
+//! - [`text`]: what matters, for a terminal;
+//! - [`page`]: all of it with plots, as a page that needs nothing else;
+//! - [`plot`] and [`intervals`]: the plots.
+
+pub mod document;
+pub mod intervals;
+pub mod page;
+pub mod plot;
+pub mod text;
