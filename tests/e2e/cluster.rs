@@ -33,7 +33,7 @@ use tokio::{
 
 use crate::{openmetrics::Metrics, processes::DEADLINE, random::Random, resp::Raw, wire::Wire};
 pub(crate) use nodes::Node;
-pub(crate) use options::Options;
+pub(crate) use options::{Options, ports};
 pub(crate) use run::SECRET;
 
 /// How long anything may take that is expected to happen: wakes and repairs
@@ -63,7 +63,7 @@ impl Cluster {
         let name = format!("e2e-{}-{number}.log", std::process::id());
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(name);
 
-        let [redis, admin] = options::ports();
+        let [redis, admin] = ports();
         let options = change(Options::new(redis, admin));
         let mut up = Command::new(env!("CARGO_BIN_EXE_infinicache"))
             .arg("up")
@@ -96,7 +96,7 @@ impl Cluster {
         random: Random,
         change: impl FnOnce(Options) -> Options,
     ) -> (Self, Wire) {
-        let [port] = options::ports();
+        let [port] = ports();
         let wire = Wire::start((Ipv4Addr::LOCALHOST, port).into(), random).await;
         let cluster = Self::start(|up| change(up.dial(port, wire.address()))).await;
         (cluster, wire)
@@ -105,6 +105,11 @@ impl Cluster {
     /// Where Redis clients connect.
     pub(crate) fn address(&self) -> SocketAddr {
         self.redis
+    }
+
+    /// Where metrics and probes are.
+    pub(crate) fn admin(&self) -> SocketAddr {
+        self.admin
     }
 
     /// A connection of the `redis` crate.

@@ -31,7 +31,8 @@
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
 //! - [`faults`]: never a wrong answer, whatever goes wrong under load;
-//! - `pages`: what operators see.
+//! - `pages`: what operators see;
+//! - `measured`: benchmarks and replays, against it and a real Redis.
 #![cfg(target_os = "linux")]
 
 mod cluster;
@@ -53,6 +54,7 @@ mod evacuation;
 mod faults;
 mod frozen;
 mod half_written;
+mod measured;
 mod mixing;
 mod model;
 mod pages;

@@ -1,11 +1,13 @@
 //! The command tree. Each subcommand is one file: its arguments, and `run`.
 
+mod bench;
 mod del;
 mod get;
 mod node;
 mod pool;
 mod proxy;
 mod put;
+mod replay;
 mod stat;
 mod up;
 
@@ -64,6 +66,18 @@ pub enum Command {
     /// Show the nodes, and how full they are
     Pool(pool::Pool),
 
+    /// Measure how fast a cache is, alone or against another
+    ///
+    /// Keys of its own are set, asked for, and deleted; stopped early, it leaves
+    /// them behind. Requests that fail are counted, and make the command fail.
+    Bench(Box<bench::Bench>),
+
+    /// Ask a cache for what a trace says, as one that stands before something slower
+    ///
+    /// A GET that misses is followed by a SET of what was missed. Tells how many
+    /// were hits, how long they took, and what the nodes cost meanwhile.
+    Replay(Box<replay::Replay>),
+
     /// Run a node; `up` starts its nodes with this
     #[command(hide = true)]
     Node(node::Node),
@@ -88,6 +102,8 @@ impl Cli {
             Command::Del(del) => del.run(),
             Command::Stat(stat) => stat.run(),
             Command::Pool(pool) => pool.run(),
+            Command::Bench(bench) => bench.run(),
+            Command::Replay(replay) => replay.run(),
             Command::Node(node) => node.run(),
             Command::Proxy(proxy) => proxy.run(),
         }

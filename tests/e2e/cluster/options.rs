@@ -94,7 +94,7 @@ impl Options {
 }
 
 /// Ports that nobody has, and that no other cache of these tests is given.
-pub(super) fn ports<const N: usize>() -> [u16; N] {
+pub(crate) fn ports<const N: usize>() -> [u16; N] {
     static GIVEN: AtomicU32 = AtomicU32::new(0);
     let (first, end) = PORTS;
     // Processes that run at once mostly have ids that are near each other.
