@@ -47,10 +47,12 @@ use tokio::time;
 use tracing::warn;
 
 use self::arriving::Arriving;
+#[cfg(test)]
+pub(crate) use self::partings::OfKey;
 pub(crate) use self::{partings::Partings, reading::Reading, reconcile::page};
 use crate::{
     catalog::{Catalog, Found},
-    house::Housekeeper,
+    house::{Chore, Housekeeper},
     leases::Leases,
     metrics::Metrics,
     nodes::Nodes,
@@ -272,6 +274,8 @@ impl Cache {
         }
         let _turn = self.0.turns.take(key).await;
         let Some(Found(object)) = self.find(key) else {
+            // A later run may know of one: it took a while until it was this command's turn.
+            self.still_in_charge()?;
             return Ok(false);
         };
         self.0.catalog.set_expiry(&object, at_ms);
@@ -331,9 +335,14 @@ impl Cache {
         expired.len() == BATCH
     }
 
-    /// Expels members that keep what was removed from being gone for good.
+    /// Expels members that keep what was removed from being gone for good, and asks them again:
+    /// who was not linked when it was asked may answer by now, and hold nothing that anybody
+    /// would find on it.
     pub(crate) fn give_up_overdue(&self, now: Instant) {
         for of_key in self.0.partings.overdue(now, patience::LONGEST) {
+            for (chunk, member) in of_key.chunks_left() {
+                self.0.keeper.leave(Chore::Delete(chunk, member));
+            }
             let cache = self.clone();
             tokio::spawn(async move { cache.give_up_waiting(&of_key).await });
         }

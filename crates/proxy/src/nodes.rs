@@ -256,6 +256,23 @@ impl Nodes {
                     .for_each(|action| self.act(index, action));
                 self.try_again(index);
             }
+            if self.0.enrolment.is_bereft() {
+                self.wake_somebody();
+            }
+        }
+    }
+
+    /// Wakes a node, unless one is being woken: without members nobody says who is in charge.
+    fn wake_somebody(&self) {
+        let is_coming = |node: &Node| matches!(node.state().life.state(), NodeState::Waking);
+        if self.0.nodes.iter().any(is_coming) {
+            return;
+        }
+        for (index, node) in self.0.nodes.iter().enumerate() {
+            let action = node.state().life.wanted(Instant::now());
+            if let Some(action) = action {
+                return self.act(index, action);
+            }
         }
     }
 

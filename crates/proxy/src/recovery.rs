@@ -123,9 +123,11 @@ async fn listen(cache: &Cache) -> Option<Roster> {
 
 /// Takes inventory of the members of `roster`, and makes what they hold the pool's again.
 ///
-/// `None` if too few of them tell, or, when that is asked for, not all who were heard.
+/// `None` if too few of them tell, or, when that is asked for, not all who were heard; or if
+/// some may have obeyed another run meanwhile.
 async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered> {
     let nodes = cache.nodes();
+    let epoch = cache.settings().epoch.get();
     let members: Vec<Arc<Member>> = nodes
         .members()
         .into_iter()
@@ -160,6 +162,10 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
         .is_err()
     {
         warn!("the first roster of this run is not in force yet");
+    }
+    if cache.settings().epoch.get() != epoch {
+        // The run above which it was raised may have changed what there is.
+        return None;
     }
     let degraded = cache.adopt(verdict.survivors);
     // One that was lost meanwhile was not found by whoever looked for what it held.
@@ -205,6 +211,7 @@ async fn inventory(member: &Member) -> Option<Vec<infinicache_wire::inventory::E
 /// From now on instances that dial join, and what is asked for is answered.
 fn open(cache: &Cache) {
     let nodes = cache.nodes();
+    nodes.bereave();
     let census = nodes.census().take();
     let heard: BTreeSet<InstanceId> = census.iter().flat_map(Census::instances).collect();
     // Those that the run before did not count, or knew nothing of, join as they are: empty,

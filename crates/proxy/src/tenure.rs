@@ -7,6 +7,7 @@
 //! answers only while it holds a lease from a majority.
 //!
 //! - [`roster`]: the list, and when a change of it is in force;
+//! - [`absence`]: who is off it for a while, and how they come back;
 //! - [`lease`]: whether the run may answer;
 //! - [`patience`]: how long members are waited for;
 //! - [`finishing`]: when a value is complete on all of its members;
@@ -16,6 +17,7 @@
 
 mod epoch;
 
+pub(crate) mod absence;
 pub(crate) mod census;
 pub(crate) mod farewell;
 pub(crate) mod finishing;

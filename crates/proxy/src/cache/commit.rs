@@ -55,6 +55,8 @@ impl Cache {
             self.give_up(write.id);
             // An earlier attempt may have come as far as to be found.
             self.settle_write(&write).await?;
+            // And a later run may know another value.
+            self.still_in_charge()?;
             return Ok(Commit::ConditionFailed { current });
         }
         let expires_at = match terms.expiry {

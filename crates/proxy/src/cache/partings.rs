@@ -48,13 +48,14 @@ impl Partings {
         write: WriteId,
         data: usize,
         holders: impl IntoIterator<Item = (u8, MemberId)>,
+        now: Instant,
     ) -> Farewell<MemberId> {
         let strays = self.strays.get(&write).map(|strays| strays.clone());
         let holders = holders.into_iter().chain(strays.into_iter().flatten());
         let farewell = Farewell::new(data, holders);
         let parting = Parting {
             write,
-            since: Instant::now(),
+            since: now,
             farewell: farewell.clone(),
         };
         let of_key = self.keys.entry(key.into()).or_insert_with(|| {
@@ -128,13 +129,9 @@ impl Partings {
 
     /// Keys whose values have been on their way out for longer than `patience`.
     pub(crate) fn overdue(&self, now: Instant, patience: Duration) -> Vec<Arc<OfKey>> {
-        let is_overdue = |of_key: &OfKey| {
-            let farewells = of_key.farewells();
-            farewells.iter().any(|it| now >= it.since + patience)
-        };
         self.keys
             .iter()
-            .filter(|it| is_overdue(it))
+            .filter(|it| it.is_overdue(now, patience))
             .map(|it| it.clone())
             .collect()
     }
@@ -157,6 +154,23 @@ impl OfKey {
     /// Told of every acknowledgement.
     pub(crate) fn acknowledgements(&self) -> &Notify {
         &self.acknowledged
+    }
+
+    /// Whether a value has been on its way out for longer than `patience`.
+    pub(crate) fn is_overdue(&self, now: Instant, patience: Duration) -> bool {
+        let farewells = self.farewells();
+        farewells.iter().any(|it| now >= it.since + patience)
+    }
+
+    /// Which chunks have not been let go, and by whom.
+    pub(crate) fn chunks_left(&self) -> Vec<(ChunkId, MemberId)> {
+        let farewells = self.farewells();
+        let left = farewells.iter().flat_map(|parting| {
+            let write = parting.write;
+            let chunk = move |(index, member)| (ChunkId { write, index }, member);
+            parting.farewell.left().map(chunk)
+        });
+        left.collect()
     }
 
     /// Who has not let go.
@@ -206,12 +220,12 @@ mod tests {
     #[test]
     fn a_key_has_no_old_value_once_enough_members_have_let_go() {
         let partings = Partings::default();
-        partings.begin(b"key", WRITE, 2, holders());
+        partings.begin(b"key", WRITE, 2, holders(), Instant::now());
         partings.acknowledged(chunk(0), MemberId(0), all);
-        assert_eq!(
-            partings.of(b"key").unwrap().left(),
-            [MemberId(1), MemberId(2)]
-        );
+        let of_key = partings.of(b"key").unwrap();
+        assert_eq!(of_key.left(), [MemberId(1), MemberId(2)]);
+        let left = [(chunk(1), MemberId(1)), (chunk(2), MemberId(2))];
+        assert_eq!(of_key.chunks_left(), left);
         partings.acknowledged(chunk(1), MemberId(1), all);
         assert!(partings.of(b"key").is_none());
         assert_eq!(partings.len(), 0);
@@ -220,7 +234,7 @@ mod tests {
     #[tokio::test]
     async fn looking_in_vain_wakes_nobody() {
         let partings = Partings::default();
-        partings.begin(b"key", WRITE, 1, holders());
+        partings.begin(b"key", WRITE, 1, holders(), Instant::now());
         let of_key = partings.of(b"key").unwrap();
         let mut told = std::pin::pin!(of_key.acknowledgements().notified());
         told.as_mut().enable();
@@ -236,7 +250,7 @@ mod tests {
         partings.stray(chunk(0), MemberId(9));
         partings.stray(chunk(1), MemberId(9));
         partings.acknowledged(chunk(1), MemberId(9), all);
-        partings.begin(b"key", WRITE, 1, []);
+        partings.begin(b"key", WRITE, 1, [], Instant::now());
         assert_eq!(partings.of(b"key").unwrap().left(), [MemberId(9)]);
         partings.acknowledged(chunk(0), MemberId(9), all);
         assert!(partings.of(b"key").is_none());
@@ -246,7 +260,7 @@ mod tests {
     #[test]
     fn members_that_do_not_count_any_more_are_not_waited_for() {
         let partings = Partings::default();
-        partings.begin(b"key", WRITE, 1, holders());
+        partings.begin(b"key", WRITE, 1, holders(), Instant::now());
         let of_key = partings.of(b"key").unwrap();
         assert!(!partings.conclude(&of_key, |member| member == MemberId(2)));
         assert!(partings.conclude(&of_key, |_| false));
@@ -260,8 +274,8 @@ mod tests {
             sequence: 3,
             ..WRITE
         };
-        partings.begin(b"key", WRITE, 3, holders());
-        partings.begin(b"key", other, 3, holders());
+        partings.begin(b"key", WRITE, 3, holders(), Instant::now());
+        partings.begin(b"key", other, 3, holders(), Instant::now());
         partings.acknowledged(chunk(0), MemberId(0), all);
         assert!(partings.of(b"key").is_some());
         let chunk = ChunkId {

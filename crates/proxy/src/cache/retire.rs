@@ -64,7 +64,10 @@ impl Cache {
         data: usize,
         holders: impl IntoIterator<Item = (u8, MemberId)>,
     ) -> Farewell<MemberId> {
-        let farewell = self.0.partings.begin(key, write, data, holders);
+        let farewell = self
+            .0
+            .partings
+            .begin(key, write, data, holders, Instant::now());
         if let Some(of_key) = self.0.partings.of(key) {
             self.conclude(&of_key);
         }

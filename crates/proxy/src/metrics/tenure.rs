@@ -32,8 +32,7 @@ impl Tenure {
         registry.register("superseded", help, self.superseded.clone());
         let help = "Members whose chunks count";
         registry.register("roster_members", help, self.members.clone());
-        let help =
-            "Changes of the roster that were forced because too many members were lost at once";
+        let help = "Changes of the roster that fewer than a quorum stored, as no more were left";
         registry.register("rosters_forced", help, self.forced.clone());
         let help = "Whether the proxy knows what there is and may answer";
         registry.register("in_charge", help, self.in_charge.clone());

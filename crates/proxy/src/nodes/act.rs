@@ -32,7 +32,7 @@ impl Nodes {
         member.cut();
         self.0.health.forget(id);
         self.0.metrics.node_lost();
-        self.strike(id);
+        self.strike(id, !member.is_draining());
         self.tell(Event::Lost(member));
     }
 

@@ -77,23 +77,27 @@ impl Nodes {
         }
         if !self.is_recovering() {
             self.0.metrics.tenure().superseded();
+            self.superseded();
             return Err(Inadmissible::Superseded {
                 node: hello.node.clone(),
                 epoch: hello.epoch,
             });
         }
-        if epoch.exceed(hello.epoch) {
+        self.exceed(hello.epoch);
+        Ok(())
+    }
+
+    /// This run, which has decided nothing yet, is to be later than one that was heard of.
+    pub(super) fn exceed(&self, heard: u64) {
+        let epoch = &self.0.settings.epoch;
+        if epoch.exceed(heard) {
             warn!(
                 epoch = epoch.get(),
                 "epoch raised above one that was heard of"
             );
-            if let Some(census) = self.census().as_mut() {
-                census.begin_anew(Instant::now());
-            }
             // Who obeys an epoch that is not the highest dials again, and is told the new one.
-            self.members().iter().for_each(|member| member.cut());
+            self.hear_anew();
         }
-        Ok(())
     }
 
     /// Admits an instance that said hello; what to answer it.

@@ -7,7 +7,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -22,6 +22,7 @@ use tracing::{debug, info, warn};
 use super::{Event, Nodes, member::Member};
 use crate::tenure::{
     Epoch,
+    absence::{Absence, TooMany},
     lease::{Lease, Right},
     roster::Roster,
 };
@@ -43,6 +44,8 @@ pub(crate) struct Enrolment {
     right: AtomicU64,
     /// When the time was last told, in milliseconds after `began`.
     beat: AtomicU64,
+    /// A node obeys a later run.
+    superseded: AtomicBool,
     lease: Duration,
     began: Instant,
     epoch: Epoch,
@@ -59,10 +62,7 @@ struct State {
     instances: BTreeMap<MemberId, InstanceId>,
     /// Who is being asked to store which roster.
     asking: BTreeSet<(InstanceId, u64)>,
-    /// Who is being made to fit the metadata again before it joins.
-    returning: BTreeSet<MemberId>,
-    /// Who was expelled, and is neither back nor gone for good.
-    out: BTreeSet<MemberId>,
+    absence: Absence<MemberId>,
     forced: u64,
 }
 
@@ -74,8 +74,7 @@ impl Enrolment {
             names: BTreeMap::new(),
             instances: BTreeMap::new(),
             asking: BTreeSet::new(),
-            returning: BTreeSet::new(),
-            out: BTreeSet::new(),
+            absence: Absence::new(parity),
             forced: 0,
         };
         Self {
@@ -83,6 +82,7 @@ impl Enrolment {
             changed: watch::channel(()).0,
             right: AtomicU64::new(UNNEEDED),
             beat: AtomicU64::new(0),
+            superseded: AtomicBool::new(false),
             lease,
             // Before any answer to any ping.
             began: Instant::now(),
@@ -94,6 +94,16 @@ impl Enrolment {
     /// Whether the proxy relies on nobody having had a reason to replace it.
     pub(super) fn is_unvouched(&self) -> bool {
         self.right.load(Relaxed) == UNNEEDED
+    }
+
+    fn is_superseded(&self) -> bool {
+        self.superseded.load(Relaxed)
+    }
+
+    /// Whether all members were lost without a word, so that nobody says who is in charge.
+    pub(super) fn is_bereft(&self) -> bool {
+        let state = self.state();
+        state.roster.members().is_empty() && state.lease.right([]) == Right::None
     }
 
     /// The proxy runs, and was not held up for longer than its lease.
@@ -154,7 +164,7 @@ impl State {
         let instance = self.instances.get(&member);
         let may_count = instance.is_some_and(|instance| self.roster.may_count(*instance));
         // One that is made to fit the metadata has to hear of every change of it meanwhile.
-        may_count || self.returning.contains(&member)
+        may_count || self.absence.is_returning(member)
     }
 }
 
@@ -164,6 +174,8 @@ impl Nodes {
         let enrolment = &self.0.enrolment;
         let now = enrolment.elapsed_ms();
         match enrolment.right.load(Relaxed) {
+            // Those of the later run may have what this one does not know of.
+            UNNEEDED if enrolment.is_superseded() => false,
             UNNEEDED => {
                 let lease = u64::try_from(enrolment.lease.as_millis()).unwrap_or(u64::MAX);
                 now < enrolment.beat.load(Relaxed).saturating_add(lease)
@@ -192,6 +204,15 @@ impl Nodes {
     /// Told of every change of the roster in force.
     pub(crate) fn roster_changes(&self) -> watch::Receiver<()> {
         self.0.enrolment.changed.subscribe()
+    }
+
+    /// With no members this run does not answer before one has joined: who was heard of while it
+    /// found out what there is may obey another by now.
+    pub(crate) fn bereave(&self) {
+        let enrolment = &self.0.enrolment;
+        let mut state = enrolment.state();
+        state.lease.bereave();
+        enrolment.renew(&state);
     }
 
     /// Begins with the members that a run before had: those of `heard` are linked, the others gone.
@@ -225,7 +246,7 @@ impl Nodes {
     pub(crate) fn enrol_again(&self, member: &Member) {
         {
             let mut state = self.0.enrolment.state();
-            if state.returning.remove(&member.id) {
+            if state.absence.fits(member.id) {
                 self.enter(&mut state, member);
             }
         }
@@ -238,7 +259,6 @@ impl Nodes {
         state.instances.insert(member.id, member.instance);
         state.lease.heard(member.instance, member.since);
         state.roster.join(member.instance);
-        state.out.remove(&member.id);
     }
 
     /// The chunks of `members` shall count no longer; whether that is in force in time.
@@ -246,15 +266,13 @@ impl Nodes {
         if members.is_empty() {
             return true;
         }
+        if self.0.enrolment.is_superseded() {
+            warn!("members do not answer this run, which a later one has superseded");
+            return false;
+        }
         {
             let mut state = self.0.enrolment.state();
-            // Values must stay recoverable without all who are out, for they may never come back.
-            state.out.extend(members);
-            if state.out.len() > self.0.enrolment.parity {
-                let too_many = state.out.len();
-                for member in members {
-                    state.out.remove(member);
-                }
+            if let Err(TooMany(too_many)) = state.absence.expel(members) {
                 warn!(
                     too_many,
                     "members do not answer, but cannot be done without"
@@ -262,7 +280,6 @@ impl Nodes {
                 return false;
             }
             for member in members {
-                state.returning.remove(member);
                 if let Some(instance) = state.instances.get(member).copied() {
                     warn!(%member, %instance, "member expelled: it does not answer");
                     self.0.metrics.tenure().expelled();
@@ -276,17 +293,27 @@ impl Nodes {
         time::timeout(deadline, expelled).await.is_ok()
     }
 
-    /// A member is gone for good.
-    pub(super) fn strike(&self, member: MemberId) {
+    /// A node said that it obeys a later run.
+    ///
+    /// Those that are silent may have turned to that one and be needed there, so whose chunks
+    /// count does not change here any more. While a majority still answers, so does this run.
+    pub(super) fn superseded(&self) {
+        self.0.enrolment.superseded.store(true, Relaxed);
+    }
+
+    /// A member is gone for good; `silently` if it did not say that it would be.
+    pub(super) fn strike(&self, member: MemberId, silently: bool) {
         {
             let mut state = self.0.enrolment.state();
-            state.out.remove(&member);
+            state.absence.gone(member);
             let Some(instance) = state.instances.get(&member).copied() else {
                 return;
             };
             state.roster.lost(instance);
-            state.lease.forget(instance);
-            state.returning.remove(&member);
+            match silently {
+                true => state.lease.lost(instance),
+                false => state.lease.forget(instance),
+            }
         }
         self.advance();
     }
@@ -320,17 +347,18 @@ impl Nodes {
             let is_known = state.instances.contains_key(&member.id);
             // Not before it is out: what relies on that may still be acknowledged.
             let is_out = is_known && !state.roster.may_count(member.instance);
-            is_out && !member.is_draining() && state.returning.insert(member.id)
+            let may_join = is_out && !member.is_draining();
+            state.absence.answered(member.id, may_join)
         };
         if returns {
-            info!(member = %member.id, "expelled member answers again");
+            info!(member = %member.id, "member answers again");
             self.tell(Event::Returned(member.clone()));
         }
     }
 
     /// A member is linked again.
     pub(crate) fn returned(&self, member: &Arc<Member>) {
-        if self.0.enrolment.state().returning.insert(member.id) {
+        if self.0.enrolment.state().absence.returned(member.id) {
             self.tell(Event::Returned(member.clone()));
         }
     }
@@ -342,12 +370,15 @@ impl Nodes {
 
     /// A member could not be made to fit the metadata; it is tried again when it answers.
     pub(crate) fn still_out(&self, member: MemberId) {
-        self.0.enrolment.state().returning.remove(&member);
+        self.0.enrolment.state().absence.failed(member);
     }
 
     /// Asks whoever has not stored the roster that is proposed, and is linked.
     pub(super) fn canvass(&self) {
         let enrolment = &self.0.enrolment;
+        if enrolment.is_superseded() {
+            return;
+        }
         let mut state = enrolment.state();
         let Some((proposal, to)) = state.roster.to_send() else {
             return;
@@ -382,6 +413,9 @@ impl Nodes {
     /// Goes on with the roster after something has changed.
     fn advance(&self) {
         let enrolment = &self.0.enrolment;
+        if enrolment.is_superseded() {
+            return;
+        }
         let settled = {
             let mut state = enrolment.state();
             if !state.roster.advance() {
@@ -392,7 +426,7 @@ impl Nodes {
             let forced = state.roster.forced();
             if forced > std::mem::replace(&mut state.forced, forced) {
                 tracing::error!(
-                    "more members lost at once than can be borne: the pool goes on with the rest"
+                    "too many members are lost for a quorum to store the roster: the pool goes on with the rest"
                 );
             }
             let State {

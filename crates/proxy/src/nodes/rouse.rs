@@ -155,6 +155,12 @@ impl Rousing {
 
     fn failed(&self, error: &WakeError) {
         let (failure, now) = (error.failure(), Instant::now());
+        if let WakeError::Superseded(epoch) = error {
+            match self.nodes.is_recovering() {
+                true => self.nodes.exceed(*epoch),
+                false => self.nodes.superseded(),
+            }
+        }
         let node = &self.nodes.0.nodes[self.index];
         let (matters, action) = {
             let life = &mut node.state().life;

@@ -4,6 +4,9 @@
 //! run takes over only after a majority has turned to it and the longest lease
 //! that they can have given has ended. So a run that has heard from a majority
 //! within its lease is the only one that answers.
+//!
+//! Members that have all fallen silent may have turned to another run. So a run
+//! that was left without members by that does not answer before one obeys it.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +24,8 @@ pub(crate) struct Lease<M> {
     term: Duration,
     /// When the last answered ping to each member was sent.
     heard: BTreeMap<M, Instant>,
+    /// A member fell silent for good, and nobody was heard of since.
+    bereft: bool,
 }
 
 impl<M: Copy + Ord> Lease<M> {
@@ -29,6 +34,7 @@ impl<M: Copy + Ord> Lease<M> {
         Self {
             term: term * RELIED_PERCENT / 100,
             heard: BTreeMap::new(),
+            bereft: false,
         }
     }
 
@@ -36,11 +42,23 @@ impl<M: Copy + Ord> Lease<M> {
     pub(crate) fn heard(&mut self, member: M, sent: Instant) {
         let last = self.heard.entry(member).or_insert(sent);
         *last = sent.max(*last);
+        self.bereft = false;
     }
 
-    /// A member is one no longer.
+    /// A member is one no longer, as it said itself.
     pub(crate) fn forget(&mut self, member: M) {
         self.heard.remove(&member);
+    }
+
+    /// Whoever was heard of so far may have turned to another run since.
+    pub(crate) fn bereave(&mut self) {
+        self.bereft = true;
+    }
+
+    /// A member fell silent for good.
+    pub(crate) fn lost(&mut self, member: M) {
+        self.forget(member);
+        self.bereave();
     }
 
     /// Whether the run may answer, as far as `members` give it the right to.
@@ -53,7 +71,10 @@ impl<M: Copy + Ord> Lease<M> {
             .map(|member| self.heard.get(member).copied())
             .collect();
         let Some(needed) = majority(heard.len()).checked_sub(1) else {
-            return Right::Unneeded;
+            return match self.bereft {
+                true => Right::None,
+                false => Right::Unneeded,
+            };
         };
         heard.sort_unstable_by(|a, b| b.cmp(a));
         heard[needed].map_or(Right::None, |heard| Right::Until(heard + self.term))
@@ -67,7 +88,7 @@ pub(crate) enum Right {
     Unneeded,
     /// It was given until then.
     Until(Instant),
-    /// It was not given.
+    /// It was not given, or whoever gave it has fallen silent.
     None,
 }
 
@@ -97,6 +118,22 @@ mod tests {
     #[test]
     fn without_members_there_is_none_and_none_is_needed() {
         assert_eq!(Lease::<u32>::new(TERM).right(&[]), Right::Unneeded);
+    }
+
+    #[test]
+    fn who_was_left_by_silent_members_has_none_until_somebody_is_heard_of() {
+        let start = Instant::now();
+        let mut lease = Lease::new(TERM);
+        lease.heard(1, start);
+        lease.forget(1);
+        assert_eq!(lease.right(&[]), Right::Unneeded, "it said goodbye");
+        lease.heard(2, start);
+        lease.lost(2);
+        assert_eq!(lease.right(&[]), Right::None);
+        lease.heard(3, start);
+        assert_eq!(lease.right(&[3]), Right::Until(start + RELIED));
+        lease.forget(3);
+        assert_eq!(lease.right(&[]), Right::Unneeded);
     }
 
     #[test]

@@ -10,9 +10,10 @@
 //! when it is in force: from then on every later run of the proxy hears of it,
 //! as long as no more than `parity` members are lost at once.
 //!
-//! Members that are known to be gone cannot store anything. With no more of
-//! them than the parity all others are enough; with more the roster goes on
-//! with those that are left, because nobody else can: this is counted.
+//! Members that are known to be gone cannot store anything. Where those that are
+//! left are fewer than the quorum the roster goes on with them, because nobody
+//! else can. This is counted: a member that was taken for gone, and comes back
+//! when the others have gone, might be believed with what it has missed.
 
 use std::collections::BTreeSet;
 
@@ -53,7 +54,7 @@ impl<M: Copy + Ord> Roster<M> {
         }
     }
 
-    /// What a run of the proxy begins with that believes `members`.
+    /// What a run of the proxy begins with that believes `members`, who replaced those `before`.
     ///
     /// Some of them stored an earlier run's roster, perhaps only as a proposal to those
     /// `before`: they all have to store one of this run's, though it be the same.
@@ -111,8 +112,10 @@ impl<M: Copy + Ord> Roster<M> {
                 .proposal
                 .take_if(|it| is_stored(it, before, &self.gone, self.parity))
             {
-                let lost = self.in_force.intersection(&self.gone).count();
-                self.forced += u64::from(lost > self.parity);
+                let all = before.into_iter().chain([&proposal.members]);
+                let is_short =
+                    |members| stored(&proposal, members) < write_quorum(members.len(), self.parity);
+                self.forced += u64::from(all.into_iter().any(is_short));
                 self.in_force = proposal.members;
                 self.elders = Members::new();
                 self.gone.retain(|member| self.in_force.contains(member));
@@ -174,7 +177,7 @@ impl<M: Copy + Ord> Roster<M> {
         self.number
     }
 
-    /// How often a change had to be forced because too many members were lost at once.
+    /// How often a change was put in force by fewer than a quorum, as no more were left.
     pub(crate) fn forced(&self) -> u64 {
         self.forced
     }
@@ -196,8 +199,13 @@ fn is_stored<M: Copy + Ord>(
     all.all(|members| {
         let there = members.difference(gone).count();
         let needed = write_quorum(members.len(), parity).min(there);
-        members.intersection(&proposal.stored).count() >= needed
+        stored(proposal, members) >= needed
     })
+}
+
+/// How many of `members` have stored it.
+fn stored<M: Ord>(proposal: &Proposal<M>, members: &Members<M>) -> usize {
+    members.intersection(&proposal.stored).count()
 }
 
 #[cfg(test)]
@@ -298,7 +306,7 @@ mod tests {
         roster.stored(0, 2);
         assert!(roster.advance());
         assert_eq!(*roster.members(), members([0]));
-        assert_eq!(roster.forced(), 0, "two losses are borne");
+        assert_eq!(roster.forced(), 1, "three would have had to store it");
     }
 
     #[test]
@@ -310,6 +318,17 @@ mod tests {
         assert!(roster.advance());
         assert_eq!(*roster.members(), members([0, 1]));
         assert_eq!(roster.forced(), 1);
+    }
+
+    #[test]
+    fn a_quorum_without_those_that_are_gone_is_not_forced() {
+        let mut roster = of(5);
+        roster.lost(3);
+        roster.lost(4);
+        roster.advance();
+        (0..3).for_each(|member| roster.stored(member, 2));
+        assert!(roster.advance());
+        assert_eq!(roster.forced(), 0);
     }
 
     #[test]

@@ -1,0 +1,154 @@
+//! Members that were expelled or may have missed something, and how they come back.
+//!
+//! ```text
+//!   counts ── expelled ──▶ out ── answers again ──▶ returning ── fits the metadata ──▶ counts
+//!     │                                              ▲     │ does not answer
+//!     └──────────── linked anew ─────────────────────┘     ▼
+//!                                                 ▲──── unfit: until it answers again
+//! ```
+//!
+//! Who returns has to hear of every change meanwhile. Values must stay recoverable
+//! without all who are out, for they may never come back: no more than the parity are.
+
+use std::collections::BTreeSet;
+
+/// Who is not known to fit the metadata.
+#[derive(Clone, Debug)]
+pub(crate) struct Absence<M> {
+    parity: usize,
+    /// Who was expelled, and is neither back nor gone for good.
+    out: BTreeSet<M>,
+    /// Who is being made to fit.
+    returning: BTreeSet<M>,
+    /// Who did not answer while it was.
+    unfit: BTreeSet<M>,
+}
+
+/// More members would be out than values can do without.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct TooMany(pub(crate) usize);
+
+impl<M: Copy + Ord> Absence<M> {
+    /// Everybody fits; values can do without `parity` of them.
+    pub(crate) fn new(parity: usize) -> Self {
+        Self {
+            parity,
+            out: BTreeSet::new(),
+            returning: BTreeSet::new(),
+            unfit: BTreeSet::new(),
+        }
+    }
+
+    /// Members are to be expelled, because they do not answer.
+    ///
+    /// # Errors
+    ///
+    /// [`TooMany`], if they cannot be done without; then nothing has changed.
+    pub(crate) fn expel(&mut self, members: &[M]) -> Result<(), TooMany> {
+        let out: BTreeSet<M> = self.out.iter().chain(members).copied().collect();
+        if out.len() > self.parity {
+            return Err(TooMany(out.len()));
+        }
+        self.out = out;
+        for member in members {
+            self.returning.remove(member);
+        }
+        Ok(())
+    }
+
+    /// A member is linked anew; whether it is to be made to fit now.
+    pub(crate) fn returned(&mut self, member: M) -> bool {
+        // If it is being made to already, that will fail, because it began over another link.
+        self.returning.insert(member)
+    }
+
+    /// A member answers, that `may_join` if it is not one at present; whether it is to be made
+    /// to fit now.
+    pub(crate) fn answered(&mut self, member: M, may_join: bool) -> bool {
+        let is_due = may_join || self.unfit.contains(&member);
+        let returns = is_due && self.returning.insert(member);
+        if returns {
+            self.unfit.remove(&member);
+        }
+        returns
+    }
+
+    /// A member could not be made to fit.
+    pub(crate) fn failed(&mut self, member: M) {
+        self.returning.remove(&member);
+        self.unfit.insert(member);
+    }
+
+    /// A member fits; whether it may join, for it was not expelled meanwhile.
+    pub(crate) fn fits(&mut self, member: M) -> bool {
+        let may_join = self.returning.remove(&member);
+        if may_join {
+            self.out.remove(&member);
+        }
+        may_join
+    }
+
+    /// A member is gone for good.
+    pub(crate) fn gone(&mut self, member: M) {
+        self.out.remove(&member);
+        self.returning.remove(&member);
+        self.unfit.remove(&member);
+    }
+
+    /// Whether a member has to hear of every change, though it may not count yet.
+    pub(crate) fn is_returning(&self, member: M) -> bool {
+        self.returning.contains(&member)
+    }
+
+    /// Whether a member was expelled, and is neither back nor gone.
+    #[cfg(test)]
+    pub(crate) fn is_out(&self, member: M) -> bool {
+        self.out.contains(&member)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_are_out_at_once_than_values_can_do_without() {
+        let mut absence = Absence::new(2);
+        assert_eq!(absence.expel(&[1]), Ok(()));
+        assert_eq!(absence.expel(&[2, 3]), Err(TooMany(3)));
+        assert_eq!(absence.expel(&[1, 2]), Ok(()));
+        absence.gone(1);
+        assert_eq!(absence.expel(&[3]), Ok(()));
+    }
+
+    #[test]
+    fn who_is_out_comes_back_when_it_answers_and_fits() {
+        let mut absence = Absence::new(1);
+        absence.expel(&[1]).unwrap();
+        assert!(absence.answered(1, true));
+        assert!(absence.is_returning(1) && absence.is_out(1));
+        assert!(!absence.answered(1, true), "it is being made to fit");
+        assert!(absence.fits(1));
+        assert!(!absence.is_returning(1) && !absence.is_out(1));
+    }
+
+    #[test]
+    fn who_is_expelled_while_it_returns_does_not_join() {
+        let mut absence = Absence::new(1);
+        assert!(absence.returned(1));
+        absence.expel(&[1]).unwrap();
+        assert!(!absence.fits(1));
+        assert!(absence.is_out(1));
+    }
+
+    #[test]
+    fn who_was_linked_anew_while_it_returned_is_tried_again_when_it_answers() {
+        let mut absence = Absence::new(1);
+        assert!(absence.returned(1));
+        assert!(!absence.returned(1), "over another link");
+        absence.failed(1);
+        assert!(absence.answered(1, false), "a member all along");
+        assert!(absence.fits(1));
+        assert!(!absence.answered(1, false));
+    }
+}
