@@ -10,7 +10,7 @@ use infinicache_wire::{Roster, roster::Testimony};
 
 /// What is remembered.
 #[derive(Debug, Default)]
-pub(crate) struct Allegiance {
+pub struct Allegiance {
     roster: Option<Roster>,
     told_ms: u64,
     /// When the run that is obeyed could last rely on this node.
@@ -22,7 +22,7 @@ pub(crate) struct Allegiance {
 impl Allegiance {
     /// A proxy welcomed the node and may rely on it for a while; `later` if it is a later run
     /// than the one that was obeyed, and takes its place.
-    pub(crate) fn welcomed(&mut self, later: bool, now: Instant) {
+    pub fn welcomed(&mut self, later: bool, now: Instant) {
         if later {
             self.obeyed_before = self.obeyed.max(self.obeyed_before);
         }
@@ -30,13 +30,13 @@ impl Allegiance {
     }
 
     /// A ping is answered: whoever sent it may rely on this node for a while.
-    pub(crate) fn pinged(&mut self, now_ms: u64, now: Instant) {
+    pub fn pinged(&mut self, now_ms: u64, now: Instant) {
         self.told_ms = self.told_ms.max(now_ms);
         self.obeyed = Some(now);
     }
 
     /// Keeps a roster, unless a later one is known; whether it is kept now.
-    pub(crate) fn enrol(&mut self, roster: Roster) -> bool {
+    pub fn enrol(&mut self, roster: Roster) -> bool {
         match &self.roster {
             Some(known) if known.supersedes(&roster) => known.id == roster.id,
             _ => {
@@ -47,7 +47,7 @@ impl Allegiance {
     }
 
     /// What a run that was welcomed later than those before can be told of them.
-    pub(crate) fn testimony(&self, now: Instant) -> Testimony {
+    pub fn testimony(&self, now: Instant) -> Testimony {
         let ago = |at: Instant| {
             let ago = now.saturating_duration_since(at);
             u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)

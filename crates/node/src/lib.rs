@@ -44,7 +44,7 @@
 //! - `metrics`: what is told to operators.
 #![forbid(unsafe_code)]
 
-mod allegiance;
+pub mod allegiance;
 mod clock;
 pub mod config;
 mod courier;

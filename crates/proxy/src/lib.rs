@@ -49,6 +49,8 @@ mod room;
 mod scrub;
 mod server;
 mod sessions;
+#[cfg(test)]
+mod simulation;
 mod tenure;
 mod thrift;
 mod turns;
