@@ -3,6 +3,7 @@
 mod bench;
 mod del;
 mod get;
+mod manifests;
 mod node;
 mod pool;
 mod proxy;
@@ -78,6 +79,9 @@ pub enum Command {
     /// were hits, how long they took, and what the nodes cost meanwhile.
     Replay(Box<replay::Replay>),
 
+    /// Write the Knative Services of a pool's nodes, as YAML
+    Manifests(manifests::Manifests),
+
     /// Run a node; `up` starts its nodes with this
     #[command(hide = true)]
     Node(node::Node),
@@ -104,6 +108,7 @@ impl Cli {
             Command::Pool(pool) => pool.run(),
             Command::Bench(bench) => bench.run(),
             Command::Replay(replay) => replay.run(),
+            Command::Manifests(manifests) => manifests.run(),
             Command::Node(node) => node.run(),
             Command::Proxy(proxy) => proxy.run(),
         }

@@ -14,6 +14,7 @@
 //! - [`launcher`]: how a child process is started, signalled and waited for;
 //! - [`leash`]: why no child outlives `up`, however it ends;
 //! - [`http`]: one request over one connection;
+//! - [`manifests`]: the nodes of a cluster, as documents for Knative;
 //! - [`connect`]: how the other commands reach a cache, and take their leave;
 //! - [`pipe`] and [`destination`]: the files that values come from and go to;
 //! - [`progress`], [`table`] and [`human`]: what the user sees;
@@ -30,6 +31,7 @@ pub mod http;
 pub mod human;
 pub mod launcher;
 pub mod leash;
+pub mod manifests;
 pub mod pipe;
 pub mod progress;
 pub mod table;

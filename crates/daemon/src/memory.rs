@@ -1,4 +1,12 @@
-//! How much memory the process has.
+//! How much memory the process has, and how much it may have.
+
+use std::path::Path;
+
+/// Where the system shows a container its own control group.
+const CONTROL_GROUP: &str = "/sys/fs/cgroup";
+
+/// Control groups without a limit show a number beyond any machine's memory.
+const UNLIMITED: u64 = 1 << 60;
 
 /// Resident bytes of this process; 0 where the system does not tell.
 pub fn resident_bytes() -> u64 {
@@ -11,11 +19,55 @@ pub fn resident_bytes() -> u64 {
     pages.unwrap_or(0) * rustix::param::page_size() as u64
 }
 
+/// Bytes that the container of this process may have; `None` if it is in none, or has no limit.
+pub fn container_limit() -> Option<u64> {
+    limit_of(Path::new(CONTROL_GROUP))
+}
+
+/// The limit of the group that is mounted at `root`, by version 2 or version 1 of the interface.
+fn limit_of(root: &Path) -> Option<u64> {
+    ["memory.max", "memory/memory.limit_in_bytes"]
+        .into_iter()
+        .find_map(|file| std::fs::read_to_string(root.join(file)).ok())
+        // Version 2 writes `max` where there is none.
+        .and_then(|limit| limit.trim().parse().ok())
+        .filter(|limit| *limit < UNLIMITED)
+}
+
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_limit_of_a_container_is_read_as_either_version_shows_it() {
+        let root = std::env::temp_dir().join(format!("infinicache-limit-{}", std::process::id()));
+        fs::create_dir_all(root.join("memory")).unwrap();
+        assert_eq!(limit_of(&root), None);
+        for (file, text, limit) in [
+            (
+                "memory/memory.limit_in_bytes",
+                "268435456\n",
+                Some(256 << 20),
+            ),
+            (
+                "memory/memory.limit_in_bytes",
+                "9223372036854771712\n",
+                None,
+            ),
+            ("memory.max", "134217728\n", Some(128 << 20)),
+            ("memory.max", "max\n", None),
+        ] {
+            fs::write(root.join(file), text).unwrap();
+            assert_eq!(limit_of(&root), limit, "{file}: {text}");
+        }
+        fs::remove_dir_all(&root).unwrap();
+    }
+
     #[cfg(target_os = "linux")]
     #[test]
     fn a_process_is_resident() {
-        assert!(super::resident_bytes() > 0);
+        assert!(resident_bytes() > 0);
     }
 }

@@ -2,8 +2,9 @@
 
 use std::{net::IpAddr, str::FromStr, time::Duration};
 
+use anyhow::Context;
 use clap::Parser;
-use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
+use infinicache_daemon::{ByteSize, SecretSource, memory, parse_duration};
 
 use crate::store::Limits;
 
@@ -41,12 +42,12 @@ pub struct Config {
     #[arg(long, env = "K_SERVICE")]
     pub name: String,
 
-    /// Bytes that it may hold, such as 256MiB or 1GiB.
+    /// Bytes that it may hold, such as 256MiB or 1GiB; what its container's limit allows, if not given.
     ///
     /// Covers chunks and their bookkeeping. The process needs about 32 MiB
     /// besides, for buffers and replies under way, and allocators round up.
     #[arg(long, env = "INFINICACHE_NODE_MEMORY", value_name = "BYTES")]
-    pub memory: ByteSize,
+    pub memory: Option<ByteSize>,
 
     /// Where the pool's secret comes from.
     #[command(flatten)]
@@ -115,14 +116,47 @@ impl FromStr for DirectPort {
     }
 }
 
+/// What a process needs besides what it holds: buffers, and replies under way.
+const OVERHEAD: u64 = 32 << 20;
+
+/// Bytes that a node may hold within a container's `limit`, in bytes.
+///
+/// An eighth of what the process does not need is left to the allocator, which
+/// rounds up: beyond its limit a node is killed, and all that it holds is lost.
+pub fn capacity_within(limit: u64) -> u64 {
+    limit.saturating_sub(OVERHEAD) / 8 * 7
+}
+
 impl Config {
     /// What the store may hold, and for how long.
-    pub fn limits(&self) -> Limits {
-        Limits {
-            capacity: self.memory.0,
+    ///
+    /// # Errors
+    ///
+    /// If neither a flag nor a container's limit tells how much memory there is.
+    pub fn limits(&self) -> anyhow::Result<Limits> {
+        Ok(Limits {
+            capacity: self.capacity(memory::container_limit())?,
             pending_timeout: self.pending_timeout,
             dead_timeout: self.dead_timeout,
+        })
+    }
+
+    /// Bytes that it may hold, in a container with this limit.
+    fn capacity(&self, limit: Option<u64>) -> anyhow::Result<u64> {
+        if let Some(ByteSize(told)) = self.memory {
+            return Ok(told);
         }
+        let limit = limit.context(
+            "no memory to hold anything in: set INFINICACHE_NODE_MEMORY, or limit the container",
+        )?;
+        let capacity = capacity_within(limit);
+        anyhow::ensure!(
+            capacity > 0,
+            "a container of {}, more than {} needed",
+            ByteSize(limit),
+            ByteSize(OVERHEAD)
+        );
+        Ok(capacity)
     }
 }
 
@@ -135,6 +169,24 @@ mod tests {
         assert_eq!("off".parse(), Ok(DirectPort::Off));
         assert_eq!("4000".parse(), Ok(DirectPort::At(4000)));
         assert!("65536".parse::<DirectPort>().is_err());
+    }
+
+    #[test]
+    fn a_node_holds_what_it_is_told_to_or_what_its_container_allows() {
+        let config = |flags: &[&str]| {
+            Config::try_parse_from([&["node", "--name", "n"], flags].concat()).unwrap()
+        };
+        let told = config(&["--memory", "1MiB"]);
+        assert_eq!(told.capacity(Some(1 << 30)).unwrap(), 1 << 20);
+        let untold = config(&[]);
+        assert_eq!(untold.capacity(Some(128 << 20)).unwrap(), 84 << 20);
+        assert_eq!(untold.capacity(Some(1 << 30)).unwrap(), 868 << 20);
+        let refusal = |limit| untold.capacity(limit).unwrap_err().to_string();
+        assert!(refusal(None).contains("INFINICACHE_NODE_MEMORY"));
+        assert_eq!(
+            refusal(Some(32 << 20)),
+            "a container of 32MiB, more than 32MiB needed"
+        );
     }
 
     #[test]

@@ -67,7 +67,7 @@ impl Node {
         let reached = direct.as_ref().map(TcpListener::local_addr).transpose();
         let reached = reached.context("the direct port has no address")?;
         let instance = getrandom::u64().context("no source of random numbers")?;
-        let service = Service::new(config.limits());
+        let service = Service::new(config.limits()?);
         let identity = Identity {
             name: config.name,
             instance: InstanceId(instance),

@@ -1,0 +1,20 @@
+//! The nodes of a cluster, as documents for Knative.
+//!
+//! A node is a Knative Service of its own, because Knative wakes Services and
+//! not pods: one name to POST to, at most one pod behind it. All of them are
+//! the same but for their names, so they are written by a program:
+//!
+//! - [`pool`]: what is asked for, and whether it can be had;
+//! - [`node`]: what the Service of one node says, and why;
+//! - [`life`]: how long a pod stays when nobody asks for it;
+//! - [`service`]: the shape of a Knative Service, as far as nodes need it.
+//!
+//! None of it needs a feature flag of Knative, except that pods are spread over
+//! hosts if that is asked for.
+
+pub mod life;
+pub mod node;
+pub mod pool;
+pub mod service;
+
+pub use pool::Pool;

@@ -1,0 +1,80 @@
+//! How little may be done: to the API, to the host, and by whom.
+
+use serde_json::{Value, json};
+
+use crate::kustomize::{OVERLAYS, of_kind, one, overlay};
+
+#[test]
+fn the_proxy_may_look_at_nodes_and_pods_of_its_namespace_and_nothing_more() {
+    for name in OVERLAYS {
+        let all = overlay(name);
+        let roles: Vec<&Value> = all
+            .iter()
+            .filter(|document| document["apiVersion"] == "rbac.authorization.k8s.io/v1")
+            .collect();
+        let kinds: Vec<&Value> = roles.iter().map(|role| &role["kind"]).collect();
+        assert_eq!(
+            kinds,
+            ["Role", "RoleBinding"],
+            "nothing for the whole cluster"
+        );
+        let look = json!(["get", "list", "watch"]);
+        let rules = json!([
+            { "apiGroups": ["serving.knative.dev"], "resources": ["services"], "verbs": look },
+            { "apiGroups": [""], "resources": ["pods"], "verbs": look },
+        ]);
+        assert_eq!(one(&all, "Role", "infinicache-proxy")["rules"], rules);
+        let binding = one(&all, "RoleBinding", "infinicache-proxy");
+        let account = json!([{ "kind": "ServiceAccount", "name": "infinicache-proxy", "namespace": "infinicache" }]);
+        assert_eq!(binding["subjects"], account);
+        assert_eq!(binding["roleRef"]["name"], "infinicache-proxy");
+        let proxy = &one(&all, "Deployment", "infinicache")["spec"]["template"]["spec"];
+        assert_eq!(proxy["serviceAccountName"], "infinicache-proxy");
+    }
+}
+
+#[test]
+fn no_pod_may_do_more_to_its_host_than_the_restricted_profile_allows() {
+    // Nodes: `knative` allows nothing else.
+    for name in OVERLAYS {
+        let all = overlay(name);
+        let namespace = &one(&all, "Namespace", "infinicache")["metadata"]["labels"];
+        assert_eq!(
+            namespace["pod-security.kubernetes.io/enforce"],
+            "restricted"
+        );
+        let proxy = &one(&all, "Deployment", "infinicache")["spec"]["template"]["spec"];
+        let of_pod = &proxy["securityContext"];
+        assert_eq!(of_pod["runAsNonRoot"], true);
+        assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault");
+        let containers = proxy["containers"].as_array().unwrap();
+        for container in containers {
+            let context = &container["securityContext"];
+            assert_eq!(context["allowPrivilegeEscalation"], false);
+            assert_eq!(context["readOnlyRootFilesystem"], true);
+            assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }));
+        }
+        let volumes: Vec<&Value> = proxy["volumes"].as_array().unwrap().iter().collect();
+        assert!(
+            volumes
+                .iter()
+                .all(|volume| volume["secret"]["secretName"] == "infinicache")
+        );
+    }
+}
+
+#[test]
+fn nodes_get_the_secrets_of_the_pool_and_not_the_password_of_clients() {
+    for name in OVERLAYS {
+        for node in of_kind(&overlay(name), "serving.knative.dev/v1", "Service") {
+            let volumes = &node["spec"]["template"]["spec"]["volumes"];
+            let source = |key: &str, optional: bool| json!({ "secret": { "name": "infinicache", "items": [{ "key": key, "path": key }], "optional": optional } });
+            let sources = json!([
+                source("pool-secret", false),
+                source("pool-secret-previous", true)
+            ]);
+            assert_eq!(volumes[0]["projected"]["sources"], sources);
+            assert_eq!(volumes.as_array().unwrap().len(), 1);
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The end-to-end script, as far as it can be looked at without a cluster.
+
+use std::process::Command;
+
+use crate::{outside, repository};
+
+#[test]
+fn shellcheck_finds_nothing_in_the_script() {
+    if !outside::is_there("shellcheck") {
+        return;
+    }
+    let output = outside::run(Command::new("shellcheck").arg(repository("tests/cluster/run")));
+    assert!(output.status.success(), "{}", outside::said(&output));
+}
+
+#[test]
+fn without_a_cluster_the_script_says_so_and_fails() {
+    let mut script = Command::new(repository("tests/cluster/run"));
+    let output = outside::run(script.env_remove("KUBECONFIG"));
+    assert_eq!(output.status.code(), Some(2));
+    assert!(outside::said(&output).contains("KUBECONFIG"));
+}
