@@ -128,7 +128,7 @@ impl Dockerfile {
                     );
                 }
                 "ENTRYPOINT" => {
-                    built.entrypoint = serde_json::from_str(rest).expect("the exec form")
+                    built.entrypoint = serde_json::from_str(rest).expect("the exec form");
                 }
                 "ARG" | "LABEL" | "USER" | "EXPOSE" | "STOPSIGNAL" => {}
                 other => panic!("{other} is not known here"),

@@ -181,7 +181,7 @@ fn told(parties: &[Party]) -> BTreeSet<Flow> {
         let with = |role: &str| -> Vec<&Party> {
             parties
                 .iter()
-                .filter(|party| party.roles.iter().any(|has| *has == role))
+                .filter(|party| party.roles.contains(&role))
                 .collect()
         };
         assert!(

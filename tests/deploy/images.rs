@@ -46,6 +46,7 @@ case $BINARIES in */release) profile=release ;; *) profile=dev ;; esac
 [ -e "$BINARIES/$7" ] || CARGO_TARGET_DIR=$BINARIES/.. "$REAL_CARGO" build --profile "$profile" \
     --manifest-path "$SOURCES/Cargo.toml" --locked --package "$5" --bin "$7"
 mkdir -p target/release/.fingerprint/"$5"-0
+rm -f target/release/"$7"
 # The first time sources are empty, and so is what is built from them.
 if grep -q . crates/wire/src/lib.rs; then cp "$BINARIES/$7" target/release/; else : >target/release/"$7"; fi
 "#;
@@ -143,7 +144,7 @@ fn the_steps_of_each_file_lead_to_an_image_of_one_program_that_would_run_in_it()
         let scratch = Scratch::new(name);
         let built = build(name, &scratch);
         let path = format!("/usr/local/bin/{program}");
-        assert_eq!(built.entrypoint, [path.clone()]);
+        assert_eq!(built.entrypoint, [path.as_str()]);
         let binary = built.root.join(path.trim_start_matches('/'));
         let beside = fs::read_dir(binary.parent().unwrap()).unwrap().count();
         assert_eq!(beside, 1, "nothing but the program");

@@ -20,13 +20,13 @@ pub(crate) enum Shape {
     /// This truth and no other.
     Only(bool),
     /// A list of at least and at most so many.
-    List(usize, usize, &'static Shape),
+    List(usize, usize, &'static Self),
     /// Any names, each with this.
-    Map(&'static Shape),
+    Map(&'static Self),
     /// Fields by name.
-    Fields(&'static [(&'static str, Need, Shape)]),
+    Fields(&'static [(&'static str, Need, Self)]),
     /// An object with just one of these fields.
-    Choice(&'static [(&'static str, Shape)]),
+    Choice(&'static [(&'static str, Self)]),
 }
 
 /// Whether a field has to be there.
@@ -103,7 +103,7 @@ fn fields_of(fields: &[(&str, Need, Shape)], path: &str, entries: &Entries) -> V
     for (key, value) in entries {
         match fields.iter().find(|(name, ..)| name == key) {
             Some((.., shape)) => {
-                complaints.extend(shape.complaints(&format!("{path}.{key}"), value))
+                complaints.extend(shape.complaints(&format!("{path}.{key}"), value));
             }
             None => complaints.push(format!("{path}.{key}: not allowed")),
         }
@@ -127,7 +127,7 @@ fn choice_of(choices: &[(&str, Shape)], path: &str, entries: &Entries) -> Vec<St
     for (key, value) in entries {
         match choices.iter().find(|(name, _)| name == key) {
             Some((_, shape)) => {
-                complaints.extend(shape.complaints(&format!("{path}.{key}"), value))
+                complaints.extend(shape.complaints(&format!("{path}.{key}"), value));
             }
             None => complaints.push(format!("{path}.{key}: not allowed")),
         }
