@@ -1,6 +1,8 @@
 //! The end-to-end script, as far as it can be looked at without a cluster.
 
-use std::process::Command;
+use std::{fs, process::Command};
+
+use infinicache_wire::PROTOCOL_VERSION;
 
 use crate::{outside, repository};
 
@@ -19,4 +21,12 @@ fn without_a_cluster_the_script_says_so_and_fails() {
     let output = outside::run(script.env_remove("KUBECONFIG"));
     assert_eq!(output.status.code(), Some(2));
     assert!(outside::said(&output).contains("KUBECONFIG"));
+}
+
+#[test]
+fn the_script_is_of_this_version() {
+    let text = fs::read_to_string(repository("tests/cluster/run")).unwrap();
+    let version = format!("\nversion={}\n", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version));
+    assert!(text.contains(&format!("\nprotocol={PROTOCOL_VERSION}\n")));
 }
