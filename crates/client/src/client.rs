@@ -8,7 +8,7 @@
 //! - `proxy`: one proxy as the [`Pool`](crate::Pool) of the algorithms;
 //! - `view`: what is known of the pool, and whom to propose for a value;
 //! - `command`, `control`, `connection`: requests and answers, on Redis's protocol;
-//! - `relay`: the links over which units move;
+//! - `direct`, `relay`: the links over which units move, to the nodes or through the proxy;
 //! - `door` and `address`: how a proxy is reached.
 
 mod address;

@@ -25,7 +25,7 @@ pub struct Config {
     )]
     pub listen_address: IpAddr,
 
-    /// Port at which other nodes reach it directly: 0 takes any free one, off is none.
+    /// Port at which other nodes and clients reach it directly: 0 takes any free one, off is none.
     ///
     /// It is bound to the address of the wake endpoint. The pool is told the
     /// address from which the node dials the proxy, unless the wake endpoint
