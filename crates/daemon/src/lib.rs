@@ -14,5 +14,5 @@ pub mod signals;
 pub mod telemetry;
 pub mod units;
 
-pub use secret::SecretSource;
+pub use secret::{SecretSource, read_secret_file};
 pub use units::{ByteSize, parse_duration};

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
+use infinicache_daemon::SecretSource;
 use infinicache_wire::InstanceId;
 use tokio::{
     net::TcpListener,
@@ -33,6 +34,7 @@ pub struct Node {
     listener: TcpListener,
     direct: Option<TcpListener>,
     keeper: Arc<Keeper>,
+    secret: SecretSource,
     drain: Duration,
 }
 
@@ -80,6 +82,7 @@ impl Node {
             listener,
             direct,
             keeper: Arc::new(Keeper::new(identity, service, reached)),
+            secret: config.secret,
             drain: config.drain,
         })
     }
@@ -108,6 +111,7 @@ impl Node {
             listener,
             direct,
             keeper,
+            secret,
             drain,
         } = self;
         let identity = &keeper.identity;
@@ -123,6 +127,7 @@ impl Node {
         let mut helpers = JoinSet::new();
         helpers.spawn(http::serve(listener, Arc::clone(&keeper)));
         helpers.spawn(tick(Arc::clone(&keeper)));
+        helpers.spawn(secret.follow(identity.secret.clone()));
         if let Some(direct) = direct {
             helpers.spawn(direct::serve(direct, Arc::clone(&keeper)));
         }

@@ -156,3 +156,26 @@ async fn health_and_metrics_are_told() {
         assert!(line.starts_with("infinicache_node_"), "{line}");
     }
 }
+
+#[tokio::test]
+async fn a_wake_without_proof_starts_nothing() {
+    let node = TestNode::start(&[]).await;
+    let (stranger, proxy) = (Proxy::bind().await, Proxy::bind().await);
+    let other_secret = Secret::new(b"some other secret").unwrap();
+    let forged = Wake {
+        epoch: u64::MAX,
+        ..stranger.wake("s1")
+    };
+    let unsigned = Wake {
+        proof: String::new(),
+        ..stranger.wake("s2")
+    };
+    for wake in [forged.signed(&other_secret), unsigned] {
+        assert_eq!(node.wake(&wake).await.0, 401);
+    }
+    // It has heard of no epoch, and no session.
+    assert_eq!(node.wake(&proxy.wake("s1")).await.0, 200);
+    let link = proxy.greeted().await;
+    assert_eq!((link.hello.epoch, &*link.hello.session), (0, "s1"));
+    assert!(stranger.is_left_alone().await);
+}

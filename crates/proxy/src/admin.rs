@@ -110,7 +110,7 @@ impl Admin {
         let members: Vec<_> = nodes
             .members()
             .into_iter()
-            .map(|member| (nodes.name(member.node).to_owned(), member))
+            .map(|member| (nodes.name(member.node), member))
             .collect();
         let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(usize) -> u64| {
             let family = name.strip_suffix("_total").unwrap_or(name);

@@ -7,8 +7,8 @@ use hyper::Uri;
 use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
 
-use crate::nodes::NodeAddress;
 pub use crate::sessions::Sessions;
+use crate::{discovery::Discovery, nodes::NodeAddress};
 
 /// The configuration of a proxy.
 #[derive(Args, Clone, Debug)]
@@ -38,13 +38,12 @@ pub struct Config {
     pub admin_listen: SocketAddr,
 
     /// The nodes: NAME=URL,NAME=URL,...
-    #[arg(
-        long,
-        env = "INFINICACHE_NODES",
-        value_delimiter = ',',
-        required = true
-    )]
+    #[arg(long, env = "INFINICACHE_NODES", value_delimiter = ',')]
     pub nodes: Vec<NodeAddress>,
+
+    /// Where other nodes are found.
+    #[command(flatten)]
+    pub discovery: Discovery,
 
     /// Data chunks of a large object
     #[arg(long, env = "INFINICACHE_DATA", default_value_t = 10)]
@@ -177,8 +176,9 @@ impl Config {
     pub(crate) fn code(&self) -> anyhow::Result<Code> {
         let code = Code::new(self.data, self.parity)?;
         let nodes = self.nodes.len();
+        // How many are found is not known before they are.
         anyhow::ensure!(
-            nodes > code.parity(),
+            nodes > code.parity() || self.discovery.is_on(),
             "{nodes} nodes cannot bear {} losses",
             code.parity()
         );

@@ -3,7 +3,7 @@
 //! It owns the metadata and decides everything that is to be decided: which nodes
 //! are members, where chunks go, what the value of a key is. It holds no value:
 //! bytes pass through it a stripe at a time. It knows nothing of Kubernetes
-//! beyond a URL to wake each node by.
+//! beyond a URL to wake each node by; `discovery` alone does.
 //!
 //! The life of a `GET`:
 //!
@@ -32,6 +32,7 @@ pub mod config;
 mod consolidation;
 mod control;
 mod desk;
+pub mod discovery;
 mod endangered;
 mod evacuation;
 mod house;
@@ -92,6 +93,9 @@ pub use crate::{
 /// Repairs that run at once.
 const PARALLEL_REPAIRS: u64 = 2;
 
+/// How long a new run that knows some nodes waits for the platform to tell of the others.
+const FIRST_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
+
 /// How long a node that is one too many may take to be empty.
 const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -102,6 +106,10 @@ const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
 /// If the configuration makes no sense or a port cannot be bound; nothing has been started then.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     let code = config.code()?;
+    let watched = match config.discovery.is_on() {
+        true => Some(config.discovery.watched().await?),
+        false => None,
+    };
     let secret = config.secret.load()?;
     let bind = async |address| {
         TcpListener::bind(address)
@@ -123,13 +131,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let (chores, to_do) = mpsc::unbounded_channel();
     let settings = nodes::Settings {
         timing: timing(&config),
-        secret,
+        secret: secret.clone(),
         advertise,
         epoch: epoch.clone(),
         parity: code.parity(),
         lease: config.lease,
         lifetimes: config.sessions.lifetimes()?,
     };
+    let is_discovering = watched.is_some();
     let nodes = Nodes::new(
         settings,
         config.nodes.clone(),
@@ -172,12 +181,24 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     )));
     let _following = background(tokio::spawn(house::follow_nodes(cache.clone(), followed)));
     let _tidying = background(tokio::spawn(house::tidy(cache.clone())));
+    let _refreshing = background(tokio::spawn(config.secret.clone().follow(secret)));
     let _living = background(tokio::spawn(nodes.clone().live()));
     let _admitting = background(tokio::spawn(nodes::door::open(door, nodes)));
+    let _discovering = watched.map(|watched| {
+        let (nodes, metrics) = (cache.nodes().clone(), cache.metrics().clone());
+        background(tokio::spawn(
+            watched.run(metrics, move |seen| nodes.observe(seen)),
+        ))
+    });
+    let first_look = is_discovering.then_some(match config.nodes.is_empty() {
+        // Nobody can be asked before anybody is known.
+        true => std::time::Duration::MAX,
+        false => FIRST_LOOK,
+    });
     let _recovering = cache
         .nodes()
         .is_recovering()
-        .then(|| background(tokio::spawn(recovery::run(cache.clone()))));
+        .then(|| background(tokio::spawn(recovery::run(cache.clone(), first_look))));
     let _repairing: Vec<_> = (0..PARALLEL_REPAIRS)
         .map(|_| {
             background(tokio::spawn(repair::run(

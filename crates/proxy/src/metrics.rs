@@ -67,6 +67,7 @@ pub(crate) struct Metrics {
     wake_seconds: Histogram,
     preflights: Family<ByReason, Counter>,
     goodbyes: Family<ByReason, Counter>,
+    watch_failures: Family<ByReason, Counter>,
     joined: Counter,
     lost: Counter,
     pub(crate) connections: Gauge,
@@ -109,6 +110,7 @@ impl Metrics {
             wake_seconds: seconds(),
             preflights: Family::default(),
             goodbyes: Family::default(),
+            watch_failures: Family::default(),
             joined: Counter::default(),
             lost: Counter::default(),
             connections: Gauge::default(),
@@ -157,6 +159,8 @@ impl Metrics {
         registry.register("preflights", help, it.preflights.clone());
         let help = "Goodbyes of nodes, by reason";
         registry.register("goodbyes", help, it.goodbyes.clone());
+        let help = "Watches of the platform that broke or could not begin";
+        registry.register("watch_failures", help, it.watch_failures.clone());
         registry.register(
             "nodes_joined",
             "Instances that joined the pool",
@@ -231,6 +235,8 @@ impl Metrics {
         );
         begin(&self.preflights, &["sent", "answered", "late", "rewoken"]);
         begin(&self.goodbyes, &["session_over", "terminated", "other"]);
+        let reasons = ["forbidden", "gone", "refused", "unreachable", "malformed"];
+        begin(&self.watch_failures, &reasons);
         begin(&self.closed, &["stalled", "aborted_reply", "too_many"]);
         for direction in ["in", "out"] {
             drop(self.bytes.get_or_create(&ByDirection { direction }));
@@ -318,6 +324,13 @@ impl Metrics {
         };
         count(&self.wakes, "failed");
         count(&self.wake_failures, failure.as_str());
+    }
+
+    /// The platform could not be watched.
+    pub(crate) fn watch_failed(&self, reason: &'static str) {
+        self.watch_failures
+            .get_or_create(&ByReason { reason })
+            .inc();
     }
 
     /// A preflight was `sent`, `answered` or `late`, or its node `rewoken`.

@@ -4,12 +4,13 @@
 //! decisions out: it posts wakes, sends pings, admits who dials in, and tells the
 //! rest of the proxy when a member is lost.
 //!
-//! - `life`: the pure state machine;
+//! - `life`: the pure state machine; `list`: one for each name;
 //! - `member`: one instance while its chunks count;
 //! - `enrolment`: whose chunks count, and whether the proxy may answer;
 //! - `door`: the listener and the handshake; `admit`: who may come in;
 //! - `act`: what a life decided is done;
 //! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
+//! - `observe`: what the platform tells of them is taken in;
 //! - `promise`: for how long there have been too few;
 //! - `ping`: signs of life, asked for; `patience`: how long they are waited for.
 
@@ -18,7 +19,9 @@ mod admit;
 pub(crate) mod door;
 mod enrolment;
 pub(crate) mod life;
+mod list;
 pub(crate) mod member;
+mod observe;
 mod patience;
 mod ping;
 mod promise;
@@ -42,7 +45,7 @@ use infinicache_wire::{
     wake::Lifetimes,
 };
 use tokio::{
-    sync::{Semaphore, mpsc, watch},
+    sync::{Semaphore, mpsc},
     time,
 };
 use tokio_util::sync::CancellationToken;
@@ -51,11 +54,17 @@ use tracing::warn;
 
 use self::{
     enrolment::Enrolment,
-    life::{Life, Timing},
+    life::Timing,
+    list::{List, Node, State},
     member::Member,
+    observe::Sightings,
     patience::Patience,
     promise::Promise,
     wake::Waker,
+};
+pub(crate) use self::{
+    member::Site,
+    observe::{Observation, PodSeen, ServiceSeen},
 };
 use crate::{
     metrics::Metrics,
@@ -132,7 +141,9 @@ pub(crate) struct Nodes(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     settings: Settings,
-    nodes: Vec<Node>,
+    nodes: List,
+    /// What the platform told of the pods that it runs.
+    sightings: Mutex<Sightings>,
     members: DashMap<MemberId, Arc<Member>>,
     last_member: AtomicU32,
     waker: Waker,
@@ -149,32 +160,6 @@ struct Inner {
     events: mpsc::UnboundedSender<Event>,
 }
 
-#[derive(Debug)]
-struct Node {
-    address: NodeAddress,
-    state: Mutex<State>,
-    changed: watch::Sender<()>,
-}
-
-#[derive(Debug)]
-struct State {
-    life: Life,
-    /// Of the last wake, and of the one before it.
-    sessions: [String; 2],
-    /// What the last instance could hold: the best guess for the next.
-    capacity: u64,
-}
-
-impl Node {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn tell(&self) {
-        self.changed.send_replace(());
-    }
-}
-
 impl Nodes {
     /// The nodes at `addresses`, all asleep as far as is known.
     ///
@@ -186,25 +171,19 @@ impl Nodes {
         metrics: Arc<Metrics>,
         events: mpsc::UnboundedSender<Event>,
     ) -> Self {
-        let node = |address| Node {
-            address,
-            state: Mutex::new(State {
-                life: Life::new(
-                    settings.timing,
-                    getrandom::u64().unwrap_or(settings.epoch.get()),
-                ),
-                sessions: Default::default(),
-                capacity: 0,
-            }),
-            changed: watch::channel(()).0,
-        };
+        let (nodes, names) = (List::default(), addresses.len());
+        let sightings = Sightings::of(addresses.iter().map(|address| address.name.clone()));
+        for address in addresses {
+            nodes.add(address, settings.timing, seed(&settings));
+        }
         Self(Arc::new(Inner {
             waker: Waker::new(settings.timing.wake_deadline, settings.secret.clone()),
             enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
             unvouched: CancellationToken::new(),
             census: Mutex::new(None),
-            promise: Mutex::new(Promise::new(addresses.len(), Instant::now())),
-            nodes: addresses.into_iter().map(node).collect(),
+            promise: Mutex::new(Promise::new(names, Instant::now())),
+            nodes,
+            sightings: Mutex::new(sightings),
             settings,
             members: DashMap::new(),
             last_member: AtomicU32::new(0),
@@ -235,12 +214,12 @@ impl Nodes {
                     ?gap,
                     "this proxy was held up: its nodes' silence does not count"
                 );
-                for node in &self.0.nodes {
+                for node in self.0.nodes.all().iter() {
                     node.state().life.held_up(gap);
                 }
             }
             self.canvass();
-            for (index, node) in self.0.nodes.iter().enumerate() {
+            for (index, node) in self.0.nodes.all().iter().enumerate() {
                 let now = Instant::now();
                 let actions = {
                     let mut state = node.state();
@@ -264,12 +243,17 @@ impl Nodes {
 
     /// Wakes a node, unless one is being woken: without members nobody says who is in charge.
     fn wake_somebody(&self) {
-        let is_coming = |node: &Node| matches!(node.state().life.state(), NodeState::Waking);
-        if self.0.nodes.iter().any(is_coming) {
+        let nodes = self.0.nodes.all();
+        let is_coming = |node: &Arc<Node>| node.state().life.state() == NodeState::Waking;
+        if nodes.iter().any(is_coming) {
             return;
         }
-        for (index, node) in self.0.nodes.iter().enumerate() {
-            let action = node.state().life.wanted(Instant::now());
+        for (index, node) in nodes.iter().enumerate() {
+            let action = {
+                let mut state = node.state();
+                let wanted = state.listed.then(|| state.life.wanted(Instant::now()));
+                wanted.flatten()
+            };
             if let Some(action) = action {
                 return self.act(index, action);
             }
@@ -283,9 +267,12 @@ impl Nodes {
             return;
         }
         let action = {
-            let life = &mut self.0.nodes[index].state().life;
-            let is_failing = life.state() == NodeState::Lost;
-            is_failing.then(|| life.wanted(Instant::now())).flatten()
+            let node = self.0.nodes.at(index);
+            let mut state = node.state();
+            let is_failing = state.listed && state.life.state() == NodeState::Lost;
+            is_failing
+                .then(|| state.life.wanted(Instant::now()))
+                .flatten()
         };
         if let Some(action) = action {
             self.act(index, action);
@@ -325,8 +312,14 @@ impl Nodes {
 
     /// Wakes every node, to hear what it holds.
     pub(crate) fn wake_all(&self) {
-        for (index, node) in self.0.nodes.iter().enumerate() {
-            let action = node.state().life.wanted(Instant::now());
+        for (index, node) in self.0.nodes.all().iter().enumerate() {
+            let action = {
+                let mut state = node.state();
+                let is_listed = state.listed;
+                is_listed
+                    .then(|| state.life.wanted(Instant::now()))
+                    .flatten()
+            };
             if let Some(action) = action {
                 self.act(index, action);
             }
@@ -344,7 +337,7 @@ impl Nodes {
     pub(crate) fn link(&self, id: MemberId) -> Option<MuxLink> {
         let member = self.member(id)?;
         let link = member.link()?;
-        let node = &self.0.nodes[member.node];
+        let node = self.0.nodes.at(member.node);
         let action = {
             let mut state = node.state();
             let is_current = state.life.member().is_some_and(|(it, _)| it == id);
@@ -393,14 +386,19 @@ impl Nodes {
     }
 
     /// The name of a node.
-    pub(crate) fn name(&self, node: usize) -> &str {
-        &self.0.nodes[node].address.name
+    pub(crate) fn name(&self, node: usize) -> Arc<str> {
+        self.0.nodes.at(node).name.clone()
+    }
+
+    /// How many nodes are in the pool.
+    pub(crate) fn listed(&self) -> usize {
+        self.0.nodes.listed()
     }
 
     /// Counts the nodes that take chunks, or may come to.
     pub(crate) fn count_promising(&self, now: Instant) {
-        let is_promising = |node: &&Node| node.state().life.is_promising();
-        let count = self.0.nodes.iter().filter(is_promising).count();
+        let is_promising = |node: &&Arc<Node>| node.state().is_promising();
+        let count = self.0.nodes.all().iter().filter(is_promising).count();
         self.promise().observe(count, now);
     }
 
@@ -429,7 +427,8 @@ impl Nodes {
 
     /// The member that has taken the place of one that goes, if it takes chunks.
     pub(crate) fn successor(&self, of: &Member) -> Option<Arc<Member>> {
-        let mut state = self.0.nodes[of.node].state();
+        let node = self.0.nodes.at(of.node);
+        let mut state = node.state();
         let current = self.listen(&mut state)?;
         let takes_chunks = state.life.active() == Some(current.id)
             && state.life.is_fresh(Instant::now())
@@ -438,31 +437,15 @@ impl Nodes {
         (takes_chunks && current.id != of.id).then_some(current)
     }
 
-    /// The platform is about to stop the process behind a name; whether there is one.
-    ///
-    /// What it holds is moved away as if it had said so itself, only some seconds earlier.
-    #[cfg_attr(
-        not(test),
-        expect(dead_code, reason = "for a watch of what the platform deletes")
-    )]
-    pub(crate) fn announce_leaving(&self, name: &str) -> bool {
-        let node = self.0.nodes.iter().find(|it| it.address.name == name);
-        let member = node.and_then(|node| self.listen(&mut node.state()));
-        if let Some(member) = &member {
-            self.leaving(member, "announced");
-        }
-        member.is_some()
-    }
-
     /// The nodes that chunks can be placed on.
     pub(crate) fn usable(&self) -> Vec<Usable> {
         let now = Instant::now();
-        let usable = |(index, node): (usize, &Node)| {
+        let usable = |(index, node): (usize, &Arc<Node>)| {
             let mut state = node.state();
             let member = self.listen(&mut state);
             let is_awake = state.life.active().is_some() && state.life.is_fresh(now);
             let active = member.filter(|member| is_awake && self.counts(member));
-            state.life.is_usable(now).then_some(Usable {
+            state.is_usable(now).then_some(Usable {
                 node: index,
                 member: active,
                 capacity: state.capacity,
@@ -470,12 +453,13 @@ impl Nodes {
                 doubtful: state.life.is_doubtful(now),
             })
         };
-        self.0.nodes.iter().enumerate().filter_map(usable).collect()
+        let nodes = self.0.nodes.all();
+        nodes.iter().enumerate().filter_map(usable).collect()
     }
 
     /// Gets a node to be awake, and to show that it is, waiting until `deadline` at most.
     pub(crate) async fn ensure(&self, index: usize, deadline: Instant) -> Option<Arc<Member>> {
-        let node = &self.0.nodes[index];
+        let node = self.0.nodes.at(index);
         let mut changed = node.changed.subscribe();
         loop {
             changed.mark_unchanged();
@@ -487,7 +471,7 @@ impl Nodes {
                     let is_fresh = state.life.is_fresh(now);
                     let ready = member.filter(|member| is_fresh && self.counts(member));
                     (ready, state.life.relied_on(now))
-                } else if state.life.is_usable(now) {
+                } else if state.is_usable(now) {
                     (None, state.life.wanted(now))
                 } else {
                     return None;
@@ -508,28 +492,32 @@ impl Nodes {
 
     /// How many nodes are in which state.
     pub(crate) fn states(&self) -> Vec<NodeState> {
-        self.0
-            .nodes
-            .iter()
-            .map(|node| node.state().life.state())
-            .collect()
+        let state = |node: &Arc<Node>| {
+            let state = node.state();
+            state.is_shown().then(|| state.life.state())
+        };
+        self.0.nodes.all().iter().filter_map(state).collect()
     }
 
     /// Each node, as its user sees it.
     pub(crate) fn view(&self) -> Vec<NodeView> {
         let now = Instant::now();
-        let view = |node: &Node| {
+        let view = |node: &Arc<Node>| {
             let mut state = node.state();
+            if !state.is_shown() {
+                return None;
+            }
             let member = self.listen(&mut state);
             let member = member.as_deref();
             let is_silent = state.life.active().is_some() && !state.life.is_fresh(now);
-            NodeView {
-                name: node.address.name.clone(),
+            let site = member.map_or_else(Site::default, Member::site);
+            Some(NodeView {
+                name: node.name.to_string(),
                 state: state.life.state(),
                 member: member.map(|member| member.id),
                 instance: member.map(|member| member.instance),
-                host: member.map_or_else(String::new, |member| member.host.clone()),
-                zone: member.map_or_else(String::new, |member| member.zone.clone()),
+                host: site.host,
+                zone: site.zone,
                 capacity: member.map_or(state.capacity, Member::capacity),
                 used: member.map_or(0, Member::used),
                 chunks: member.map_or(0, Member::chunks),
@@ -541,8 +529,13 @@ impl Nodes {
                     || member.is_some_and(|member| self.0.health.is_slow(member.id, now)),
                 resting: state.life.is_resting(),
                 wake_failure: state.life.failure(),
-            }
+            })
         };
-        self.0.nodes.iter().map(view).collect()
+        self.0.nodes.all().iter().filter_map(view).collect()
     }
+}
+
+/// What spreads the attempts of a node.
+fn seed(settings: &Settings) -> u64 {
+    getrandom::u64().unwrap_or(settings.epoch.get())
 }

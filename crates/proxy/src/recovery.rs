@@ -57,8 +57,13 @@ pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
 }
 
 /// Finds out what there is, and opens the cache.
-pub(crate) async fn run(cache: Cache) {
+///
+/// `first_look` is for how long the platform is asked first which nodes there are, if it is.
+pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
     let started = Instant::now();
+    if let Some(patience) = first_look {
+        look(&cache, patience).await;
+    }
     let mut attempts = 0;
     let recovered = loop {
         cache.nodes().wake_all();
@@ -81,6 +86,17 @@ pub(crate) async fn run(cache: Cache) {
         epoch = cache.settings().epoch.get(),
         "the cache is open"
     );
+}
+
+/// Waits until it is known whom to ask; without end if there is nobody otherwise.
+async fn look(cache: &Cache, patience: Duration) {
+    let nodes = cache.nodes();
+    match time::timeout(patience, nodes.until_observed()).await {
+        Ok(()) => info!(nodes = nodes.listed(), "the platform has told of the nodes"),
+        Err(_) => warn!("the platform tells of no nodes: those that are configured have to do"),
+    }
+    // What was waited for so far is no time that anybody had.
+    nodes.hear_anew();
 }
 
 /// Waits until it is known whom to believe.

@@ -125,6 +125,13 @@ impl Proxy {
         Self { listener, epoch: 1 }
     }
 
+    /// Whether nobody has dialled.
+    pub(crate) async fn is_left_alone(&self) -> bool {
+        // Looks once: who has dialled by now is in the backlog.
+        let dialled = tokio::time::timeout(std::time::Duration::ZERO, self.listener.accept());
+        dialled.await.is_err()
+    }
+
     pub(crate) fn wake(&self, session: &str) -> Wake {
         Wake {
             version: PROTOCOL_VERSION,

@@ -144,9 +144,10 @@ impl Cache {
         };
         let is_slow = self.0.health.is_slow(member.id, Instant::now());
         let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
+        let site = member.site();
         Candidate {
-            host: member.host.clone(),
-            zone: member.zone.clone(),
+            host: site.host,
+            zone: site.zone,
             free: member.free(),
             rank: match (is_slow, is_full) {
                 // As good as asleep: it is to go to sleep.

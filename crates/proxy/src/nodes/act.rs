@@ -26,8 +26,8 @@ impl Nodes {
             return;
         };
         match member.chunks() {
-            0 => info!(node = self.name(index), member = %id, "member left"),
-            chunks => warn!(node = self.name(index), member = %id, chunks, "member lost"),
+            0 => info!(node = %self.name(index), member = %id, "member left"),
+            chunks => warn!(node = %self.name(index), member = %id, chunks, "member lost"),
         }
         member.cut();
         self.0.health.forget(id);
@@ -50,8 +50,9 @@ impl Nodes {
         self.0.metrics.goodbye(reason);
         match reason {
             ByeReason::SessionOver => {
-                debug!(node = self.name(member.node), member = %member.id, "session over");
-                self.0.nodes[member.node].state().life.rests(member.id);
+                debug!(node = %self.name(member.node), member = %member.id, "session over");
+                let node = self.0.nodes.at(member.node);
+                node.state().life.rests(member.id);
             }
             // Whatever the reason, a member that says goodbye is better not relied on.
             ByeReason::Terminated | ByeReason::Other(_) => self.leaving(member, reason.as_str()),

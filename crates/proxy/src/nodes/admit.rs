@@ -13,7 +13,7 @@ use infinicache_wire::{
 };
 use tracing::{debug, info, warn};
 
-use super::{Node, Nodes, life::Action, member::Member};
+use super::{Nodes, life::Action, member::Member};
 
 /// Why an instance is not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -44,14 +44,18 @@ impl Nodes {
         if !is_compatible(hello.protocol) {
             return Err(Inadmissible::Protocol(hello.protocol));
         }
-        let by_name = |node: &Node| node.address.name == hello.node;
-        let index = self.0.nodes.iter().position(by_name);
-        let index = index.ok_or_else(|| Inadmissible::Unknown(hello.node.clone()))?;
-        let mut state = self.0.nodes[index].state();
+        let unknown = || Inadmissible::Unknown(hello.node.clone());
+        let index = self.0.nodes.find(&hello.node).ok_or_else(unknown)?;
+        let node = self.0.nodes.at(index);
+        let mut state = node.state();
         let same = state
             .life
             .member()
             .filter(|(_, instance)| *instance == hello.instance);
+        // Who is a member of a name that is gone comes back to be emptied; nobody else comes.
+        if same.is_none() && !state.listed {
+            return Err(unknown());
+        }
         // Names are not locks: an instance of an older session that has been succeeded stays out.
         let sessions = &state.sessions[..if same.is_some() { 2 } else { 1 }];
         let is_known = !hello.session.is_empty() && sessions.contains(&hello.session);
@@ -127,12 +131,12 @@ impl Nodes {
             replaced.mux().close();
         }
         self.0.members.insert(member.id, member.clone());
-        let node = &self.0.nodes[member.node];
+        let node = self.0.nodes.at(member.node);
         let action = node
             .state()
             .life
             .joined(member.instance, member.id, Instant::now());
-        info!(node = node.address.name, member = %member.id, instance = %member.instance, "node joined");
+        info!(node = %node.name, member = %member.id, instance = %member.instance, "node joined");
         self.0.metrics.node_joined();
         if let Some(action) = action {
             self.act(member.node, action);
@@ -144,6 +148,7 @@ impl Nodes {
             (false, false) => self.returned(member),
         }
         node.tell();
+        self.see_member(member);
     }
 
     /// Asks a member what it remembers of the runs before this one.
@@ -187,8 +192,8 @@ impl Nodes {
         if !member.drop_ended_link() {
             return;
         }
-        let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, "node's link ended");
+        let node = self.0.nodes.at(member.node);
+        info!(node = %node.name, member = %member.id, "node's link ended");
         let (action, is_current) = {
             let mut state = node.state();
             let action = state.life.unlinked(member.id, Instant::now());
@@ -207,8 +212,8 @@ impl Nodes {
 
     /// A member is about to go.
     pub(super) fn leaving(&self, member: &Arc<Member>, reason: &str) {
-        let node = &self.0.nodes[member.node];
-        info!(node = node.address.name, member = %member.id, reason, "node is leaving");
+        let node = self.0.nodes.at(member.node);
+        info!(node = %node.name, member = %member.id, reason, "node is leaving");
         node.state().life.leaving(member.id);
         node.tell();
         self.vacate(member.id);

@@ -254,7 +254,7 @@ impl Nodes {
     }
 
     fn enter(&self, state: &mut State, member: &Member) {
-        let name = self.name(member.node).to_owned();
+        let name = self.name(member.node).to_string();
         state.names.insert(member.instance, name);
         state.instances.insert(member.id, member.instance);
         state.lease.heard(member.instance, member.since);
@@ -458,7 +458,7 @@ impl Nodes {
             tokio::spawn(async move { link.call(Request::Roster(document)).await });
         }
         enrolment.changed.send_replace(());
-        for node in &self.0.nodes {
+        for node in self.0.nodes.all().iter() {
             node.changed.send_replace(());
         }
         self.canvass();

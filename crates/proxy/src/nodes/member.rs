@@ -22,8 +22,8 @@ pub(crate) struct Member {
     /// Its place in the list of nodes.
     pub(crate) node: usize,
     pub(crate) instance: InstanceId,
-    pub(crate) host: String,
-    pub(crate) zone: String,
+    /// The pod it runs in, or the empty string.
+    pub(crate) pod: String,
     /// `host:port` at which other nodes reach it, or the empty string.
     pub(crate) direct: String,
     /// When it said hello, and by that gave its first lease.
@@ -35,6 +35,14 @@ pub(crate) struct Member {
     spare: AtomicBool,
     link: Mutex<Option<MuxLink>>,
     report: Mutex<NodeReport>,
+    site: Mutex<Site>,
+}
+
+/// Where a member runs: each a failure domain, or the empty string if it is not known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Site {
+    pub(crate) host: String,
+    pub(crate) zone: String,
 }
 
 impl Member {
@@ -43,8 +51,7 @@ impl Member {
             id,
             node,
             instance: hello.instance,
-            host: hello.host.clone(),
-            zone: hello.zone.clone(),
+            pod: hello.pod.clone(),
             direct: hello.direct.clone(),
             since: Instant::now(),
             capacity: hello.capacity,
@@ -54,6 +61,25 @@ impl Member {
             spare: AtomicBool::new(false),
             link: Mutex::new(None),
             report: Mutex::new(NodeReport::default()),
+            site: Mutex::new(Site {
+                host: hello.host.clone(),
+                zone: hello.zone.clone(),
+            }),
+        }
+    }
+
+    /// Where it runs.
+    pub(crate) fn site(&self) -> Site {
+        lock(&self.site).clone()
+    }
+
+    /// The platform tells where it runs; what it does not know it leaves as it is.
+    pub(super) fn locate(&self, seen: &Site) {
+        let Site { host, zone } = &mut *lock(&self.site);
+        for (known, seen) in [(host, &seen.host), (zone, &seen.zone)] {
+            if !seen.is_empty() {
+                known.clone_from(seen);
+            }
         }
     }
 

@@ -22,7 +22,7 @@ impl Nodes {
         let nodes = self.clone();
         tokio::spawn(async move {
             if nodes.exchange(&member, &link).await {
-                nodes.0.nodes[index].tell();
+                nodes.0.nodes.at(index).tell();
             }
         });
     }
@@ -34,7 +34,8 @@ impl Nodes {
         tokio::spawn(async move {
             let Some((member, link)) = nodes.linked_member(id) else {
                 // It will be woken because its link is gone.
-                nodes.0.nodes[index].state().life.unanswered(id, sent);
+                let node = nodes.0.nodes.at(index);
+                node.state().life.unanswered(id, sent);
                 return;
             };
             let mut exchange = pin!(nodes.exchange(&member, &link));
@@ -53,14 +54,15 @@ impl Nodes {
                 // So that patience grows with latencies, and whoever waits learns of the answer.
                 exchange.await;
             }
-            nodes.0.nodes[index].tell();
+            nodes.0.nodes.at(index).tell();
         });
     }
 
     /// The time for the answer to a preflight is over.
     fn conclude(&self, index: usize, id: MemberId, sent: Instant, link: &MuxLink) {
         let action = {
-            let life = &mut self.0.nodes[index].state().life;
+            let node = self.0.nodes.at(index);
+            let life = &mut node.state().life;
             life.heard_of(id, link.mux().heard());
             let is_late = life.unanswered(id, sent);
             is_late.then(|| life.doubted(id, Instant::now()))
@@ -71,7 +73,7 @@ impl Nodes {
         };
         self.0.metrics.preflight("late");
         let rewoken = action.is_some();
-        warn!(node = self.name(index), member = %id, rewoken, "node gives no sign of life");
+        warn!(node = %self.name(index), member = %id, rewoken, "node gives no sign of life");
         if let Some(action) = action {
             self.0.metrics.preflight("rewoken");
             self.act(index, action);
@@ -84,16 +86,14 @@ impl Nodes {
         let now_ms = crate::cache::now_ms();
         let reply = link.call(Request::Ping { now_ms }).await;
         let Reply::Done { bytes, .. } = reply else {
-            debug!(node = self.name(member.node), ?reply, "ping unanswered");
+            debug!(node = %self.name(member.node), ?reply, "ping unanswered");
             return false;
         };
         let now = Instant::now();
         self.patience().answered(now, now - sent);
         self.answered(member, sent);
-        self.0.nodes[member.node]
-            .state()
-            .life
-            .heard_of(member.id, now);
+        let node = self.0.nodes.at(member.node);
+        node.state().life.heard_of(member.id, now);
         match serde_json::from_slice(&bytes) {
             Ok(report) => member.set_report(report),
             Err(error) => debug!(%error, "unreadable report"),

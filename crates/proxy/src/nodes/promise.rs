@@ -19,6 +19,14 @@ impl Promise {
         Self { last }
     }
 
+    /// The pool may have `nodes` nodes from now on.
+    ///
+    /// If they become fewer, that is only time without enough: names that are gone may come back.
+    pub(super) fn admit(&mut self, nodes: usize, now: Instant) {
+        let length = self.last.len().max(nodes + 1);
+        self.last.resize(length, now);
+    }
+
     /// There are so many.
     pub(super) fn observe(&mut self, nodes: usize, now: Instant) {
         let nodes = nodes.min(self.last.len() - 1);
@@ -50,5 +58,9 @@ mod tests {
         promise.observe(6, at(50));
         assert_eq!(promise.fewer_for(6, at(50)), Duration::ZERO);
         assert_eq!(promise.fewer_for(7, at(50)), Duration::MAX);
+        promise.admit(7, at(60));
+        promise.admit(3, at(70));
+        assert_eq!(promise.fewer_for(7, at(70)), Duration::from_secs(10));
+        assert_eq!(promise.fewer_for(8, at(70)), Duration::MAX);
     }
 }

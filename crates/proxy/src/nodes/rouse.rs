@@ -4,7 +4,7 @@
 //! once. Waiting for its turn is part of its time. Nobody who needs a node waits
 //! here: they wait for the node to dial, each until a deadline of its own.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
 use infinicache_wire::{
     InstanceId, PROTOCOL_VERSION, answer::Answer, control::WakeFailure, wake::Wake,
@@ -14,6 +14,7 @@ use tracing::{debug, warn};
 
 use super::{
     Nodes, TICK,
+    list::Node,
     wake::{Held, WakeError, Woken},
 };
 
@@ -53,7 +54,7 @@ impl Nodes {
     pub(super) fn wake(&self, index: usize, purpose: Purpose) {
         let member = match purpose {
             Purpose::NewSession => None,
-            Purpose::KeepAwake | Purpose::Resume => self.0.nodes[index].state().life.member(),
+            Purpose::KeepAwake | Purpose::Resume => self.0.nodes.at(index).state().life.member(),
         };
         let rousing = Rousing {
             nodes: self.clone(),
@@ -67,7 +68,7 @@ impl Nodes {
     /// A node accepted a wake, and nobody dialled.
     pub(super) fn never_dialled(&self, index: usize) {
         self.0.metrics.wake_failed(WakeFailure::NeverDialled);
-        warn!(node = self.name(index), "woken node did not dial back");
+        warn!(node = %self.name(index), "woken node did not dial back");
     }
 }
 
@@ -90,7 +91,7 @@ impl Rousing {
 
     async fn post(&self, started: Instant) -> Result<Woken, WakeError> {
         let inner = &self.nodes.0;
-        let node = &inner.nodes[self.index];
+        let node = inner.nodes.at(self.index);
         // A little less than the life waits for the node to dial, so that it is known
         // why it did not.
         let deadline = inner.settings.timing.wake_deadline;
@@ -99,24 +100,27 @@ impl Rousing {
         let _slot = slot
             .map_err(|_| WakeError::TimedOut)?
             .expect("never closed");
-        let session = {
+        let (session, url) = {
             let mut state = node.state();
+            if !state.listed {
+                return Err(WakeError::Unlisted);
+            }
             if self.purpose == Purpose::NewSession {
                 state.sessions.swap(0, 1);
                 state.sessions[0] = random_session();
             }
-            state.sessions[0].clone()
+            (state.sessions[0].clone(), state.url.clone())
         };
         let wake = Wake {
             version: PROTOCOL_VERSION,
-            node: node.address.name.clone(),
+            node: node.name.to_string(),
             proxy: inner.settings.advertise.clone(),
             session,
             epoch: inner.settings.epoch.get(),
             lifetimes: inner.settings.lifetimes,
             proof: String::new(),
         };
-        inner.waker.wake(&node.address.url, wake, until).await
+        inner.waker.wake(&url, wake, until).await
     }
 
     /// Whether the one answered that was meant.
@@ -132,16 +136,16 @@ impl Rousing {
 
     /// Looks at the body of a response that stays open until the session is over.
     async fn follow(self, mut held: Held) {
-        self.nodes.0.nodes[self.index].state().life.held_open();
+        self.node().state().life.held_open();
         self.succeeded();
         match held.answer().await.and_then(|answer| self.check(&answer)) {
             Ok(()) => {
                 let ended = held.ended().await.map(|ended| ended.ended);
-                debug!(node = self.name(), ended, "wake held open has ended");
+                debug!(node = %self.name(), ended, "wake held open has ended");
             }
             Err(error) => self.failed(&error),
         }
-        let node = &self.nodes.0.nodes[self.index];
+        let node = self.node();
         node.state().life.let_go(Instant::now());
         node.tell();
     }
@@ -149,7 +153,7 @@ impl Rousing {
     fn succeeded(&self) {
         self.nodes.0.metrics.wake(self.purpose.as_str());
         if self.purpose != Purpose::NewSession {
-            self.nodes.0.nodes[self.index].state().life.renewed();
+            self.node().state().life.renewed();
         }
     }
 
@@ -161,7 +165,7 @@ impl Rousing {
                 false => self.nodes.superseded(),
             }
         }
-        let node = &self.nodes.0.nodes[self.index];
+        let node = self.node();
         let (matters, action) = {
             let life = &mut node.state().life;
             match (self.purpose, failure) {
@@ -173,20 +177,28 @@ impl Rousing {
                 }
             }
         };
+        if matches!(error, WakeError::Unlisted) {
+            debug!(node = %self.name(), "a name that is gone is not woken");
+            return node.tell();
+        }
         if !matters {
-            debug!(node = self.name(), %error, "wake of a node that has dialled meanwhile failed");
+            debug!(node = %self.name(), %error, "wake of a node that has dialled meanwhile failed");
             return;
         }
         self.nodes.0.metrics.wake_failed(failure);
-        warn!(node = self.name(), %error, purpose = ?self.purpose, "node cannot be woken");
+        warn!(node = %self.name(), %error, purpose = ?self.purpose, "node cannot be woken");
         if let Some(action) = action {
             self.nodes.act(self.index, action);
         }
         node.tell();
     }
 
-    fn name(&self) -> &str {
+    fn name(&self) -> Arc<str> {
         self.nodes.name(self.index)
+    }
+
+    fn node(&self) -> Arc<Node> {
+        self.nodes.0.nodes.at(self.index)
     }
 }
 

@@ -1,6 +1,9 @@
 //! The pool and a node that is a test, over real sockets.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+};
 
 use bytes::Bytes;
 use infinicache_wire::{
@@ -54,13 +57,20 @@ impl Whims {
 
 pub(crate) struct Pool {
     pub(crate) nodes: Nodes,
+    /// Where the one node is woken.
+    url: Uri,
     whims: Arc<Whims>,
     events: mpsc::UnboundedReceiver<Event>,
 }
 
 impl Pool {
-    /// A pool of one node.
+    /// A pool of one node, which is configured.
     pub(crate) async fn new(timing: Timing) -> Self {
+        Self::found(timing, true).await
+    }
+
+    /// A pool of one node, which is configured or has yet to be observed.
+    async fn found(timing: Timing, configured: bool) -> Self {
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (door, platform) = (bind().await, bind().await);
         let whims = Arc::new(Whims::default());
@@ -73,20 +83,23 @@ impl Pool {
             lease: Duration::from_secs(5),
             lifetimes: Lifetimes::default(),
         };
-        let address = NodeAddress {
-            name: "n".into(),
-            url: format!("http://{}", platform.local_addr().unwrap())
-                .parse()
-                .unwrap(),
-        };
+        let url: Uri = format!("http://{}", platform.local_addr().unwrap())
+            .parse()
+            .unwrap();
         let (events, followed) = mpsc::unbounded_channel();
         let (health, metrics) = (Arc::default(), Arc::new(Metrics::new()));
-        let nodes = Nodes::new(settings, vec![address], health, metrics, events);
+        let address = NodeAddress {
+            name: "n".into(),
+            url: url.clone(),
+        };
+        let addresses = if configured { vec![address] } else { vec![] };
+        let nodes = Nodes::new(settings, addresses, health, metrics, events);
         tokio::spawn(door::open(door, nodes.clone()));
         tokio::spawn(nodes.clone().live());
         tokio::spawn(run_node(platform, whims.clone()));
         Self {
             nodes,
+            url,
             whims,
             events: followed,
         }
@@ -175,7 +188,7 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
         node: wake.node,
         instance: InstanceId(1),
         session: wake.session,
-        pod: String::new(),
+        pod: "n-pod".into(),
         host: String::new(),
         zone: String::new(),
         capacity: 1 << 30,
@@ -235,6 +248,8 @@ async fn next(stream: &mut TcpStream, decoder: &mut Decoder) -> Option<Frame> {
         }
     }
 }
+
+mod observed;
 
 #[tokio::test]
 async fn a_node_is_woken_once_for_all_who_need_it() {
@@ -353,20 +368,4 @@ async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_nee
     assert!(!link.mux().is_closed(), "its session is the one it had");
     let goodbyes = "infinicache_proxy_goodbyes_total{reason=\"session_over\"}";
     assert_eq!(pool.counted(goodbyes), 1);
-}
-
-#[tokio::test]
-async fn a_member_whose_end_is_announced_takes_no_chunks_and_is_to_be_emptied() {
-    let mut pool = Pool::new(TIMING).await;
-    let member = pool.awake().await;
-    assert!(pool.nodes.announce_leaving("n"));
-    assert!(!pool.nodes.announce_leaving("nobody"));
-    assert!(member.is_leaving());
-    assert_eq!(pool.view().state, NodeState::Draining);
-    assert!(member.link().is_some(), "it can be read and copied from");
-    let told = pool.events.try_recv();
-    assert!(matches!(told, Ok(Event::Leaving(leaving)) if leaving.id == member.id));
-    // Its process is still there, so a wake brings no other.
-    assert!(pool.ensure(Duration::from_millis(200)).await.is_none());
-    assert_eq!(pool.view().state, NodeState::Draining);
 }

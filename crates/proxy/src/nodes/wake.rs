@@ -39,6 +39,8 @@ pub(crate) enum WakeError {
     Unreachable(#[from] hyper_util::client::legacy::Error),
     #[error("the answer broke off: {0}")]
     Broken(#[from] hyper::Error),
+    #[error("is not in the pool any more")]
+    Unlisted,
     #[error("did not answer in time")]
     TimedOut,
     #[error("answered {status}: {text}")]
@@ -60,7 +62,7 @@ impl WakeError {
     /// What went wrong, in one word.
     pub(crate) fn failure(&self) -> WakeFailure {
         match self {
-            Self::Unreachable(_) | Self::Broken(_) => WakeFailure::Unreachable,
+            Self::Unreachable(_) | Self::Broken(_) | Self::Unlisted => WakeFailure::Unreachable,
             Self::TimedOut => WakeFailure::TimedOut,
             Self::Refused { .. } => WakeFailure::Refused,
             Self::Superseded(_) => WakeFailure::Superseded,

@@ -98,6 +98,11 @@ impl Census {
         self.witnesses.entry(instance).or_insert(witness);
     }
 
+    /// The pool has so many nodes, as is known now.
+    pub(crate) fn expect(&mut self, names: usize) {
+        self.names = names;
+    }
+
     /// Nobody is known to obey this run any more: it goes on under another epoch, or was held up
     /// for so long that somebody else may have been obeyed.
     pub(crate) fn begin_anew(&mut self, now: Instant) {

@@ -1,0 +1,147 @@
+//! Finds the nodes of the pool by watching Kubernetes.
+//!
+//! Each node is a Knative Service with the pool's label; the pods behind it tell
+//! where it runs, and that it is about to be stopped some 30 s before it is told
+//! itself. What is seen of both is put together ([`cluster`], pure) and given to
+//! the [nodes](crate::nodes) whenever it has changed.
+//!
+//! The API is not needed for traffic. While it cannot be reached the last that
+//! was seen holds; [`watch`] goes on trying, and a list is only believed once it
+//! is complete, so that an API server that restarts takes nobody out of the pool.
+
+mod cluster;
+mod service;
+#[cfg(test)]
+mod tests;
+mod watch;
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context;
+use clap::{Args, ValueEnum};
+use futures_util::{StreamExt, stream};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DynamicObject},
+    core::GroupVersionKind,
+};
+
+use self::cluster::{Cluster, Sort};
+use crate::{metrics::Metrics, nodes::Observation};
+
+/// How long the API may take to accept a connection.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
+
+/// How long it may be silent: more than a watch lasts.
+const SILENCE: Duration = Duration::from_secs(90);
+
+/// How nodes are found, besides those that are named.
+#[derive(Args, Clone, Debug)]
+pub struct Discovery {
+    /// Where nodes are found besides --nodes: kubernetes watches the Knative Services of a namespace
+    #[arg(
+        long,
+        env = "INFINICACHE_DISCOVER",
+        default_value = "off",
+        value_name = "PLATFORM"
+    )]
+    pub discover: Platform,
+
+    /// The namespace of the nodes' Services; the proxy's own, if not given
+    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
+    pub namespace: Option<String>,
+
+    /// The labels of the nodes' Services
+    #[arg(
+        long,
+        env = "INFINICACHE_SELECTOR",
+        default_value = "infinicache.io/pool=default",
+        value_name = "LABELS",
+        value_parser = clap::builder::NonEmptyStringValueParser::new()
+    )]
+    pub selector: String,
+}
+
+/// What starts the nodes, and can be asked for them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Platform {
+    /// Nobody is asked.
+    Off,
+    /// Knative Services and pods, through the API of the cluster.
+    Kubernetes,
+}
+
+impl Discovery {
+    /// Whether anybody is asked.
+    pub(crate) fn is_on(&self) -> bool {
+        self.discover == Platform::Kubernetes
+    }
+
+    /// Reaches for the API as the environment says: from within a pod, or by a kubeconfig.
+    ///
+    /// Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// If the environment does not say.
+    pub(crate) async fn watched(&self) -> anyhow::Result<Watched> {
+        let mut config = kube::Config::infer()
+            .await
+            .context("no Kubernetes API: neither in a pod nor with a kubeconfig")?;
+        config.connect_timeout = Some(CONNECT_DEADLINE);
+        config.read_timeout = Some(SILENCE);
+        // Counted from the request, not from when its connection was last used.
+        config.reset_reader_on_write = true;
+        let namespace = self.namespace.clone();
+        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
+        let client = Client::try_from(config).context("unusable Kubernetes configuration")?;
+        Ok(Watched {
+            client,
+            namespace,
+            selector: self.selector.clone(),
+        })
+    }
+}
+
+/// What is watched.
+#[derive(Clone)]
+pub(crate) struct Watched {
+    pub(crate) client: Client,
+    pub(crate) namespace: String,
+    pub(crate) selector: String,
+}
+
+impl Watched {
+    /// Watches for ever, and tells how it all looks whenever that has changed.
+    ///
+    /// The first time when all Services are known, whatever is known of pods.
+    pub(crate) async fn run(self, metrics: Arc<Metrics>, mut tell: impl FnMut(Observation)) {
+        let services = self.api("serving.knative.dev", "Service");
+        let pods = self.api("", "Pod");
+        let watch = |sort, api, selector: &str| {
+            let events = watch::events(api, selector, sort, metrics.clone());
+            events.map(move |event| (sort, event)).boxed()
+        };
+        let mut events = stream::select(
+            watch(Sort::Service, services, &self.selector),
+            watch(Sort::Pod, pods, service::OF_POD),
+        );
+        let mut cluster = Cluster::default();
+        let mut told = None;
+        while let Some((sort, event)) = events.next().await {
+            cluster.apply(sort, event);
+            let Some(seen) = cluster.observation() else {
+                continue;
+            };
+            if told.as_ref() != Some(&seen) {
+                tell(seen.clone());
+                told = Some(seen);
+            }
+        }
+    }
+
+    fn api(&self, group: &str, kind: &str) -> Api<DynamicObject> {
+        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
+        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+    }
+}

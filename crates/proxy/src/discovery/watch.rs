@@ -1,0 +1,120 @@
+//! The events of one sort of object, through everything that an API server does.
+//!
+//! A watch that ends is resumed; one that has fallen behind (410 Gone) begins
+//! anew with a list; whatever else goes wrong is told, counted, and tried again
+//! with back-off. The back-off is ours: that of kube begins anew whenever a list
+//! is asked for, so it would not grow while lists are refused.
+
+use std::{sync::Arc, time::Duration};
+
+use futures_util::{Stream, StreamExt};
+use kube::{
+    Api,
+    api::DynamicObject,
+    runtime::watcher::{Config, Error, Event, watcher},
+};
+use tokio::time::{self, Instant};
+use tracing::{debug, warn};
+
+use super::cluster::Sort;
+use crate::metrics::Metrics;
+
+/// How long a watch lasts, in seconds, before it is resumed. One whose API server has gone
+/// without a word is noticed soon after.
+const WATCH_SECONDS: u32 = 60;
+
+/// How long is waited after the first failure; twice as long after each further one.
+const LEAST_WAIT: Duration = Duration::from_millis(500);
+
+/// The longest wait.
+const MOST_WAIT: Duration = Duration::from_secs(30);
+
+/// Failures longer ago than this are forgotten.
+const CALM: Duration = Duration::from_mins(2);
+
+/// Watches the objects of `api` with the labels of `selector`, for ever.
+pub(super) fn events(
+    api: Api<DynamicObject>,
+    selector: &str,
+    sort: Sort,
+    metrics: Arc<Metrics>,
+) -> impl Stream<Item = Event<DynamicObject>> + Send + use<> {
+    let config = Config::default().labels(selector).timeout(WATCH_SECONDS);
+    let watching = (watcher(api, config).boxed(), Backoff::default());
+    futures_util::stream::unfold(watching, move |(mut events, mut backoff)| {
+        let metrics = metrics.clone();
+        async move {
+            loop {
+                match events.next().await? {
+                    Ok(event) => {
+                        // That a list begins says nothing of how it goes.
+                        if !matches!(event, Event::Init) {
+                            backoff.failures = 0;
+                        }
+                        return Some((event, (events, backoff)));
+                    }
+                    Err(error) => {
+                        tell(sort, &error, &metrics);
+                        time::sleep(backoff.failed(Instant::now())).await;
+                    }
+                }
+            }
+        }
+    })
+}
+
+/// How long to wait after a failure.
+#[derive(Debug, Default)]
+struct Backoff {
+    failures: u32,
+    last: Option<Instant>,
+}
+
+impl Backoff {
+    fn failed(&mut self, now: Instant) -> Duration {
+        if self.last.is_some_and(|last| now > last + CALM) {
+            self.failures = 0;
+        }
+        self.last = Some(now);
+        let wait = (LEAST_WAIT * 2u32.saturating_pow(self.failures.min(16))).min(MOST_WAIT);
+        self.failures += 1;
+        // In the second half, so that the watchers of a cluster do not all come back at once.
+        wait / 2 + wait / 2 * (getrandom::u32().unwrap_or(0) >> 22) / 1024
+    }
+}
+
+fn tell(sort: Sort, error: &Error, metrics: &Metrics) {
+    let reason = reason(error);
+    metrics.watch_failed(reason);
+    match reason {
+        "gone" => debug!(%sort, %error, "watch has fallen behind and begins anew"),
+        "forbidden" => warn!(
+            %sort,
+            %error,
+            "not allowed to watch: the proxy's Role must grant get, list and watch; what was seen last holds"
+        ),
+        _ => warn!(%sort, %error, "cannot watch: what was seen last holds"),
+    }
+}
+
+/// What went wrong, in one word.
+fn reason(error: &Error) -> &'static str {
+    let failure = match error {
+        Error::WatchError(status) => return of_status(status),
+        Error::InitialListFailed(it) | Error::WatchStartFailed(it) | Error::WatchFailed(it) => it,
+        Error::NoResourceVersion => return "malformed",
+    };
+    match failure {
+        kube::Error::Api(status) => of_status(status),
+        kube::Error::SerdeError(_) => "malformed",
+        _ => "unreachable",
+    }
+}
+
+fn of_status(status: &kube::core::Status) -> &'static str {
+    match status.code {
+        401 | 403 => "forbidden",
+        410 => "gone",
+        _ => "refused",
+    }
+}

@@ -1,0 +1,129 @@
+//! The list of nodes: it grows, and a name keeps its place in it.
+//!
+//! Everybody else speaks of a node by its index. One that is not in the pool any
+//! more stays in the list, unlisted, so that no index ever means another node;
+//! if its name comes back it is the same again.
+
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
+    time::Instant,
+};
+
+use hyper::Uri;
+use tokio::sync::watch;
+
+use super::{
+    NodeAddress,
+    life::{Life, Timing},
+};
+
+/// Most names that there may have been in the life of a proxy.
+const MOST_NAMES: usize = 4096;
+
+/// A name in the pool, and what is behind it.
+#[derive(Debug)]
+pub(super) struct Node {
+    pub(super) name: Arc<str>,
+    state: Mutex<State>,
+    pub(super) changed: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    pub(super) life: Life,
+    /// Where to POST its wakes.
+    pub(super) url: Uri,
+    /// Whether it is in the pool.
+    pub(super) listed: bool,
+    /// Whether its platform can serve it, as far as it says. What is linked needs no platform.
+    pub(super) ready: bool,
+    /// Of the last wake, and of the one before it.
+    pub(super) sessions: [String; 2],
+    /// What the last instance could hold: the best guess for the next.
+    pub(super) capacity: u64,
+}
+
+impl State {
+    /// Whether chunks can be placed on it, perhaps after a wake.
+    pub(super) fn is_usable(&self, now: Instant) -> bool {
+        let is_there = self.life.active().is_some();
+        self.listed && (self.ready || is_there) && self.life.is_usable(now)
+    }
+
+    /// Whether it takes chunks, or may come to.
+    pub(super) fn is_promising(&self) -> bool {
+        let is_there = self.life.active().is_some();
+        self.listed && (self.ready || is_there) && self.life.is_promising()
+    }
+
+    /// Whether there is anything to tell of it.
+    pub(super) fn is_shown(&self) -> bool {
+        self.listed || self.life.member().is_some()
+    }
+}
+
+impl Node {
+    pub(super) fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn tell(&self) {
+        self.changed.send_replace(());
+    }
+}
+
+/// All nodes, by index.
+#[derive(Debug, Default)]
+pub(super) struct List(RwLock<Arc<Vec<Arc<Node>>>>);
+
+impl List {
+    /// All nodes as of now, unlisted ones too.
+    pub(super) fn all(&self) -> Arc<Vec<Arc<Node>>> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.clone()
+    }
+
+    /// The node at an index that was given out before.
+    pub(super) fn at(&self, index: usize) -> Arc<Node> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all[index].clone()
+    }
+
+    /// The index of a name, whether it is listed or not.
+    pub(super) fn find(&self, name: &str) -> Option<usize> {
+        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        all.iter().position(|node| &*node.name == name)
+    }
+
+    /// How many nodes are in the pool.
+    pub(super) fn listed(&self) -> usize {
+        let all = self.all();
+        all.iter().filter(|node| node.state().listed).count()
+    }
+
+    /// Appends a node that has not been there before; `false` if there have been too many.
+    ///
+    /// `seed` spreads its attempts.
+    pub(super) fn add(&self, address: NodeAddress, timing: Timing, seed: u64) -> bool {
+        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        if all.len() >= MOST_NAMES {
+            return false;
+        }
+        let node = Node {
+            name: address.name.into(),
+            state: Mutex::new(State {
+                life: Life::new(timing, seed),
+                url: address.url,
+                listed: true,
+                ready: true,
+                sessions: Default::default(),
+                capacity: 0,
+            }),
+            changed: watch::channel(()).0,
+        };
+        let mut longer = Vec::clone(&all);
+        longer.push(Arc::new(node));
+        *all = Arc::new(longer);
+        true
+    }
+}

@@ -1,0 +1,196 @@
+//! What the platform tells of the pool is taken in.
+//!
+//! Whoever watches the platform says again and again how all of it looks; the
+//! list of nodes is made to follow. Nothing is done twice: what is known already
+//! changes nothing. Until something else is said, the last that was said holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, MutexGuard, PoisonError},
+    time::Instant,
+};
+
+use hyper::Uri;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::{
+    NodeAddress, Nodes,
+    list::Node,
+    member::{Member, Site},
+    seed,
+};
+
+/// How the platform looks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Observation {
+    /// The nodes of the pool, by name.
+    pub(crate) services: BTreeMap<String, ServiceSeen>,
+    /// The pods behind them, by name.
+    pub(crate) pods: BTreeMap<String, PodSeen>,
+}
+
+/// A name that the platform can start a process behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ServiceSeen {
+    /// Where to POST its wakes.
+    pub(crate) url: Uri,
+    /// Whether the platform says that it can.
+    pub(crate) ready: bool,
+}
+
+/// A process of the platform.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct PodSeen {
+    /// The name that it is behind.
+    pub(crate) node: String,
+    /// Where it runs, as far as is known.
+    pub(crate) site: Site,
+    /// Whether it is about to be stopped.
+    pub(crate) leaving: bool,
+}
+
+/// What was observed last.
+#[derive(Debug, Default)]
+pub(super) struct Sightings {
+    pods: BTreeMap<String, PodSeen>,
+    /// Of the names that were configured: they are in the pool whatever the platform says.
+    fixed: BTreeSet<String>,
+    observed: watch::Sender<bool>,
+}
+
+impl Sightings {
+    pub(super) fn of(configured: impl IntoIterator<Item = String>) -> Self {
+        Self {
+            fixed: configured.into_iter().collect(),
+            ..Self::default()
+        }
+    }
+}
+
+impl Nodes {
+    /// The platform looks like this now.
+    ///
+    /// Names that are new join, names that are gone are emptied and leave, and so do pods
+    /// that are about to be stopped.
+    pub(crate) fn observe(&self, seen: Observation) {
+        for (name, service) in &seen.services {
+            self.see_service(name, service);
+        }
+        self.unlist_others(&seen.services);
+        let now = Instant::now();
+        let listed = self.listed();
+        self.promise().admit(listed, now);
+        if let Some(census) = self.census().as_mut() {
+            census.expect(listed);
+        }
+        {
+            let mut sightings = self.sightings();
+            sightings.pods = seen.pods;
+            sightings.observed.send_replace(true);
+        }
+        for member in self.members() {
+            self.see_member(&member);
+        }
+    }
+
+    /// Waits until the platform has been observed for the first time.
+    pub(crate) async fn until_observed(&self) {
+        let mut observed = self.sightings().observed.subscribe();
+        // It lives as long as the nodes do.
+        let _ = observed.wait_for(|observed| *observed).await;
+    }
+
+    /// What is known of a member's pod is known of the member.
+    pub(super) fn see_member(&self, member: &Arc<Member>) {
+        let pod = {
+            let sightings = self.sightings();
+            sightings.pods.get(&member.pod).cloned()
+        };
+        let Some(pod) = pod.filter(|pod| *pod.node == *self.name(member.node)) else {
+            return;
+        };
+        member.locate(&pod.site);
+        if pod.leaving && !member.is_draining() {
+            self.leaving(member, "its pod is deleted");
+        }
+    }
+
+    fn see_service(&self, name: &str, seen: &ServiceSeen) {
+        if self.sightings().fixed.contains(name) {
+            return;
+        }
+        let Some(index) = self.0.nodes.find(name) else {
+            return self.enlist(name, seen);
+        };
+        let node = self.0.nodes.at(index);
+        {
+            let mut state = node.state();
+            if !state.listed {
+                info!(node = name, url = %seen.url, "node is in the pool again");
+            } else if state.url != seen.url {
+                info!(node = name, url = %seen.url, "node is woken elsewhere");
+            } else if state.ready != seen.ready {
+                info!(
+                    node = name,
+                    ready = seen.ready,
+                    "node's platform has changed its mind"
+                );
+            } else {
+                return;
+            }
+            state.listed = true;
+            state.ready = seen.ready;
+            state.url.clone_from(&seen.url);
+        }
+        node.tell();
+    }
+
+    fn enlist(&self, name: &str, seen: &ServiceSeen) {
+        let address = NodeAddress {
+            name: name.to_owned(),
+            url: seen.url.clone(),
+        };
+        let settings = &self.0.settings;
+        if !self.0.nodes.add(address, settings.timing, seed(settings)) {
+            return warn!(
+                node = name,
+                "too many names have been in the pool: not added"
+            );
+        }
+        if let Some(index) = self.0.nodes.find(name) {
+            self.0.nodes.at(index).state().ready = seen.ready;
+        }
+        info!(node = name, url = %seen.url, ready = seen.ready, "node is in the pool");
+    }
+
+    /// Who is in the pool and is not among `services` leaves.
+    fn unlist_others(&self, services: &BTreeMap<String, ServiceSeen>) {
+        for (index, node) in self.0.nodes.all().iter().enumerate() {
+            let is_kept =
+                services.contains_key(&*node.name) || self.sightings().fixed.contains(&*node.name);
+            if is_kept || !std::mem::replace(&mut node.state().listed, false) {
+                continue;
+            }
+            info!(node = %node.name, "node is not in the pool any more");
+            self.empty(index, node);
+        }
+    }
+
+    fn empty(&self, index: usize, node: &Node) {
+        for member in self.members() {
+            if member.node == index && !member.is_draining() {
+                self.leaving(&member, "its name is gone");
+            }
+        }
+        node.tell();
+    }
+
+    fn sightings(&self) -> MutexGuard<'_, Sightings> {
+        // Replaced as a whole.
+        self.0
+            .sightings
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,221 @@
+//! Nodes that the platform tells of.
+
+use super::*;
+
+impl Pool {
+    /// The node, as its platform tells of it.
+    fn service(&self) -> ServiceSeen {
+        ServiceSeen {
+            url: self.url.clone(),
+            ready: true,
+        }
+    }
+
+    fn sees(&self, services: &[(&str, ServiceSeen)], pods: &[(&str, PodSeen)]) {
+        fn owned<T: Clone>(seen: &[(&str, T)]) -> BTreeMap<String, T> {
+            let entry = |(name, seen): &(&str, T)| (String::from(*name), seen.clone());
+            seen.iter().map(entry).collect()
+        }
+        self.nodes.observe(Observation {
+            services: owned(services),
+            pods: owned(pods),
+        });
+    }
+}
+
+fn pod(node: &str, leaving: bool) -> PodSeen {
+    PodSeen {
+        node: node.into(),
+        site: Site {
+            host: "host-1".into(),
+            zone: "zone-1".into(),
+        },
+        leaving,
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_is_observed_joins_and_can_be_woken() {
+    let pool = Pool::found(TIMING, false).await;
+    assert!(pool.nodes.usable().is_empty());
+    pool.sees(&[("n", pool.service())], &[]);
+    pool.nodes.until_observed().await;
+    assert_eq!(pool.nodes.listed(), 1);
+    let member = pool.awake().await;
+    assert_eq!(*pool.nodes.name(member.node), *"n");
+    pool.sees(&[("m", pool.service()), ("n", pool.service())], &[]);
+    assert_eq!(pool.nodes.listed(), 2);
+    assert_eq!(
+        *pool.nodes.name(member.node),
+        *"n",
+        "an index means one name for ever"
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_is_gone_is_emptied_and_forgotten_once_it_is() {
+    let mut pool = Pool::found(TIMING, false).await;
+    pool.sees(&[("n", pool.service())], &[]);
+    let member = pool.awake().await;
+    pool.sees(&[], &[]);
+    assert!(member.is_leaving());
+    let told = pool.events.try_recv();
+    assert!(matches!(told, Ok(Event::Leaving(leaving)) if leaving.id == member.id));
+    assert!(pool.nodes.usable().is_empty());
+    assert_eq!(
+        pool.view().state,
+        NodeState::Draining,
+        "it still holds what it held"
+    );
+    member.link().unwrap().mux().close();
+    pool.until("it is gone", |pool| pool.nodes.states().is_empty())
+        .await;
+    assert!(pool.nodes.view().is_empty());
+    assert_eq!(pool.whims.wakes(), 1, "what is gone is not woken");
+
+    let before = member.node;
+    pool.sees(&[("n", pool.service())], &[]);
+    assert_eq!(pool.awake().await.node, before, "it is what it was");
+}
+
+#[tokio::test]
+async fn nobody_wakes_a_name_that_is_gone() {
+    let pool = Pool::found(TIMING, false).await;
+    pool.sees(&[("n", pool.service())], &[]);
+    pool.sees(&[], &[]);
+    pool.nodes.wake_all();
+    assert!(pool.ensure(Duration::from_secs(30)).await.is_none());
+    assert_eq!(pool.whims.wakes(), 0);
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_ready_is_listed_and_not_used_until_it_is() {
+    let pool = Pool::found(TIMING, false).await;
+    let unready = ServiceSeen {
+        ready: false,
+        ..pool.service()
+    };
+    pool.sees(&[("n", unready.clone())], &[]);
+    assert_eq!(pool.view().name, "n");
+    assert!(pool.nodes.usable().is_empty());
+    assert!(pool.ensure(Duration::from_secs(30)).await.is_none());
+    pool.sees(&[("n", pool.service())], &[]);
+    pool.awake().await;
+    pool.sees(&[("n", unready)], &[]);
+    assert_eq!(
+        pool.nodes.usable().len(),
+        1,
+        "what is linked needs no platform"
+    );
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_ready_can_be_used_once_a_wake_has_succeeded() {
+    let pool = Pool::found(TIMING, false).await;
+    let unready = ServiceSeen {
+        ready: false,
+        ..pool.service()
+    };
+    pool.sees(&[("n", unready)], &[]);
+    // A new run asks everybody what they hold.
+    pool.nodes.wake_all();
+    pool.until("it is used", |pool| pool.nodes.usable().len() == 1)
+        .await;
+}
+
+#[tokio::test]
+async fn wakes_go_to_the_url_that_was_seen_last() {
+    let pool = Pool::found(TIMING, false).await;
+    let elsewhere = ServiceSeen {
+        url: "http://127.0.0.1:1".parse().unwrap(),
+        ready: true,
+    };
+    pool.sees(&[("n", elsewhere)], &[]);
+    assert!(pool.ensure(Duration::from_millis(200)).await.is_none());
+    assert_eq!(pool.whims.wakes(), 0);
+    pool.sees(&[("n", pool.service())], &[]);
+    pool.until("it can be tried again", |pool| {
+        !pool.nodes.usable().is_empty()
+    })
+    .await;
+    pool.awake().await;
+}
+
+#[tokio::test]
+async fn what_is_configured_stays_whatever_is_observed() {
+    let pool = Pool::new(TIMING).await;
+    let elsewhere = ServiceSeen {
+        url: "http://127.0.0.1:1".parse().unwrap(),
+        ready: false,
+    };
+    pool.sees(&[("n", elsewhere)], &[]);
+    pool.sees(&[], &[]);
+    let member = pool.awake().await;
+    assert!(!member.is_leaving());
+}
+
+#[tokio::test]
+async fn a_member_is_where_its_pod_is() {
+    let pool = Pool::new(TIMING).await;
+    pool.sees(
+        &[],
+        &[("n-pod", pod("n", false)), ("other", pod("n", true))],
+    );
+    let member = pool.awake().await;
+    assert_eq!(
+        member.site(),
+        pod("n", false).site,
+        "it joined after its pod was seen"
+    );
+    assert_eq!(pool.view().host, "host-1");
+    let elsewhere = PodSeen {
+        site: Site {
+            host: "host-2".into(),
+            zone: String::new(),
+        },
+        ..pod("n", false)
+    };
+    pool.sees(&[], &[("n-pod", elsewhere)]);
+    assert_eq!(pool.view().host, "host-2");
+    assert_eq!(
+        pool.view().zone,
+        "zone-1",
+        "what is not known stays as it was"
+    );
+    assert!(!member.is_leaving());
+}
+
+#[tokio::test]
+async fn a_member_whose_pod_is_deleted_takes_no_chunks_and_is_to_be_emptied() {
+    let mut pool = Pool::new(TIMING).await;
+    let member = pool.awake().await;
+    pool.sees(&[], &[("n-pod", pod("m", true)), ("m-pod", pod("n", true))]);
+    assert!(!member.is_leaving(), "they are the pods of others");
+    for _ in 0..2 {
+        pool.sees(&[], &[("n-pod", pod("n", true))]);
+    }
+    assert!(member.is_leaving());
+    assert_eq!(pool.view().state, NodeState::Draining);
+    assert!(member.link().is_some(), "it can be read and copied from");
+    let told = pool.events.try_recv();
+    assert!(matches!(told, Ok(Event::Leaving(leaving)) if leaving.id == member.id));
+    assert!(pool.events.try_recv().is_err(), "it is told once");
+    // Its process is still there, so a wake brings no other.
+    assert!(pool.ensure(Duration::from_millis(200)).await.is_none());
+    assert_eq!(pool.view().state, NodeState::Draining);
+}
+
+#[tokio::test]
+async fn a_member_that_joins_from_a_pod_that_is_deleted_leaves_at_once() {
+    let pool = Pool::new(TIMING).await;
+    pool.sees(&[], &[("n-pod", pod("n", true))]);
+    assert!(pool.ensure(Duration::from_millis(500)).await.is_none());
+    pool.until("it is to be emptied", |pool| {
+        pool.nodes
+            .members()
+            .iter()
+            .all(|member| member.is_leaving())
+            && !pool.nodes.members().is_empty()
+    })
+    .await;
+}
