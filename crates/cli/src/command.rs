@@ -2,6 +2,7 @@
 
 mod bench;
 mod del;
+mod doctor;
 mod get;
 mod manifests;
 mod node;
@@ -82,6 +83,9 @@ pub enum Command {
     /// Write the Knative Services of a pool's nodes, as YAML
     Manifests(manifests::Manifests),
 
+    /// Find out what is wrong with a cache on a Kubernetes cluster
+    Doctor(doctor::Doctor),
+
     /// Run a node; `up` starts its nodes with this
     #[command(hide = true)]
     Node(node::Node),
@@ -109,6 +113,7 @@ impl Cli {
             Command::Bench(bench) => bench.run(),
             Command::Replay(replay) => replay.run(),
             Command::Manifests(manifests) => manifests.run(),
+            Command::Doctor(doctor) => doctor.run(),
             Command::Node(node) => node.run(),
             Command::Proxy(proxy) => proxy.run(),
         }

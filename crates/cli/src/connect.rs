@@ -1,11 +1,11 @@
 //! How a command reaches the cache, and how it takes its leave.
 
-use std::{ffi::OsString, fmt, io, time::Duration};
+use std::{ffi::OsString, fmt, io, path::PathBuf, time::Duration};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Args;
-use infinicache_client::{Client, Error, Options};
-use infinicache_daemon::parse_duration;
+use infinicache_client::{Client, Options};
+use infinicache_daemon::{parse_duration, read_secret_file};
 use tokio::{
     runtime::Builder,
     signal::unix::{SignalKind, signal},
@@ -48,6 +48,10 @@ pub struct Servers {
         value_parser = time_span
     )]
     timeout: Duration,
+
+    /// File with the cache's password, if it needs one
+    #[arg(long, env = "INFINICACHE_PASSWORD_FILE", value_name = "FILE")]
+    password_file: Option<PathBuf>,
 }
 
 impl fmt::Display for Servers {
@@ -88,11 +92,23 @@ impl Servers {
         outcome
     }
 
-    async fn connect(&self) -> Result<Client, Error> {
-        let options = Options::default().deadline(self.timeout).budget(BUDGET);
-        options
-            .connect(self.addresses.iter().map(String::as_str))
-            .await
+    async fn connect(&self) -> Result<Client> {
+        let mut options = Options::default().deadline(self.timeout).budget(BUDGET);
+        if let Some(password) = self.password()? {
+            options = options.password(password);
+        }
+        let addresses = self.addresses.iter().map(String::as_str);
+        Ok(options.connect(addresses).await?)
+    }
+
+    fn password(&self) -> Result<Option<String>> {
+        let Some(file) = &self.password_file else {
+            return Ok(None);
+        };
+        let what = || format!("cannot read the password file {}", file.display());
+        let password = read_secret_file(file).with_context(what)?;
+        let password = String::from_utf8(password).with_context(what)?;
+        Ok(Some(password.trim_ascii_end().to_owned()))
     }
 }
 

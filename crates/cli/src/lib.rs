@@ -17,6 +17,7 @@
 //! - [`manifests`]: the nodes of a cluster, as documents for Knative;
 //! - [`connect`]: how the other commands reach a cache, and take their leave;
 //! - [`pipe`] and [`destination`]: the files that values come from and go to;
+//! - [`doctor`]: what can be wrong with a cache on a cluster;
 //! - [`progress`], [`table`] and [`human`]: what the user sees;
 //! - [`exit`]: how a command ends, and with which status.
 #![forbid(unsafe_code)]
@@ -25,6 +26,7 @@ pub mod cluster;
 pub mod command;
 pub mod connect;
 pub mod destination;
+pub mod doctor;
 pub mod exit;
 pub mod front;
 pub mod http;

@@ -8,7 +8,7 @@ use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
 
 pub use crate::sessions::Sessions;
-use crate::{discovery::Discovery, nodes::NodeAddress};
+use crate::{discovery::Discovery, nodes::NodeAddress, password::PasswordSource};
 
 /// The configuration of a proxy.
 #[derive(Args, Clone, Debug)]
@@ -154,6 +154,10 @@ pub struct Config {
     /// Where the pool's secret comes from.
     #[command(flatten)]
     pub secret: SecretSource,
+
+    /// Where the password of clients comes from.
+    #[command(flatten)]
+    pub password: PasswordSource,
 }
 
 /// What is known of the run of the proxy before this one.

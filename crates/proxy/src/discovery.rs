@@ -2,11 +2,11 @@
 //!
 //! Each node is a Knative Service with the pool's label; the pods behind it tell
 //! where it runs, and that it is about to be stopped some 30 s before it is told
-//! itself. What is seen of both is put together ([`cluster`], pure) and given to
-//! the [nodes](crate::nodes) whenever it has changed.
+//! itself. What is seen of both is put together (`cluster`, pure) and given to
+//! the nodes whenever it has changed.
 //!
 //! The API is not needed for traffic. While it cannot be reached the last that
-//! was seen holds; [`watch`] goes on trying, and a list is only believed once it
+//! was seen holds; `watch` goes on trying, and a list is only believed once it
 //! is complete, so that an API server that restarts takes nobody out of the pool.
 
 mod cluster;

@@ -42,6 +42,7 @@ mod leases;
 mod metrics;
 mod nodes;
 mod pace;
+pub mod password;
 mod recovery;
 mod relay;
 mod repair;
@@ -111,6 +112,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         false => None,
     };
     let secret = config.secret.load()?;
+    let password = config.password.load()?;
     let bind = async |address| {
         TcpListener::bind(address)
             .await
@@ -235,7 +237,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let port = redis.local_addr()?.port();
     info!(address = %redis.local_addr()?, nodes = config.nodes.len(), %code, "serving");
     let clerk = Arc::new(Clerk::new(cache.clone(), port, config.max_connections));
-    let state = Arc::new(State::new(cache.clone(), clerk, config.max_object_bytes.0));
+    let _renewing = background(tokio::spawn(
+        config.password.clone().follow(password.clone()),
+    ));
+    let state = State::new(cache.clone(), clerk, config.max_object_bytes.0).guarded_by(password);
+    let state = Arc::new(state);
     let limits = server::Config {
         max_connections: config.max_connections,
         stall_timeout: config.stall_timeout,

@@ -71,7 +71,7 @@ impl Control {
             let is_used = used.is_some();
             let mut connection = match used.take() {
                 Some(connection) => connection,
-                None => Connection::new(self.door.dial().await?),
+                None => self.door.enter().await?,
             };
             match connection.exchange(request).await {
                 Ok(answer) => {

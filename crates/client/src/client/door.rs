@@ -9,8 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
 use tokio::{net::TcpStream, time};
 
+use super::{connection::Connection, control::refusal, options::Password};
 use crate::{Error, clock};
 
 /// How long dialling may take, looking the name up included.
@@ -24,14 +27,16 @@ const MOST_PAUSE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Door {
     address: String,
+    password: Option<Password>,
     pause: Mutex<Pause>,
 }
 
 impl Door {
     /// The door of the proxy at `address`.
-    pub(super) fn new(address: String) -> Self {
+    pub(super) fn new(address: String, password: Option<Password>) -> Self {
         Self {
             address,
+            password,
             pause: Mutex::default(),
         }
     }
@@ -41,12 +46,28 @@ impl Door {
         &self.address
     }
 
-    /// A new connection.
+    /// A new connection, on which the password has been given if there is one.
     ///
     /// # Errors
     ///
-    /// [`Error::Unreachable`], at once while the door is shut.
-    pub(super) async fn dial(&self) -> Result<TcpStream, Error> {
+    /// [`Error::Unreachable`], at once while the door is shut; [`Error::Refused`] if the password
+    /// is not the right one.
+    pub(super) async fn enter(&self) -> Result<Connection, Error> {
+        let mut connection = Connection::new(self.dial().await?);
+        let Some(Password(password)) = &self.password else {
+            return Ok(connection);
+        };
+        let request = [Bytes::from_static(b"AUTH"), Bytes::from(password.clone())];
+        let unreachable = |why: String| Error::Unreachable(format!("{}: {why}", self.address));
+        match time::timeout(DIAL_DEADLINE, connection.exchange(&request)).await {
+            Ok(Ok(BytesFrame::Error(text))) => Err(refusal(&text)),
+            Ok(Ok(_)) => Ok(connection),
+            Ok(Err(error)) => Err(unreachable(error.to_string())),
+            Err(_) => Err(unreachable(format!("no answer within {DIAL_DEADLINE:?}"))),
+        }
+    }
+
+    async fn dial(&self) -> Result<TcpStream, Error> {
         if let Some(rest) = self.pause().rest(clock::now()) {
             let text = format!(
                 "{} could not be reached, next attempt in {rest:?}",
@@ -143,12 +164,40 @@ mod tests {
     #[tokio::test]
     async fn while_the_door_is_shut_nobody_dials() {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let door = Door::new(listener.local_addr().unwrap().to_string());
+        let door = Door::new(listener.local_addr().unwrap().to_string(), None);
         drop(listener);
         assert!(matches!(door.dial().await, Err(Error::Unreachable(_))));
         let Err(Error::Unreachable(why)) = door.dial().await else {
             panic!("connected")
         };
         assert!(why.contains("next attempt in"), "{why}");
+    }
+
+    /// A proxy that reads one AUTH and says `answer`.
+    async fn asked(answer: &'static [u8]) -> Result<Connection, Error> {
+        use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        let door = Door::new(address, Some(Password("hunter2".into())));
+        let proxy = async {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let expected = b"*2\r\n$4\r\nAUTH\r\n$7\r\nhunter2\r\n";
+            let mut request = [0; 27];
+            stream.read_exact(&mut request).await.unwrap();
+            assert_eq!(&request, expected);
+            stream.write_all(answer).await.unwrap();
+        };
+        tokio::join!(door.enter(), proxy).0
+    }
+
+    #[tokio::test]
+    async fn the_password_is_given_before_anything_else() {
+        assert!(asked(b"+OK\r\n").await.is_ok());
+        let refused = asked(b"-WRONGPASS invalid\r\n").await;
+        assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("WRONGPASS")));
+        assert!(matches!(asked(b"").await, Err(Error::Unreachable(_))));
+        let password = format!("{:?}", Password("hunter2".into()));
+        assert!(!password.contains("hunter2"));
     }
 }

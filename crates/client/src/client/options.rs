@@ -1,6 +1,9 @@
 //! How a client behaves, and how one value is put.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    fmt,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use crate::{Condition, Error, Expiry, Terms, client::Client};
 
@@ -23,6 +26,7 @@ pub struct Options {
     pub(super) connections: usize,
     pub(super) links: usize,
     pub(super) direct: bool,
+    pub(super) password: Option<Password>,
 }
 
 impl Default for Options {
@@ -33,6 +37,7 @@ impl Default for Options {
             connections: 16,
             links: 2,
             direct: true,
+            password: None,
         }
     }
 }
@@ -81,6 +86,15 @@ impl Options {
         Self { direct, ..self }
     }
 
+    /// The password of the proxies, if they need one.
+    #[must_use]
+    pub fn password(self, password: impl Into<String>) -> Self {
+        Self {
+            password: Some(Password(password.into())),
+            ..self
+        }
+    }
+
     /// Connects a client to the proxies at these addresses, as [`Client::connect`] does.
     ///
     /// # Errors
@@ -92,6 +106,16 @@ impl Options {
         addresses: impl IntoIterator<Item = A>,
     ) -> Result<Client, Error> {
         Client::with_options(addresses, self).await
+    }
+}
+
+/// A password: never printed.
+#[derive(Clone)]
+pub(super) struct Password(pub(super) String);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password(..)")
     }
 }
 

@@ -55,7 +55,7 @@ struct Inner {
 impl Proxy {
     /// The proxy at `address`; nothing is dialled yet. Must be called within a tokio runtime.
     pub(super) fn new(address: String, options: &Options, budget: Budget) -> Self {
-        let door = Arc::new(Door::new(address.clone()));
+        let door = Arc::new(Door::new(address.clone(), options.password.clone()));
         Self(Arc::new(Inner {
             address,
             control: Control::new(door.clone(), options.connections, options.deadline),

@@ -20,7 +20,7 @@ use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time;
 use tracing::debug;
 
-use super::{connection::Connection, control::refusal, door::Door};
+use super::{control::refusal, door::Door};
 use crate::{Error, Mux, MuxLink, NodeLink};
 
 /// How long the proxy may take to turn a connection into a link.
@@ -121,7 +121,7 @@ impl Linked {
 
 /// Dials a proxy and turns the connection into a link.
 async fn link(door: &Door) -> Result<Mux, Error> {
-    let mut connection = Connection::new(door.dial().await?);
+    let mut connection = door.enter().await?;
     let answer = connection.exchange(&[Bytes::from_static(b"IC.LINK")]).await;
     match answer.map_err(|error| Error::Unreachable(format!("{}: {error}", door.address())))? {
         BytesFrame::SimpleString(_) => {}

@@ -128,7 +128,7 @@ impl Proxy {
     /// Whether nobody has dialled.
     pub(crate) async fn is_left_alone(&self) -> bool {
         // Looks once: who has dialled by now is in the backlog.
-        let dialled = tokio::time::timeout(std::time::Duration::ZERO, self.listener.accept());
+        let dialled = timeout(Duration::ZERO, self.listener.accept());
         dialled.await.is_err()
     }
 

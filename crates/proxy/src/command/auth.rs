@@ -2,12 +2,13 @@
 //! AUTH [username] password
 //! ```
 //!
-//! There are no users but Redis's `default`, who has no password.
+//! There are no users but Redis's `default`, who may need a password.
 
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Refused, Spec, table::Verb};
+use super::{Answer, Client, Refused, Spec, table::Verb};
+use crate::password::Password;
 
 pub(super) const SPEC: Spec = Spec {
     name: "auth",
@@ -27,24 +28,33 @@ pub(super) const SPEC: Spec = Spec {
     verb: Verb::Auth,
 };
 
-pub(super) fn run(args: &[Bytes]) -> Answer {
+/// `password` is what is needed, if anything is.
+pub(super) fn run(client: &mut Client, password: Option<&Password>, args: &[Bytes]) -> Answer {
     match args {
-        [_, _] => Err(Refused::text(
-            "ERR AUTH <password> called without any password configured for the default user. \
+        [_, given] if password.is_some() => check(client, password, b"default", given)?,
+        [_, _] => {
+            return Err(Refused::text(
+                "ERR AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?",
-        )),
-        [_, user, _] => {
-            check(user)?;
-            Ok(BytesFrame::SimpleString("OK".into()))
+            ));
         }
-        _ => Err(Refused::SYNTAX),
+        [_, user, given] => check(client, password, user, given)?,
+        _ => return Err(Refused::SYNTAX),
     }
+    Ok(BytesFrame::SimpleString("OK".into()))
 }
 
-/// Whether there is such a user; any password is the right one.
-pub(super) fn check(user: &[u8]) -> Result<(), Refused> {
-    match user {
-        b"default" => Ok(()),
-        _ => Err(Refused::WRONG_PASSWORD),
+/// Lets a client in, if there is such a user and that is the password; any is, if none is needed.
+pub(super) fn check(
+    client: &mut Client,
+    password: Option<&Password>,
+    user: &[u8],
+    given: &[u8],
+) -> Result<(), Refused> {
+    let fits = password.is_none_or(|password| password.fits(given));
+    if user != b"default" || !fits {
+        return Err(Refused::WRONG_PASSWORD);
     }
+    client.is_known = true;
+    Ok(())
 }

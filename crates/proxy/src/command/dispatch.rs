@@ -65,6 +65,10 @@ async fn checked<S: Store, R: Input, W: Output>(
     if !admits(spec.arity, command.count) {
         return reject(session, &command, Refused::arity(spec.name)).await;
     }
+    let is_known = session.client.is_known || session.state.password().is_none();
+    if !is_known && !matches!(spec.verb, Verb::Auth | Verb::Hello | Verb::Quit) {
+        return reject(session, &command, Refused::UNKNOWN_CLIENT).await;
+    }
     if spec.verb.needs_values()
         && let Err(refused) = session.state.store.is_open()
     {
@@ -92,7 +96,7 @@ async fn whole<S: Store, R: Input, W: Output>(
     let state = &session.state;
     let store = &state.store;
     let answer = match spec.verb {
-        Verb::Auth => auth::run(args),
+        Verb::Auth => auth::run(&mut session.client, state.password(), args),
         Verb::Client => client::run(&mut session.client, args),
         Verb::Commands => commands::run(args),
         Verb::Dbsize => dbsize::run(store),
@@ -119,7 +123,7 @@ async fn whole<S: Store, R: Input, W: Output>(
             return Ok(Flow::Continue);
         }
         Verb::Hello => {
-            let answer = hello::run(&mut session.client, args);
+            let answer = hello::run(&mut session.client, state.password(), args);
             session.connection.speak(session.client.protocol);
             session.answer_map(answer);
             return Ok(Flow::Continue);

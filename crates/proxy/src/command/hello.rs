@@ -16,6 +16,7 @@ use super::{
 };
 use crate::{
     info::REDIS_VERSION,
+    password::Password,
     resp::{self, Protocol},
 };
 
@@ -40,14 +41,22 @@ pub(super) const SPEC: Spec = Spec {
 #[derive(Debug, Default)]
 struct Hello<'a> {
     protocol: Option<Protocol>,
-    user: Option<&'a Bytes>,
+    user: Option<(&'a Bytes, &'a Bytes)>,
     name: Option<&'a Bytes>,
 }
 
-pub(super) fn run(client: &mut Client, args: &[Bytes]) -> Answer {
+/// `password` is what is needed, if anything is.
+pub(super) fn run(client: &mut Client, password: Option<&Password>, args: &[Bytes]) -> Answer {
     let hello = parse(&args[1..])?;
-    if let Some(user) = hello.user {
-        auth::check(user)?;
+    if let Some((user, given)) = hello.user {
+        auth::check(client, password, user, given)?;
+    }
+    if password.is_some() && !client.is_known {
+        return Err(Refused::text(
+            "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
+             HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
+             select the RESP protocol version at the same time",
+        ));
     }
     if let Some(name) = hello.name {
         client::check_name(name)?;
@@ -74,8 +83,8 @@ fn parse(args: &[Bytes]) -> Result<Hello<'_>, Refused> {
     };
     while let [option, values @ ..] = options {
         options = match (word(option).as_str(), values) {
-            ("AUTH", [user, _, rest @ ..]) => {
-                hello.user = Some(user);
+            ("AUTH", [user, given, rest @ ..]) => {
+                hello.user = Some((user, given));
                 rest
             }
             ("SETNAME", [name, rest @ ..]) => {

@@ -27,6 +27,7 @@ impl Refused {
         Self::text("LOADING infinicache is asking its nodes what they hold");
     pub(crate) const OUT_OF_TOUCH: Self =
         Self::text("TRYAGAIN too few nodes answer to know whether this proxy is in charge");
+    pub(crate) const UNKNOWN_CLIENT: Self = Self::text("NOAUTH Authentication required.");
     pub(crate) const WRONG_PASSWORD: Self =
         Self::text("WRONGPASS invalid username-password pair or user is disabled.");
 

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{Answer, Observe, Outcome, Refused};
+use crate::password::Password;
 use crate::resp::{Connection, Input, Output, Protocol};
 
 /// What all connections share.
@@ -20,6 +21,8 @@ pub(crate) struct State<S> {
     pub(crate) observer: Arc<dyn Observe>,
     /// Longest value, in bytes.
     pub(crate) max_object_bytes: u64,
+    /// What clients have to give first, if anything.
+    password: Option<Password>,
     /// The id of the last connection.
     last_client: AtomicU64,
 }
@@ -30,8 +33,24 @@ impl<S> State<S> {
             store,
             observer,
             max_object_bytes,
+            password: None,
             last_client: AtomicU64::new(0),
         }
+    }
+
+    /// The same, for clients who know the password.
+    pub(crate) fn guarded_by(self, password: Password) -> Self {
+        Self {
+            password: Some(password),
+            ..self
+        }
+    }
+
+    /// The password, if clients need one.
+    pub(super) fn password(&self) -> Option<&Password> {
+        self.password
+            .as_ref()
+            .filter(|password| password.is_needed())
     }
 }
 
@@ -48,6 +67,8 @@ pub(crate) struct Client {
     pub(crate) name: Bytes,
     pub(crate) library: Bytes,
     pub(crate) library_version: Bytes,
+    /// Whether it has given the password.
+    pub(super) is_known: bool,
 }
 
 /// One client's connection.
@@ -77,6 +98,7 @@ impl<S, R: Input, W: Output> Session<S, R, W> {
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),
+            is_known: false,
         };
         Self {
             state,

@@ -18,6 +18,7 @@ use crate::{
         State,
         fake::{FakeObserver, FakeStore},
     },
+    password::Password,
     resp::Parts,
     server::{self, Config, TakeOver},
 };
@@ -40,8 +41,13 @@ impl Running {
     }
 
     pub(crate) async fn start_with(config: Config) -> Self {
+        Self::guarded_by(Password::new().unwrap(), config).await
+    }
+
+    pub(crate) async fn guarded_by(password: Password, config: Config) -> Self {
         let (store, observer) = (FakeStore::default(), Arc::new(FakeObserver::default()));
-        let state = Arc::new(State::new(store.clone(), observer.clone(), MAX_OBJECT));
+        let state = State::new(store.clone(), observer.clone(), MAX_OBJECT);
+        let state = Arc::new(state.guarded_by(password));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();

@@ -2,6 +2,8 @@
 
 use redis_protocol::resp2::types::BytesFrame;
 
+use crate::{password::Password, server::Config};
+
 use super::harness::{Running, bulk, error, simple};
 
 #[tokio::test]
@@ -37,6 +39,73 @@ async fn what_clients_send_when_they_connect_is_answered() {
         info.contains(" name=other ") && info.contains(" lib-name=redis-py lib-ver=8.1"),
         "{info}"
     );
+}
+
+#[tokio::test]
+async fn who_has_not_given_the_password_gets_nothing() {
+    let password = Password::new().unwrap();
+    password.set(b"hunter2");
+    let server = Running::guarded_by(password.clone(), Config::default()).await;
+    let mut peer = server.connect().await;
+    let unknown = error("NOAUTH Authentication required.");
+    let nothing = [
+        "SET k v",
+        "GET k",
+        "PING",
+        "INFO",
+        "DBSIZE",
+        "FLUSHALL",
+        "CONFIG GET *",
+        "CLIENT ID",
+        "COMMAND",
+        "IC.NODES",
+        "IC.LINK",
+    ];
+    for line in nothing {
+        assert_eq!(peer.ask(line).await, unknown, "{line}");
+    }
+    // A value that is too large to be read with its command is not kept either.
+    let large = [
+        b"*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$3000000\r\n",
+        &*vec![b'x'; 3_000_000],
+        b"\r\n",
+    ];
+    peer.send(&large.concat()).await;
+    assert_eq!(peer.reply().await.unwrap(), unknown);
+    let BytesFrame::Error(text) = peer.ask("HELLO 2").await else {
+        panic!("it is refused");
+    };
+    assert!(text.starts_with("NOAUTH HELLO must be called"), "{text}");
+
+    let wrong = error("WRONGPASS invalid username-password pair or user is disabled.");
+    let attempts = [
+        "AUTH hunter3",
+        "AUTH somebody hunter2",
+        "HELLO 2 AUTH default x",
+    ];
+    for line in attempts {
+        assert_eq!(peer.ask(line).await, wrong, "{line}");
+        assert_eq!(peer.ask("PING").await, unknown, "{line}");
+    }
+    assert_eq!(peer.ask("AUTH hunter2").await, simple("OK"));
+    assert_eq!(peer.ask("SET k v").await, simple("OK"));
+    assert_eq!(peer.ask("GET k").await, bulk("v"));
+}
+
+#[tokio::test]
+async fn a_new_password_is_for_those_who_come_after_it() {
+    let password = Password::new().unwrap();
+    password.set(b"hunter2");
+    let server = Running::guarded_by(password.clone(), Config::default()).await;
+    let mut before = server.connect().await;
+    let hello = before.ask("HELLO 2 AUTH default hunter2").await;
+    assert!(matches!(hello, BytesFrame::Array(_)));
+    password.set(b"hunter3");
+    assert_eq!(before.ask("PING").await, simple("PONG"));
+    let mut after = server.connect().await;
+    let wrong = error("WRONGPASS invalid username-password pair or user is disabled.");
+    assert_eq!(after.ask("AUTH hunter2").await, wrong);
+    assert_eq!(after.ask("AUTH default hunter3").await, simple("OK"));
 }
 
 #[tokio::test]

@@ -1,0 +1,148 @@
+//! The nodes: their Services, and whether they can be woken.
+
+use std::collections::BTreeMap;
+
+use kube::{ResourceExt, api::DynamicObject};
+
+use super::{
+    super::facts::{Seen, WakeSeen, text_at, untrue},
+    Finding, settings, unseen,
+};
+
+/// Nodes that the default code needs: 10 data chunks and 2 of parity.
+const WIDTH: usize = 12;
+
+/// Nodes without which no loss can be borne.
+const LEAST: usize = 3;
+
+/// Of a node's grace, what passes before it is told that it goes, in seconds.
+const DRAIN: u64 = 30;
+
+/// Least time to empty a node in after that, in seconds.
+const EMPTYING: u64 = 30;
+
+/// Whether there are enough.
+pub(super) fn pool(nodes: &Seen<Vec<DynamicObject>>) -> Vec<Finding> {
+    let subject = "nodes";
+    let count = match nodes {
+        Ok(nodes) => nodes.len(),
+        Err(error) => {
+            let missing = || {
+                let found = "this cluster knows no Knative Services";
+                Finding::bad(subject, found, "install Knative Serving")
+            };
+            return unseen(subject, error, missing);
+        }
+    };
+    let advice = "apply the output of `infinicache manifests`, and see that the labels fit";
+    let found = format!("{count} found, {LEAST} needed at the least");
+    vec![match count {
+        0..LEAST => Finding::bad(subject, found, advice),
+        LEAST..WIDTH => {
+            let found =
+                format!("{count} found: the code 10+2 needs {WIDTH}, narrower ones are used");
+            Finding::doubtful(subject, found, advice)
+        }
+        _ => Finding::good(subject, format!("{count} found")),
+    }]
+}
+
+/// Each node's Service.
+pub(super) fn each(nodes: &Seen<Vec<DynamicObject>>) -> Vec<Finding> {
+    let nodes = nodes.as_deref().unwrap_or_default();
+    nodes.iter().flat_map(one).collect()
+}
+
+fn one(node: &DynamicObject) -> Vec<Finding> {
+    let subject = &format!("node {}", node.name_any());
+    let annotation = |name: &str| {
+        let annotations = node.data.pointer("/spec/template/metadata/annotations")?;
+        annotations
+            .get(format!("autoscaling.knative.dev/{name}"))?
+            .as_str()
+    };
+    let mut findings = Vec::new();
+    if let Some(why) = untrue(node, "Ready") {
+        let advice = "kubectl describe ksvc: its revision says what it waits for";
+        findings.push(Finding::bad(
+            subject,
+            format!("is not ready: {why}"),
+            advice,
+        ));
+    }
+    if annotation("max-scale") != Some("1") {
+        let advice = "set autoscaling.knative.dev/max-scale to \"1\" on the template";
+        findings.push(Finding::bad(
+            subject,
+            "may have several pods at once",
+            advice,
+        ));
+    }
+    if let Some(least) = annotation("min-scale")
+        && least != "0"
+    {
+        let advice = "set autoscaling.knative.dev/min-scale to \"0\", or pay for it always";
+        findings.push(Finding::doubtful(subject, "never sleeps", advice));
+    }
+    let visibility = node.labels().get("networking.knative.dev/visibility");
+    if visibility.is_none_or(|visibility| visibility != "cluster-local") {
+        let advice = "label it networking.knative.dev/visibility: cluster-local";
+        findings.push(Finding::doubtful(
+            subject,
+            "can be reached from outside",
+            advice,
+        ));
+    }
+    let concurrency = text_at(node, "/spec/template/spec/containerConcurrency");
+    if concurrency.is_some_and(|concurrency| concurrency != "0") {
+        let advice = "set containerConcurrency to 0: a wake must never wait for another";
+        findings.push(Finding::bad(subject, "limits its requests", advice));
+    }
+    let grace = settings::timeout(node).unwrap_or(300);
+    if grace < DRAIN + EMPTYING {
+        let found = format!("has {grace} s to be emptied, of which the platform takes {DRAIN} s");
+        let advice = "raise timeoutSeconds: 600 is usual";
+        findings.push(Finding::bad(subject, found, advice));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::good(subject, "is ready"));
+    }
+    findings
+}
+
+/// Whether each node can be woken, by those who may.
+pub(super) fn wakes(wakes: &BTreeMap<String, WakeSeen>) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let mut not_tried: BTreeMap<&str, usize> = BTreeMap::new();
+    for (node, seen) in wakes {
+        let subject = &format!("wake of {node}");
+        findings.push(match seen {
+            WakeSeen::AsksForProof => Finding::good(subject, "reaches it, and needs the secret"),
+            WakeSeen::Answered(status @ 200..300, _) => {
+                let found = format!("was answered with {status}, though it proved nothing");
+                let advice = "see what is behind the Service: it is no node of this version";
+                Finding::bad(subject, found, advice)
+            }
+            WakeSeen::Answered(status, text) => {
+                let found = format!("was answered with {status}: {text}");
+                let advice = "see the logs of the node, and of the ingress if it has none";
+                Finding::bad(subject, found, advice)
+            }
+            WakeSeen::Unreachable(why) => {
+                let found = format!("does not reach it: {why}");
+                let advice = "see that the ingress runs and that policies let this pod reach it";
+                Finding::bad(subject, found, advice)
+            }
+            WakeSeen::NotTried(why) => {
+                *not_tried.entry(why).or_default() += 1;
+                continue;
+            }
+        });
+    }
+    for (why, count) in not_tried {
+        let found = format!("not tried for {count} nodes: {why}");
+        let advice = "run the doctor in a pod of the namespace to try";
+        findings.push(Finding::unknown("wakes", found, advice));
+    }
+    findings
+}

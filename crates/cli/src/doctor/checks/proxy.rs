@@ -1,0 +1,81 @@
+//! The proxy, and the door that nodes dial.
+
+use kube::api::DynamicObject;
+
+use super::{
+    super::facts::{Seen, text_at, untrue},
+    Finding, unseen,
+};
+
+/// Whether the proxy runs.
+pub(super) fn deployment(proxy: &Seen<DynamicObject>) -> Vec<Finding> {
+    let subject = "proxy";
+    let proxy = match proxy {
+        Ok(proxy) => proxy,
+        Err(error) => {
+            let missing = || Finding::bad(subject, "is not installed", "apply the manifests");
+            return unseen(subject, error, missing);
+        }
+    };
+    let mut findings = Vec::new();
+    let replicas = text_at(proxy, "/spec/replicas").unwrap_or_else(|| "1".into());
+    match replicas.as_str() {
+        "1" => {}
+        "0" => findings.push(Finding::bad(subject, "is scaled to 0", "scale it to 1")),
+        more => {
+            let found = format!("{more} replicas, of which each would be in charge");
+            findings.push(Finding::bad(
+                subject,
+                found,
+                "scale it to 1: one proxy owns a pool",
+            ));
+        }
+    }
+    if text_at(proxy, "/spec/strategy/type").as_deref() != Some("Recreate") {
+        let found = "a new one is started before the old one has gone";
+        let advice = "set the strategy to Recreate: the old one would hand over twice";
+        findings.push(Finding::doubtful(subject, found, advice));
+    }
+    if replicas == "1"
+        && let Some(why) = untrue(proxy, "Available")
+    {
+        let advice = "kubectl logs deployment/infinicache: it says what it waits for";
+        findings.push(Finding::bad(
+            subject,
+            format!("is not available: {why}"),
+            advice,
+        ));
+    }
+    if findings.is_empty() {
+        findings.push(Finding::good(subject, "is available"));
+    }
+    findings
+}
+
+/// Whether nodes can dial a proxy that is not ready yet.
+pub(super) fn door(door: &Seen<DynamicObject>) -> Vec<Finding> {
+    let subject = "service that nodes dial";
+    let door = match door {
+        Ok(door) => door,
+        Err(error) => {
+            let missing = || {
+                let advice = "apply the manifests: nodes are told to dial it";
+                Finding::bad(subject, "does not exist", advice)
+            };
+            return unseen(subject, error, missing);
+        }
+    };
+    let is_early = text_at(door, "/spec/publishNotReadyAddresses").as_deref() == Some("true");
+    if is_early {
+        return vec![Finding::good(
+            subject,
+            "leads to the proxy before it is ready",
+        )];
+    }
+    let found = "leads to the proxy only once it is ready, which it is not before nodes dial";
+    vec![Finding::bad(
+        subject,
+        found,
+        "set publishNotReadyAddresses to true",
+    )]
+}
