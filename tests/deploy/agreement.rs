@@ -307,3 +307,23 @@ fn budgets_let_one_pod_of_each_sort_be_evicted_at_a_time() {
         }
     }
 }
+
+#[test]
+fn the_proxy_takes_the_arguments_that_it_is_given() {
+    for name in OVERLAYS {
+        let all = overlay(name);
+        let arguments = proxy(&all)["spec"]["containers"][0]["args"]
+            .as_array()
+            .unwrap();
+        let arguments = arguments.iter().map(|argument| argument.as_str().unwrap());
+        let command =
+            infinicache_proxy::Config::augment_args(Command::new("program").no_binary_name(true));
+        let taken = command
+            .try_get_matches_from(arguments)
+            .unwrap_or_else(|error| panic!("{error}"));
+        assert_eq!(
+            taken.get_one::<String>("selector").unwrap(),
+            "infinicache.io/pool=default"
+        );
+    }
+}
