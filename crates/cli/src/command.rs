@@ -18,8 +18,8 @@ use clap::{Parser, Subcommand};
 
 use infinicache_daemon::telemetry;
 
-/// What goes wrong. What a node finds wrong, the proxy tells in terms of objects.
-const DEFAULT_LOG: &str = "warn,infinicache_node=error";
+/// What goes wrong. What a node finds wrong, the proxy tells in terms of objects, and what goes wrong with the API of a cluster, whoever asked.
+const DEFAULT_LOG: &str = "warn,infinicache_node=error,kube_client=off";
 
 /// An in-memory cache for large objects, erasure-coded over nodes that sleep when they hold nothing.
 #[derive(Parser)]

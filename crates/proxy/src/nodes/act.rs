@@ -55,7 +55,11 @@ impl Nodes {
                 node.state().life.rests(member.id);
             }
             // Whatever the reason, a member that says goodbye is better not relied on.
-            ByeReason::Terminated | ByeReason::Other(_) => self.leaving(member, reason.as_str()),
+            ByeReason::Terminated | ByeReason::Other(_) => {
+                let node = self.0.nodes.at(member.node);
+                node.state().life.departs(member.id);
+                self.leaving(member, reason.as_str());
+            }
         }
     }
 

@@ -83,6 +83,8 @@ struct Membership {
     pinged: Instant,
     linked: bool,
     draining: bool,
+    /// It said so itself, and ends once its link does.
+    departing: bool,
     /// Its session is over.
     resting: bool,
     /// When the preflight was sent that is under way.
@@ -394,6 +396,7 @@ impl Life {
             pinged: now,
             linked: true,
             draining,
+            departing: false,
             resting: false,
             preflight: None,
         });
@@ -421,11 +424,25 @@ impl Life {
         }
     }
 
-    /// The member said that it is about to go.
+    /// The member is about to go, as somebody else said: its process may know nothing of it, and
+    /// dial again if its link breaks.
     pub(crate) fn leaving(&mut self, member: MemberId) {
         if let Some(it) = self.membership(member) {
             it.draining = true;
         }
+    }
+
+    /// The member said itself that it is about to go.
+    pub(crate) fn departs(&mut self, member: MemberId) {
+        if let Some(it) = self.membership(member) {
+            it.draining = true;
+            it.departing = true;
+        }
+    }
+
+    /// Whether the member is the one behind the name, and is not known to be about to go.
+    pub(crate) fn stays(&self, member: MemberId) -> bool {
+        matches!(self.phase, Phase::Member(it) if it.member == member && !it.draining)
     }
 
     /// The member's link broke.
@@ -433,7 +450,7 @@ impl Life {
         let it = self.membership(member)?;
         it.linked = false;
         it.preflight = None;
-        if it.draining {
+        if it.departing {
             self.phase = Phase::Asleep;
             return Some(Action::Lost(member));
         }

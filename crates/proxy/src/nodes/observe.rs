@@ -111,7 +111,9 @@ impl Nodes {
             return;
         };
         member.locate(&pod.site);
-        if pod.leaving && !member.is_draining() {
+        // One that was lost and has come back is the node again, and has to be told of again.
+        let stays = || self.0.nodes.at(member.node).state().life.stays(member.id);
+        if pod.leaving && (!member.is_draining() || stays()) {
             self.leaving(member, "its pod is deleted");
         }
     }

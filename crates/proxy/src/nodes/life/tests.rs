@@ -293,6 +293,40 @@ fn a_draining_member_that_answers_in_its_successors_place_goes_on_draining() {
 }
 
 #[test]
+fn a_member_that_knows_nothing_of_its_end_may_dial_again_and_goes_on_draining() {
+    let (mut life, start) = active();
+    life.leaving(FIRST);
+    assert_eq!(life.wanted(start), Some(Action::Wake));
+    // It is woken in its successor's place, and closes its link before it dials.
+    assert_eq!(life.unlinked(FIRST, start), None);
+    assert_eq!(life.joined(OLD, FIRST, start), None);
+    assert_eq!(life.state(), NodeState::Draining);
+
+    assert_eq!(life.unlinked(FIRST, start), None, "backed off");
+    let lost = life.tick(start + TIMING.lost_after, true);
+    assert_eq!(lost, [Action::Lost(FIRST)]);
+}
+
+#[test]
+fn a_member_that_said_goodbye_is_gone_once_its_link_is() {
+    let (mut life, start) = active();
+    life.leaving(FIRST);
+    life.departs(FIRST);
+    assert!(!life.stays(FIRST));
+    assert_eq!(life.wanted(start), Some(Action::Wake));
+    assert_eq!(life.unlinked(FIRST, start), Some(Action::Lost(FIRST)));
+}
+
+#[test]
+fn a_successor_takes_the_place_of_one_whose_link_is_gone() {
+    let (mut life, start) = active();
+    life.leaving(FIRST);
+    assert_eq!(life.unlinked(FIRST, start), Some(Action::Wake));
+    assert_eq!(life.joined(NEW, SECOND, start), Some(Action::Lost(FIRST)));
+    assert!(life.stays(SECOND) && !life.stays(FIRST));
+}
+
+#[test]
 fn a_draining_member_is_pinged_but_not_woken() {
     let (mut life, start) = active();
     life.leaving(FIRST);

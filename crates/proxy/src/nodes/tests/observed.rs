@@ -54,7 +54,11 @@ async fn a_name_that_is_observed_joins_and_can_be_woken() {
 
 #[tokio::test]
 async fn a_name_that_is_gone_is_emptied_and_forgotten_once_it_is() {
-    let mut pool = Pool::found(TIMING, false).await;
+    let soon_lost = Timing {
+        lost_after: Duration::from_secs(1),
+        ..TIMING
+    };
+    let mut pool = Pool::found(soon_lost, false).await;
     pool.sees(&[("n", pool.service())], &[]);
     let member = pool.awake().await;
     pool.sees(&[], &[]);
