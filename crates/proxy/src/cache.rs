@@ -30,7 +30,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -73,6 +73,8 @@ pub(crate) struct Settings {
     pub(crate) epoch: Epoch,
     /// What a node is thought to hold before one has told.
     pub(crate) presumed_capacity: u64,
+    /// How long placing a write may take, wakes and all.
+    pub(crate) place_deadline: Duration,
 }
 
 /// The cache. Clones are handles to the same.

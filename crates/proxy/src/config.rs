@@ -69,6 +69,10 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_NODE_IDLE_WINDOW", default_value = "60s", value_parser = parse_duration)]
     pub node_idle_window: Duration,
 
+    /// How long a node may take to answer a wake, and to dial, before it is tried again
+    #[arg(long, env = "INFINICACHE_WAKE_DEADLINE", default_value = "5s", value_parser = parse_duration)]
+    pub wake_deadline: Duration,
+
     /// A node that was not heard of for this long is lost
     #[arg(long, env = "INFINICACHE_NODE_LOST_AFTER", default_value = "10s", value_parser = parse_duration)]
     pub node_lost_after: Duration,

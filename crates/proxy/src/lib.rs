@@ -94,6 +94,9 @@ pub use crate::{
 /// Repairs that run at once.
 const PARALLEL_REPAIRS: u64 = 2;
 
+/// How much longer than a wake placing a write may take.
+const PLACING: std::time::Duration = std::time::Duration::from_secs(3);
+
 /// How long a new run that knows some nodes waits for the platform to tell of the others.
 const FIRST_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -153,6 +156,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         max_object_bytes: config.max_object_bytes.0,
         epoch,
         presumed_capacity: config.node_memory.0,
+        place_deadline: config.wake_deadline + PLACING,
     };
     let partings = Arc::new(Partings::default());
     let cache = Cache::new(
@@ -304,7 +308,7 @@ fn timing(config: &Config) -> Timing {
         lost_after,
         // There has to be time to ask a silent node before it is lost.
         preflight_freshness: config.preflight_freshness.min(lost_after / 2),
-        wake_deadline: std::time::Duration::from_secs(5),
+        wake_deadline: config.wake_deadline,
         wake_backoff: std::time::Duration::from_millis(500),
         // Three tries before the platform's window ends.
         keep_awake_every: config.node_idle_window / 3,

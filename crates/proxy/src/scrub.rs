@@ -155,6 +155,7 @@ mod tests {
             max_object_bytes: 1 << 30,
             epoch: Epoch::beginning(1, 0),
             presumed_capacity: 1 << 30,
+            place_deadline: Duration::from_secs(8),
         };
         let (budget, metrics) = (Budget::new(1 << 20), Arc::new(Metrics::new()));
         let (nodes, health) = (pool.nodes.clone(), Arc::default());

@@ -17,9 +17,6 @@ use tracing::debug;
 use super::Cache;
 use crate::nodes::{Usable, member::Member};
 
-/// How long placing a write may take, wakes and all.
-const PLACE_DEADLINE: Duration = Duration::from_secs(8);
-
 /// How long to wait for nodes to wake while there may be others to do without them.
 const WAKE_PATIENCE: Duration = Duration::from_secs(1);
 
@@ -64,7 +61,8 @@ impl Cache {
         parity: usize,
         excluded: &[usize],
     ) -> Result<Vec<Arc<Member>>, Error> {
-        let deadline = Instant::now() + PLACE_DEADLINE;
+        let most = self.0.settings.place_deadline;
+        let deadline = Instant::now() + most;
         // Nodes that did not wake at once, and those that did not when there was no other.
         let (mut late, mut excluded) = (Vec::new(), excluded.to_vec());
         let mut patience = WAKE_PATIENCE;
@@ -80,7 +78,7 @@ impl Cache {
             let Some(placed) = place(&candidates, &beside, width, parity, seed) else {
                 if !late.is_empty() {
                     late.clear();
-                    patience = PLACE_DEADLINE;
+                    patience = most;
                     continue;
                 }
                 let text = format!("{} nodes can be used, {width} needed", candidates.len());
@@ -115,7 +113,7 @@ impl Cache {
             let awake = self.0.nodes.usable().into_iter().filter(is_awake);
             if awake.count() < width {
                 late.clear();
-                patience = PLACE_DEADLINE;
+                patience = most;
             }
             debug!(
                 ?late,

@@ -85,6 +85,7 @@ impl Backoff {
 
 fn tell(sort: Sort, error: &Error, metrics: &Metrics) {
     let reason = reason(error);
+    let error = chain(error);
     metrics.watch_failed(reason);
     match reason {
         "gone" => debug!(%sort, %error, "watch has fallen behind and begins anew"),
@@ -95,6 +96,21 @@ fn tell(sort: Sort, error: &Error, metrics: &Metrics) {
         ),
         _ => warn!(%sort, %error, "cannot watch: what was seen last holds"),
     }
+}
+
+/// What went wrong, and what it comes from: the API's client tells only that it did.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(deeper) = source {
+        let more = deeper.to_string();
+        if !text.ends_with(&more) {
+            text.push_str(": ");
+            text.push_str(&more);
+        }
+        source = deeper.source();
+    }
+    text
 }
 
 /// What went wrong, in one word.
