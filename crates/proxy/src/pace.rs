@@ -11,7 +11,7 @@ use tokio::time::{self, Instant};
 use crate::metrics::Metrics;
 
 /// The part of the rate that nobody takes away: one in so many.
-const OWN_PART: u64 = 16;
+const OWN_PART: u64 = 4;
 
 /// What was moved longer ago than this is forgotten.
 const LONGEST_DEBT: Duration = Duration::from_secs(1);
@@ -105,7 +105,7 @@ mod tests {
     fn what_clients_move_is_taken_off_but_for_a_part() {
         assert_eq!(earned(1600, 0), (1600, 0));
         assert_eq!(earned(1600, 600), (1000, 0));
-        assert_eq!(earned(1600, 5000), (100, 3500));
+        assert_eq!(earned(1600, 5000), (400, 3800));
         assert_eq!(earned(0, 7), (0, 7));
     }
 
