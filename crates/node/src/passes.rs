@@ -43,14 +43,8 @@ impl Passes {
 
     /// Whether one of them covers a request.
     pub(crate) fn allow(&self, request: &Request) -> bool {
-        let wanted = match request {
-            Request::Get { chunk, .. } => (chunk.write, Right::Get),
-            Request::Put { chunk, .. } => (chunk.write, Right::Put),
-            _ => return false,
-        };
-        self.0
-            .get(&wanted)
-            .is_some_and(|until_ms| now_ms() < *until_ms)
+        let until_ms = Right::needed(request).and_then(|needed| self.0.get(&needed));
+        until_ms.is_some_and(|until_ms| now_ms() < *until_ms)
     }
 }
 

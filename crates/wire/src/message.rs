@@ -116,14 +116,6 @@ impl Request {
         }
     }
 
-    /// The chunk that it is about, if it gets or puts a unit.
-    pub fn unit_of(&self) -> Option<ChunkId> {
-        match self {
-            Self::Put { chunk, .. } | Self::Get { chunk, .. } => Some(*chunk),
-            _ => None,
-        }
-    }
-
     /// How many bytes of payload the request itself carries.
     pub fn payload_len(&self) -> usize {
         match self {

@@ -18,6 +18,7 @@
 use crate::{
     frame::{Frame, FrameError, Header, Kind},
     id::{InstanceId, WriteId},
+    message::Request,
     secret::Secret,
 };
 
@@ -45,6 +46,17 @@ pub struct Pass {
     pub until_ms: u64,
     /// Proof of the secret, of this and of the node's instance: [`Secret::prove`].
     pub proof: String,
+}
+
+impl Right {
+    /// What a request takes, and to whose units; `None` if no pass allows it.
+    pub fn needed(request: &Request) -> Option<(WriteId, Self)> {
+        match request {
+            Request::Get { chunk, .. } => Some((chunk.write, Self::Get)),
+            Request::Put { chunk, .. } => Some((chunk.write, Self::Put)),
+            _ => None,
+        }
+    }
 }
 
 impl Pass {

@@ -4,6 +4,11 @@
 //! `topologySpreadConstraints`, which needs one. Maps are sorted, so that the
 //! same pool is always the same text.
 
+#![allow(
+    missing_docs,
+    reason = "the fields are those of Kubernetes and Knative, and mean what they do there"
+)]
+
 use std::collections::BTreeMap;
 
 use serde::Serialize;
@@ -14,7 +19,6 @@ pub type Map = BTreeMap<String, String>;
 /// A Knative Service.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Service {
     pub api_version: &'static str,
     pub kind: &'static str,
@@ -35,7 +39,6 @@ impl Service {
 }
 
 #[derive(Clone, Debug, Default, Serialize)]
-#[allow(missing_docs)]
 pub struct Metadata {
     #[serde(skip_serializing_if = "String::is_empty")]
     pub name: String,
@@ -47,14 +50,12 @@ pub struct Metadata {
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct ServiceSpec {
     pub template: Template,
 }
 
 /// What a revision is made from.
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Template {
     pub metadata: Metadata,
     pub spec: RevisionSpec,
@@ -62,7 +63,6 @@ pub struct Template {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct RevisionSpec {
     pub container_concurrency: u32,
     pub timeout_seconds: u32,
@@ -77,14 +77,12 @@ pub struct RevisionSpec {
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Name {
     pub name: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Spread {
     pub max_skew: u32,
     pub topology_key: &'static str,
@@ -94,14 +92,12 @@ pub struct Spread {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Selector {
     pub match_labels: Map,
 }
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Container {
     pub image: String,
     pub image_pull_policy: &'static str,
@@ -115,13 +111,11 @@ pub struct Container {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Port {
     pub container_port: u16,
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Variable {
     pub name: &'static str,
     pub value: String,
@@ -129,19 +123,16 @@ pub struct Variable {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Probe {
     pub http_get: HttpGet,
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct HttpGet {
     pub path: &'static str,
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Resources {
     pub requests: Map,
     pub limits: Map,
@@ -149,7 +140,6 @@ pub struct Resources {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct SecurityContext {
     pub run_as_non_root: bool,
     pub run_as_user: u32,
@@ -161,13 +151,11 @@ pub struct SecurityContext {
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Capabilities {
     pub drop: [&'static str; 1],
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct SeccompProfile {
     #[serde(rename = "type")]
     pub kind: &'static str,
@@ -175,7 +163,6 @@ pub struct SeccompProfile {
 
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
-#[allow(missing_docs)]
 pub struct Mount {
     pub name: &'static str,
     pub mount_path: &'static str,
@@ -183,26 +170,22 @@ pub struct Mount {
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Volume {
     pub name: &'static str,
     pub projected: Projected,
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Projected {
     pub sources: Vec<Source>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Source {
     pub secret: SecretItems,
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct SecretItems {
     pub name: &'static str,
     pub items: [Item; 1],
@@ -210,7 +193,6 @@ pub struct SecretItems {
 }
 
 #[derive(Clone, Debug, Serialize)]
-#[allow(missing_docs)]
 pub struct Item {
     pub key: &'static str,
     pub path: &'static str,

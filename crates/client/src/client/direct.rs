@@ -114,11 +114,7 @@ impl Direct {
 
     /// The link for a request to a member, if there is one that may be used for it.
     fn link(self: &Arc<Self>, member: MemberId, request: &Request) -> Option<MuxLink> {
-        let (write, right) = match request {
-            Request::Get { chunk, .. } => (chunk.write, Right::Get),
-            Request::Put { chunk, .. } => (chunk.write, Right::Put),
-            _ => return None,
-        };
+        let (write, right) = Right::needed(request)?;
         let (peer, pass) = {
             let passes = lock(&self.passes);
             let ways = &passes.get(&(write, right))?.ways;
