@@ -60,6 +60,19 @@ struct Outcome {
     excused: u64,
 }
 
+impl Outcome {
+    /// Adds what another run counted.
+    fn count(&mut self, other: &Self) {
+        self.steps += other.steps;
+        self.acknowledged += other.acknowledged;
+        self.hits += other.hits;
+        self.losses += other.losses;
+        self.undecided += other.undecided;
+        self.forced += other.forced;
+        self.excused += other.excused;
+    }
+}
+
 /// Runs one seed.
 fn run(seed: u64, rules: Rules, faults: Faults, log: bool) -> Outcome {
     let world = World::new(seed, rules, faults, log);

@@ -35,26 +35,13 @@ fn search(
             if !outcome.violations.is_empty() {
                 failed.fetch_min(seed, Ordering::Relaxed);
             }
-            sum.steps += outcome.steps;
-            sum.acknowledged += outcome.acknowledged;
-            sum.hits += outcome.hits;
-            sum.losses += outcome.losses;
-            sum.undecided += outcome.undecided;
-            sum.forced += outcome.forced;
-            sum.excused += outcome.excused;
+            sum.count(&outcome);
         }
     };
     let sum = thread::scope(|scope| {
         let other = scope.spawn(work);
         let mut sum = work();
-        let other = other.join().expect("a run does not panic");
-        sum.steps += other.steps;
-        sum.acknowledged += other.acknowledged;
-        sum.hits += other.hits;
-        sum.losses += other.losses;
-        sum.undecided += other.undecided;
-        sum.forced += other.forced;
-        sum.excused += other.excused;
+        sum.count(&other.join().expect("a run does not panic"));
         sum
     });
     let failed = failed.into_inner();
