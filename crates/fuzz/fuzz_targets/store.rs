@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_node::store::{Limits, MAX_UNITS, Put, Store, Usage};
-use infinicache_wire::{ChunkId, WriteId};
+use infinicache_wire::{ChunkId, Whole, WriteId};
 use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
     fuzz_target,
@@ -42,6 +42,12 @@ enum Step {
     Clear,
     Pass {
         seconds: u8,
+    },
+    Keep {
+        chunk: u8,
+        label: u16,
+        length: u16,
+        fill: u8,
     },
 }
 
@@ -93,6 +99,24 @@ fuzz_target!(|input: Input| {
             Step::Free { chunk } => store.free(id(chunk)),
             Step::Expire => drop(store.expire(now)),
             Step::Clear => store.clear(),
+            Step::Keep {
+                chunk,
+                label,
+                length,
+                fill,
+            } => {
+                let was_whole = store.is_whole(id(chunk), 1);
+                let label = vec![b'l'; usize::from(label)];
+                let bytes = Bytes::from(vec![fill; 1 + usize::from(length)]);
+                let Some(whole) = Whole::new(&label, &bytes) else {
+                    continue;
+                };
+                let outcome = store.keep(now, id(chunk), &whole, u64::from(fill));
+                assert_eq!(outcome == Put::Stored, store.is_whole(id(chunk), 1));
+                if outcome == Put::Stored && !was_whole {
+                    put.insert((chunk % 8, 0), bytes);
+                }
+            }
             Step::Pass { seconds } => now += Duration::from_secs(seconds.into()),
         }
         let Usage {

@@ -52,18 +52,17 @@ impl Service {
                 bytes,
             } => {
                 self.counters.bytes_in.inc_by(bytes.len() as u64);
-                match self.store().put(now, chunk, unit, bytes, checksum) {
-                    Put::Stored => {
-                        self.counters.puts.inc();
-                        Reply::DONE
-                    }
-                    Put::Full => {
-                        self.counters.full.inc();
-                        debug!(%chunk, unit, "no room for a unit");
-                        Reply::Full
-                    }
-                    Put::Conflict => Reply::Conflict,
-                }
+                let put = self.store().put(now, chunk, unit, bytes, checksum);
+                self.told(put, chunk, unit)
+            }
+            Request::Store {
+                chunk,
+                checksum,
+                whole,
+            } => {
+                self.counters.bytes_in.inc_by(whole.unit().len() as u64);
+                let put = self.change(|store| store.keep(now, chunk, &whole, checksum));
+                self.told(put, chunk, 0)
             }
             Request::Finish {
                 chunk,
@@ -117,6 +116,22 @@ impl Service {
                 true => Reply::DONE,
                 false => Reply::Conflict,
             },
+        }
+    }
+
+    /// Counts what became of a unit, and says it.
+    fn told(&self, put: Put, chunk: ChunkId, unit: u32) -> Reply {
+        match put {
+            Put::Stored => {
+                self.counters.puts.inc();
+                Reply::DONE
+            }
+            Put::Full => {
+                self.counters.full.inc();
+                debug!(%chunk, unit, "no room for a unit");
+                Reply::Full
+            }
+            Put::Conflict => Reply::Conflict,
         }
     }
 
@@ -226,7 +241,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use infinicache_wire::{ChunkId, WriteId};
+    use infinicache_wire::{ChunkId, Whole, WriteId};
 
     use super::*;
 
@@ -301,6 +316,30 @@ mod tests {
 
         assert_eq!(answer(Request::Free { chunk: CHUNK }), Reply::DONE);
         assert_eq!(service.used(), 0);
+    }
+
+    #[test]
+    fn a_whole_chunk_is_kept_in_one_go() {
+        let (service, now) = (service(), Instant::now());
+        let store = |unit: &[u8]| Request::Store {
+            chunk: CHUNK,
+            checksum: 9,
+            whole: Whole::new(b"label", unit).unwrap(),
+        };
+        assert_eq!(service.answer(now, store(&[0; 2000])), Reply::Full);
+        assert_eq!(service.used(), 0);
+        assert_eq!(service.answer(now, store(b"unit")), Reply::DONE);
+        assert_eq!(service.answer(now, store(b"unit")), Reply::DONE);
+        assert!(service.is_whole(CHUNK, 1));
+        let unit = Reply::Done {
+            bytes: Bytes::from_static(b"unit"),
+            checksum: 9,
+        };
+        assert_eq!(service.answer(now, get(0, 100)), unit);
+        assert_eq!(service.report(now).chunks, 1);
+
+        service.answer(now, Request::Delete { chunk: CHUNK });
+        assert_eq!(service.answer(now, store(b"unit")), Reply::Conflict);
     }
 
     #[test]

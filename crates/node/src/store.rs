@@ -34,7 +34,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_wire::{
-    ChunkId,
+    ChunkId, Whole,
     footprint::{CHUNK_OVERHEAD, label_weight},
     inventory::Expiry,
 };
@@ -260,6 +260,28 @@ impl Store {
         self.usage.used += more;
         self.usage.complete_chunks += 1;
         Finish::Done
+    }
+
+    /// Keeps a chunk of one unit, and completes it; one that is complete already stays as it is.
+    ///
+    /// It is kept as a whole or not at all.
+    pub fn keep(&mut self, now: Instant, id: ChunkId, whole: &Whole, checksum: u64) -> Put {
+        if self.is_whole(id, 1) {
+            return Put::Stored;
+        }
+        match self.put(now, id, 0, whole.unit(), checksum) {
+            Put::Stored => {}
+            refused => return refused,
+        }
+        match self.finish(id, 1, whole.label()) {
+            Finish::Done => Put::Stored,
+            Finish::Full => {
+                self.free(id);
+                Put::Full
+            }
+            // Units of a longer chunk have been put already.
+            Finish::Incomplete => Put::Conflict,
+        }
     }
 
     /// Changes when a complete chunk expires, unless a later change is known; whether there is one.

@@ -64,6 +64,8 @@ pub enum Kind {
     Reply = 16,
     /// Client to node: what it [may do](crate::pass).
     Pass = 17,
+    /// Stores a chunk of one unit and completes it, [in one](crate::whole).
+    Store = 18,
 }
 
 impl Kind {
@@ -86,6 +88,7 @@ impl Kind {
             15 => Self::Direct,
             16 => Self::Reply,
             17 => Self::Pass,
+            18 => Self::Store,
             _ => return None,
         })
     }
@@ -108,7 +111,7 @@ pub struct Header {
     pub member: MemberId,
     /// Which write.
     pub write: WriteId,
-    /// Number of the unit; the count of units in a Finish.
+    /// Number of the unit; the count of units in a Finish, the label's length in a Store.
     pub unit: u32,
     /// How long the answer may be, so that a relay can set memory aside for it.
     pub want: u32,

@@ -40,6 +40,7 @@ pub mod pass;
 pub mod roster;
 pub mod secret;
 pub mod wake;
+pub mod whole;
 
 pub use bye::ByeReason;
 pub use checksum::checksum;
@@ -51,6 +52,7 @@ pub use message::{Reply, Request};
 pub use outbox::Outbox;
 pub use roster::{Roster, RosterId};
 pub use secret::Secret;
+pub use whole::Whole;
 
 /// The version of the frame protocol, of the handshake and of the wake document.
 pub const PROTOCOL_VERSION: u16 = 1;

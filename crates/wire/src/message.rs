@@ -5,6 +5,7 @@
 //! | [`Ping`](Request::Ping) | show that it is alive | `Done` with a [`NodeReport`] |
 //! | [`Put`](Request::Put) | keep one unit of a pending chunk | `Done`, `Full`, `Conflict` |
 //! | [`Finish`](Request::Finish) | make a chunk complete | `Done`, `Incomplete`, `Full` |
+//! | [`Store`](Request::Store) | keep a chunk of one unit, and make it complete | `Done`, `Full`, `Conflict` |
 //! | [`Get`](Request::Get) | give one unit back | `Done` with the unit, `NotFound` |
 //! | [`Delete`](Request::Delete) | hold a chunk for dead | `Done` |
 //! | [`Free`](Request::Free) | let go of a chunk's memory | `Done` |
@@ -15,7 +16,7 @@
 //! | [`Roster`](Request::Roster) | keep the list of members | `Done`, `Conflict` if it knows a later one |
 //!
 //! Every request may be repeated: a second Put of the same unit, a Finish of a
-//! complete chunk, a Delete or Free of an unknown one, an Expire that is older
+//! complete chunk, a Store of the same chunk, a Delete or Free of an unknown one, an Expire that is older
 //! than what the chunk has are answered `Done`.
 //! A relay answers `Unreachable` for members that it has no link to and `Late`
 //! for those that do not answer in time.
@@ -29,6 +30,7 @@ use crate::{
     id::{ChunkId, MemberId},
     inventory::Expiry,
     roster::Roster,
+    whole::Whole,
 };
 
 /// What a node can be asked.
@@ -59,6 +61,15 @@ pub enum Request {
         units: u32,
         /// Kept with the chunk and given back as it is: the node does not read it.
         label: Bytes,
+    },
+    /// Keep a chunk that has one unit, as if it had been put and the chunk finished.
+    Store {
+        /// Which chunk.
+        chunk: ChunkId,
+        /// What the writer sealed its unit with.
+        checksum: u64,
+        /// The unit, and the label that is kept with the chunk.
+        whole: Whole,
     },
     /// Give one unit back.
     Get {
@@ -121,6 +132,7 @@ impl Request {
         match self {
             Self::Put { bytes, .. } => bytes.len(),
             Self::Finish { label, .. } => label.len(),
+            Self::Store { whole, .. } => whole.payload().len(),
             Self::Copy { target, .. } => target.to_bytes().len(),
             Self::Roster(roster) => roster.to_bytes().len(),
             _ => 0,
@@ -133,6 +145,7 @@ impl Request {
             Self::Ping { .. } => Kind::Ping,
             Self::Put { .. } => Kind::Put,
             Self::Finish { .. } => Kind::Finish,
+            Self::Store { .. } => Kind::Store,
             Self::Get { .. } => Kind::Get,
             Self::Delete { .. } => Kind::Delete,
             Self::Free { .. } => Kind::Free,
@@ -187,6 +200,18 @@ impl Request {
                     ..header(Kind::Finish, chunk)
                 },
                 label,
+            ),
+            Self::Store {
+                chunk,
+                checksum,
+                whole,
+            } => Frame::new(
+                Header {
+                    unit: whole.split(),
+                    checksum,
+                    ..header(Kind::Store, chunk)
+                },
+                whole.payload().clone(),
             ),
             Self::Get { chunk, unit, want } => Frame::new(
                 Header {
@@ -277,6 +302,11 @@ impl Request {
                 chunk,
                 units: header.unit,
                 label: payload,
+            },
+            Kind::Store => Self::Store {
+                chunk,
+                checksum: header.checksum,
+                whole: Whole::from_payload(payload, header.unit)?,
             },
             Kind::Get if header.want as usize > MAX_PAYLOAD => {
                 return Err(FrameError::Malformed(Kind::Get));
@@ -507,6 +537,13 @@ mod tests {
                 units,
                 label
             }),
+            (chunk(), any::<u64>(), bytes(0), bytes(1)).prop_map(
+                |(chunk, checksum, label, unit)| Request::Store {
+                    chunk,
+                    checksum,
+                    whole: Whole::new(&label, &unit).unwrap(),
+                }
+            ),
             (chunk(), any::<u32>(), 0..=MAX_PAYLOAD as u32)
                 .prop_map(|(chunk, unit, want)| Request::Get { chunk, unit, want }),
             chunk().prop_map(|chunk| Request::Delete { chunk }),

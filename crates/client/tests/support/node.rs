@@ -148,6 +148,7 @@ impl FakeNode {
             }
             Request::Expire { .. }
             | Request::Inventory { .. }
+            | Request::Store { .. }
             | Request::Copy { .. }
             | Request::Roster(_)
             | Request::Recall => {

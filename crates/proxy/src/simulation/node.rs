@@ -234,6 +234,15 @@ impl Node {
                 Finish::Incomplete => Reply::Incomplete,
                 Finish::Full => Reply::Full,
             },
+            Request::Store {
+                chunk,
+                checksum,
+                whole,
+            } => match self.store.keep(now, chunk, &whole, checksum) {
+                Put::Stored => Reply::DONE,
+                Put::Full => Reply::Full,
+                Put::Conflict => Reply::Conflict,
+            },
             Request::Get { chunk, unit, .. } => match self.store.get(chunk, unit) {
                 Some(unit) => Reply::Done {
                     bytes: unit.bytes.clone(),
@@ -276,6 +285,7 @@ fn show(request: &Request) -> String {
         Request::Ping { .. } => "ping".into(),
         Request::Put { chunk, .. } => format!("put {chunk}"),
         Request::Finish { chunk, .. } => format!("finish {chunk}"),
+        Request::Store { chunk, .. } => format!("store {chunk}"),
         Request::Get { chunk, .. } => format!("get {chunk}"),
         Request::Delete { chunk } => format!("delete {chunk}"),
         Request::Free { chunk } => format!("free {chunk}"),
