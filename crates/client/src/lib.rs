@@ -58,7 +58,7 @@ pub use health::Health;
 pub use infinicache_erasure::Code;
 pub use infinicache_wire::Version;
 pub use link::NodeLink;
-pub use mux::{Mux, MuxLink};
+pub use mux::{Mux, MuxLink, ask_at_once};
 pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};
 pub use read::{PAUSES, Reader};
 pub use source::{Source, Stream};

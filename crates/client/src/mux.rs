@@ -8,6 +8,10 @@
 //!
 //! Payload in flight to each member is bounded by credit: a member that does
 //! not answer holds up its own callers and nobody else's.
+//!
+//! `gather` asks several members at once.
+
+mod gather;
 
 use std::{
     collections::HashMap,
@@ -25,11 +29,13 @@ use infinicache_wire::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{Semaphore, mpsc, oneshot},
-    time,
+    task, time,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
+use self::gather::Seat;
+pub use self::gather::ask_at_once;
 use crate::link::NodeLink;
 
 /// Payload that may be on its way to one member: 8 units.
@@ -37,6 +43,9 @@ pub const MEMBER_CREDIT: usize = 8 * MAX_PAYLOAD;
 
 /// Frames that may wait for the writer.
 const QUEUE: usize = 64;
+
+/// Payload of a frame that is written as soon as it comes; smaller ones are gathered.
+const WORTH_A_WRITE: usize = 32 * 1024;
 
 /// How long a member may take to answer before it counts as late.
 pub const CALL_DEADLINE: Duration = Duration::from_secs(10);
@@ -67,9 +76,43 @@ struct Shared {
 
 #[derive(Debug, Default)]
 struct Tickets {
-    waiting: HashMap<u32, oneshot::Sender<Reply>>,
+    waiting: HashMap<u32, Asker>,
     last: u32,
     closed: bool,
+}
+
+/// Who waits for an answer.
+#[derive(Debug)]
+enum Asker {
+    Alone(oneshot::Sender<Reply>),
+    Seat(Seat),
+}
+
+impl Asker {
+    fn answer(self, reply: Reply) {
+        match self {
+            // Whoever asked may have left in the meantime.
+            Self::Alone(sender) => drop(sender.send(reply)),
+            Self::Seat(seat) => seat.answer(reply),
+        }
+    }
+}
+
+impl Tickets {
+    /// Enters somebody who waits for an answer; `None` if the link has ended.
+    fn enter(&mut self, asker: Asker) -> Option<u32> {
+        if self.closed {
+            return None;
+        }
+        loop {
+            self.last = self.last.wrapping_add(1);
+            if !self.waiting.contains_key(&self.last) {
+                break;
+            }
+        }
+        self.waiting.insert(self.last, asker);
+        Some(self.last)
+    }
 }
 
 impl Mux {
@@ -192,19 +235,8 @@ struct Ticket<'a> {
 
 impl<'a> Ticket<'a> {
     fn take(shared: &'a Shared) -> Option<(Self, oneshot::Receiver<Reply>)> {
-        let mut tickets = shared.tickets();
-        if tickets.closed {
-            return None;
-        }
         let (sender, receiver) = oneshot::channel();
-        let id = loop {
-            tickets.last = tickets.last.wrapping_add(1);
-            if !tickets.waiting.contains_key(&tickets.last) {
-                break tickets.last;
-            }
-        };
-        tickets.waiting.insert(id, sender);
-        drop(tickets);
+        let id = shared.tickets().enter(Asker::Alone(sender))?;
         Some((Self { shared, id }, receiver))
     }
 }
@@ -229,11 +261,10 @@ async fn read_frames(
                 unsolicited(frame);
                 continue;
             }
-            let ticket = shared.tickets().waiting.remove(&frame.header.id);
+            let asker = shared.tickets().waiting.remove(&frame.header.id);
             let reply = Reply::from_frame(frame).map_err(broken)?;
-            if let Some(ticket) = ticket {
-                // Whoever asked may have left in the meantime.
-                let _ = ticket.send(reply);
+            if let Some(asker) = asker {
+                asker.answer(reply);
             }
         }
         if reader.read_buf(&mut decoder.buffer()).await? == 0 {
@@ -250,6 +281,10 @@ async fn write_frames(
 ) -> io::Result<()> {
     let mut outbox = Outbox::new();
     while let Some(frame) = queue.recv().await {
+        if frame.payload.len() < WORTH_A_WRITE {
+            // Those who are about to queue theirs do so before this task is run again.
+            task::yield_now().await;
+        }
         outbox.push(frame);
         while let Ok(frame) = queue.try_recv() {
             outbox.push(frame);

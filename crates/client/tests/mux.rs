@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use infinicache_client::{
-    Mux, MuxLink, NodeLink,
+    Mux, MuxLink, NodeLink, ask_at_once,
     mux::{CALL_DEADLINE, MEMBER_CREDIT},
 };
 use infinicache_wire::{
@@ -102,6 +102,11 @@ fn put(length: usize) -> Request {
         checksum: 0,
         bytes: vec![7; length].into(),
     }
+}
+
+fn done(text: &'static str) -> Reply {
+    let bytes = Bytes::from_static(text.as_bytes());
+    Reply::Done { bytes, checksum: 0 }
 }
 
 fn numbered(reply: Reply) -> u32 {
@@ -309,4 +314,52 @@ async fn a_peer_that_does_not_read_costs_its_callers_a_deadline() {
     assert!(replies.iter().all(|reply| *reply == Reply::Late));
     sleep(Duration::from_millis(1)).await;
     drop(peer);
+}
+
+#[tokio::test]
+async fn members_that_are_asked_at_once_are_heard_as_one() {
+    let (mux, mut peer) = connect();
+    let (other, mut other_peer) = connect();
+    let asked = vec![
+        (mux.link(MEMBER), get(1)),
+        (other.link(MEMBER), get(2)),
+        (mux.link(MEMBER), get(3)),
+    ];
+    let deadline = std::time::Instant::now() + Duration::from_secs(10);
+    let asking = tokio::spawn(ask_at_once(asked, deadline));
+    let (mut here, there) = (peer.frames(2).await, other_peer.frames(1).await);
+    here.reverse();
+    peer.answer(&here[0]).await;
+    other_peer.answer(&there[0]).await;
+    sleep(Duration::from_millis(10)).await;
+    assert!(!asking.is_finished());
+    peer.answer(&here[1]).await;
+    assert_eq!(asking.await.unwrap(), ["1", "2", "3"].map(done));
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_does_not_answer_leaves_the_others_their_answers() {
+    let (mux, mut peer) = connect();
+    let (ended, ended_peer) = connect();
+    drop(ended_peer);
+    ended.closed().await;
+    let asked = vec![
+        (mux.link(MEMBER), get(1)),
+        (mux.link(MEMBER), get(2)),
+        (ended.link(MEMBER), get(3)),
+    ];
+    let deadline = Instant::now() + Duration::from_millis(100);
+    let asking = tokio::spawn(ask_at_once(asked, deadline.into_std()));
+    let frames = peer.frames(2).await;
+    peer.answer(&frames[0]).await;
+    let replies = asking.await.unwrap();
+    assert_eq!(replies, [done("1"), Reply::Late, Reply::Unreachable]);
+
+    // An answer that comes too late disturbs nobody.
+    peer.answer(&frames[1]).await;
+    let link = mux.link(MEMBER);
+    let asking = tokio::spawn(async move { link.call(get(4)).await });
+    let frame = peer.frames(1).await.remove(0);
+    peer.answer(&frame).await;
+    assert_eq!(asking.await.unwrap(), done("4"));
 }
