@@ -75,6 +75,7 @@ impl Admin {
         figures.object_bytes.set(cache.catalog().bytes());
         figures.degraded.set(self.endangered.len() as i64);
         figures.open_writes.set(cache.writes().len() as i64);
+        figures.small_values.set(cache.shelf().bytes());
         figures.buffer_used.set(budget.used() as i64);
         figures.buffer_capacity.set(budget.capacity() as i64);
         figures.resident.set(resident_bytes() as i64);

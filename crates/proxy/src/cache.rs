@@ -5,6 +5,7 @@
 //! the [`Pool`].
 //!
 //! - `open`: a write gets members, and room on them; `placing`: which members;
+//! - `small`: a small value is stored in one exchange; `group`: on members that take turns;
 //! - `commit`: members complete their chunks, then the metadata changes;
 //! - `retire`: what was replaced or removed dies on the nodes; `partings`: until it has;
 //! - `reconcile`: a member that may have missed something fits the metadata again;
@@ -16,6 +17,7 @@ mod adopt;
 mod arriving;
 mod commit;
 mod fate;
+mod group;
 mod open;
 mod partings;
 mod placing;
@@ -23,6 +25,7 @@ mod reading;
 mod recode;
 mod reconcile;
 mod retire;
+mod small;
 
 use std::{
     ops::Range,
@@ -46,9 +49,9 @@ use infinicache_wire::{
 use tokio::time;
 use tracing::warn;
 
-use self::arriving::Arriving;
 #[cfg(test)]
 pub(crate) use self::partings::OfKey;
+use self::{arriving::Arriving, group::Groups, retire::Ending};
 pub(crate) use self::{partings::Partings, reading::Reading, reconcile::page};
 use crate::{
     catalog::{Catalog, Found},
@@ -57,6 +60,7 @@ use crate::{
     metrics::Metrics,
     nodes::Nodes,
     room::Room,
+    shelf::Shelf,
     tenure::{Epoch, farewell::Farewell, patience},
     turns::Turns,
     writes::Writes,
@@ -75,6 +79,10 @@ pub(crate) struct Settings {
     pub(crate) presumed_capacity: u64,
     /// How long placing a write may take, wakes and all.
     pub(crate) place_deadline: Duration,
+    /// The longest value that is stored in one exchange, and kept on the shelf.
+    pub(crate) small_value: u64,
+    /// Bytes of the shelf.
+    pub(crate) shelf_bytes: u64,
 }
 
 /// The cache. Clones are handles to the same.
@@ -90,6 +98,8 @@ struct Inner {
     turns: Turns,
     commits: AtomicU64,
     placements: AtomicU64,
+    groups: Groups,
+    shelf: Shelf,
     budget: Budget,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -110,6 +120,12 @@ impl Cache {
     ) -> Self {
         Self(Arc::new(Inner {
             writes: Writes::new(settings.epoch.clone()),
+            shelf: Shelf::new(
+                settings.small_value,
+                settings.shelf_bytes,
+                metrics.shelf_lookups(),
+            ),
+            groups: Groups::default(),
             settings,
             nodes,
             catalog: Catalog::default(),
@@ -154,6 +170,10 @@ impl Cache {
         &self.0.leases
     }
 
+    pub(crate) fn shelf(&self) -> &Shelf {
+        &self.0.shelf
+    }
+
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
         &self.0.metrics
     }
@@ -163,13 +183,9 @@ impl Cache {
         self.0.catalog.get(key, now_ms()).map(Found)
     }
 
-    /// The same, counted as a hit or a miss.
-    pub(crate) fn find_counted(&self, key: &[u8]) -> Option<Found> {
-        let found = self.find(key);
-        self.0
-            .metrics
-            .read(if found.is_some() { "hit" } else { "miss" });
-        found
+    /// A read found a value, or did not.
+    pub(crate) fn count_read(&self, hit: bool) {
+        self.0.metrics.read(if hit { "hit" } else { "miss" });
     }
 
     /// Begins to read a range of a value; the first stripe is there when this returns.
@@ -191,6 +207,9 @@ impl Cache {
             let length = reader.remaining();
             match reader.next().await {
                 Ok(first) => {
+                    if let Some(pieces) = &first {
+                        self.shelve(&found.0, pieces);
+                    }
                     return Ok(Some(Reading {
                         reader,
                         length,
@@ -250,7 +269,7 @@ impl Cache {
         let found = self.find(key);
         let removed = match &found {
             Some(Found(object)) if self.0.catalog.remove(object) => {
-                self.retire(object, "deleted").await?;
+                self.retire(object, "deleted", Ending::of(object)).await?;
                 true
             }
             // One that was evicted may not be gone yet.

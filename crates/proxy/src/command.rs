@@ -20,6 +20,7 @@ mod send;
 mod session;
 pub(crate) mod store;
 mod subcommand;
+mod swift;
 mod table;
 
 mod auth;

@@ -61,6 +61,14 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_BUFFER_BYTES", default_value = "512MiB")]
     pub buffer_bytes: ByteSize,
 
+    /// Values up to this length are stored in one exchange with their nodes, and kept in the proxy's memory too
+    #[arg(long, env = "INFINICACHE_SMALL_VALUE_MAX", default_value = "16KiB")]
+    pub small_value_max: ByteSize,
+
+    /// Memory for such values; 0 keeps none
+    #[arg(long, env = "INFINICACHE_SMALL_VALUES_BYTES", default_value = "64MiB")]
+    pub small_values_bytes: ByteSize,
+
     /// Memory that a node is taken to have until it has told
     #[arg(long, env = "INFINICACHE_NODE_MEMORY", default_value = "256MiB")]
     pub node_memory: ByteSize,

@@ -120,7 +120,9 @@ async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
 
 fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
     let wants_ways = wants_ways(args, 2)?;
-    let Some(found) = cache.find_counted(&args[1]) else {
+    let found = cache.find(&args[1]);
+    cache.count_read(found.is_some());
+    let Some(found) = found else {
         return Ok(BytesFrame::Null);
     };
     let Found(object) = &found;

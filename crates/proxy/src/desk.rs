@@ -60,8 +60,8 @@ impl store::Store for Cache {
         Self::find(self, key)
     }
 
-    fn find_counted(&self, key: &[u8]) -> Option<Found> {
-        Self::find_counted(self, key)
+    fn count_read(&self, hit: bool) {
+        Self::count_read(self, hit);
     }
 
     async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
@@ -76,6 +76,10 @@ impl store::Store for Cache {
         Self::clear(self).await
     }
 
+    fn at_hand(&self, found: &Found, range: Range<u64>) -> Option<Bytes> {
+        Self::at_hand(self, found, range)
+    }
+
     async fn read(&self, found: &Found, range: Range<u64>) -> Result<Option<Reading>, Error> {
         Self::read(self, found, range).await
     }
@@ -87,6 +91,20 @@ impl store::Store for Cache {
         source: impl Source,
     ) -> Result<Upload<Self>, Error> {
         Self::upload(self, &key, size, source).await
+    }
+
+    fn is_small(&self, size: u64) -> bool {
+        Self::is_small(self, size)
+    }
+
+    async fn store_small(
+        &self,
+        key: &[u8],
+        value: &Bytes,
+        terms: Terms,
+    ) -> Result<Option<store::Outcome<Found>>, Error> {
+        let stored = Self::store_small(self, key, value, &terms).await?;
+        stored.map(outcome).transpose()
     }
 
     async fn control(&self, control: Control, args: &[Bytes], terms: Terms) -> Answer {
@@ -114,11 +132,15 @@ impl store::Upload for Upload<Cache> {
     type Found = Found;
 
     async fn commit(self, terms: Terms) -> Result<store::Outcome<Found>, Error> {
-        match Self::commit(self, &terms).await? {
-            Commit::Stored { previous, .. } => Ok(store::Outcome::Stored { previous }),
-            Commit::ConditionFailed { current } => Ok(store::Outcome::ConditionFailed { current }),
-            Commit::Incomplete(_) => Err(Error::Unreachable("a chunk stayed incomplete".into())),
-        }
+        outcome(Self::commit(self, &terms).await?)
+    }
+}
+
+fn outcome(commit: Commit<Found>) -> Result<store::Outcome<Found>, Error> {
+    match commit {
+        Commit::Stored { previous, .. } => Ok(store::Outcome::Stored { previous }),
+        Commit::ConditionFailed { current } => Ok(store::Outcome::ConditionFailed { current }),
+        Commit::Incomplete(_) => Err(Error::Unreachable("a chunk stayed incomplete".into())),
     }
 }
 

@@ -73,11 +73,15 @@ impl Housekeeper {
 
 impl Keeper for Housekeeper {
     fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
+        self.freed(member, bytes);
+        self.leave(Chore::Free(chunk, member));
+    }
+
+    fn freed(&self, member: MemberId, bytes: u64) {
         if let Some(member) = self.nodes.member(member) {
             member.give_back(bytes);
             member.count_chunk(false);
         }
-        self.leave(Chore::Free(chunk, member));
     }
 
     fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64) {

@@ -51,6 +51,7 @@ mod room;
 mod scrub;
 mod server;
 mod sessions;
+mod shelf;
 #[cfg(test)]
 mod simulation;
 mod tenure;
@@ -157,6 +158,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         epoch,
         presumed_capacity: config.node_memory.0,
         place_deadline: config.wake_deadline + PLACING,
+        small_value: config.small_value_max.0,
+        shelf_bytes: config.small_values_bytes.0,
     };
     let partings = Arc::new(Partings::default());
     let cache = Cache::new(

@@ -26,6 +26,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::shelf::Lookups;
+
 /// By command and by the magnitude of the value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByCommand {
@@ -58,6 +60,7 @@ pub(crate) struct Metrics {
     bytes: Family<ByDirection, Counter>,
     relayed_bytes: Counter,
     reads: Family<ByReason, Counter>,
+    small_reads: Family<ByReason, Counter>,
     incidents: Family<ByReason, Counter>,
     removals: Family<ByReason, Counter>,
     losses: Counter,
@@ -86,6 +89,7 @@ pub(crate) struct Figures {
     pub(crate) degraded: Gauge,
     pub(crate) open_writes: Gauge,
     pub(crate) buffer_used: Gauge<i64, AtomicI64>,
+    pub(crate) small_values: Gauge<u64, AtomicU64>,
     pub(crate) buffer_capacity: Gauge<i64, AtomicI64>,
     pub(crate) resident: Gauge<i64, AtomicI64>,
 }
@@ -101,6 +105,7 @@ impl Metrics {
             bytes: Family::default(),
             relayed_bytes: Counter::default(),
             reads: Family::default(),
+            small_reads: Family::default(),
             incidents: Family::default(),
             removals: Family::default(),
             losses: Counter::default(),
@@ -139,6 +144,8 @@ impl Metrics {
             "Reads that were a hit, a miss or a loss",
             it.reads.clone(),
         );
+        let help = "Reads of small values that found them in the proxy's memory, or did not";
+        registry.register("small_reads", help, it.small_reads.clone());
         let help = "What went wrong in reads and was made up for";
         registry.register("read_incidents", help, it.incidents.clone());
         registry.register(
@@ -190,6 +197,13 @@ impl Metrics {
             "Writes under way",
             figures.open_writes.clone(),
         );
+        let help = "Small values in the proxy's memory";
+        registry.register_with_unit(
+            "small_values",
+            help,
+            Unit::Bytes,
+            figures.small_values.clone(),
+        );
         let help = "Buffer memory in use";
         registry.register_with_unit(
             "buffer_used",
@@ -220,6 +234,7 @@ impl Metrics {
                 .for_each(|reason| drop(family.get_or_create(&ByReason { reason })));
         };
         begin(&self.reads, &["hit", "miss", "lost"]);
+        begin(&self.small_reads, &["hit", "miss"]);
         begin(
             &self.incidents,
             &["degraded", "hedged", "missing", "corrupt"],
@@ -283,6 +298,15 @@ impl Metrics {
     /// A read found its value, or did not: `hit`, `miss` or `lost`.
     pub(crate) fn read(&self, reason: &'static str) {
         self.reads.get_or_create(&ByReason { reason }).inc();
+    }
+
+    /// Where reads of small values are counted.
+    pub(crate) fn shelf_lookups(&self) -> Lookups {
+        let of = |reason| self.small_reads.get_or_create_owned(&ByReason { reason });
+        Lookups {
+            hits: of("hit"),
+            misses: of("miss"),
+        }
     }
 
     /// Something went wrong in a read and was made up for.

@@ -80,6 +80,9 @@ pub(crate) const HELD_UP: Duration = Duration::from_secs(1);
 /// How long to wait before looking whether a broken link has been dialled anew.
 const REDIALLING: Duration = Duration::from_millis(50);
 
+/// How long members that are asked at once may take before they are waited for one by one.
+const AT_ONCE: Duration = Duration::from_millis(250);
+
 /// Wakes that may be under way at once.
 const PARALLEL_WAKES: usize = 32;
 
@@ -374,6 +377,29 @@ impl Nodes {
             }
             time::sleep(REDIALLING).await;
         }
+    }
+
+    /// Asks members at once, for as long as healthy ones take at most; `None` for each of whom
+    /// nothing is known then, and nothing at all if one of them is not linked.
+    ///
+    /// Whoever has to know asks the others [again](Self::ask).
+    pub(crate) async fn ask_at_once(
+        &self,
+        asked: impl Iterator<Item = (MemberId, Request)>,
+    ) -> Vec<Option<Reply>> {
+        let link = |id| self.member(id).and_then(|member| member.link());
+        let asked: Option<Vec<(MuxLink, Request)>> = asked
+            .map(|(id, request)| Some((link(id)?, request)))
+            .collect();
+        let Some(asked) = asked else {
+            return Vec::new();
+        };
+        let replies = infinicache_client::ask_at_once(asked, Instant::now() + AT_ONCE).await;
+        let known = |reply| match reply {
+            Reply::Unreachable | Reply::Late => None,
+            reply => Some(reply),
+        };
+        replies.into_iter().map(known).collect()
     }
 
     /// All members.

@@ -156,6 +156,8 @@ mod tests {
             epoch: Epoch::beginning(1, 0),
             presumed_capacity: 1 << 30,
             place_deadline: Duration::from_secs(8),
+            small_value: 16 << 10,
+            shelf_bytes: 1 << 20,
         };
         let (budget, metrics) = (Budget::new(1 << 20), Arc::new(Metrics::new()));
         let (nodes, health) = (pool.nodes.clone(), Arc::default());

@@ -5,12 +5,12 @@ use std::{sync::Arc, time::Instant};
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
-use infinicache_erasure::Geometry;
+use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory};
 use tokio::time;
 use tracing::debug;
 
-use super::Cache;
+use super::{Cache, retire::Ending};
 use crate::{
     catalog::{Found, Keeper, Object},
     house::Chore,
@@ -19,6 +19,35 @@ use crate::{
     tenure::{finishing::Finishing, patience::LONGEST},
     writes::OpenWrite,
 };
+
+/// What a write is to become.
+#[derive(Debug)]
+pub(super) struct Deed {
+    pub(super) geometry: Geometry,
+    pub(super) version: Version,
+    /// Milliseconds since 1970.
+    expires_at: Option<u64>,
+}
+
+impl Deed {
+    /// What its members are to keep with its chunks.
+    pub(super) fn label(&self, key: &[u8]) -> Bytes {
+        let expiry = inventory::Expiry {
+            sequence: 0,
+            at_ms: self.expires_at.unwrap_or(0),
+        };
+        label::encode(key, &self.geometry, self.version, expiry)
+    }
+}
+
+/// Whether a write may take the place of what its key has now.
+pub(super) fn holds(terms: &Terms, current: Option<&Found>) -> bool {
+    match terms.condition {
+        None => true,
+        Some(Condition::Absent) => current.is_none(),
+        Some(Condition::Present) => current.is_some(),
+    }
+}
 
 impl Cache {
     /// Decides a commit, one at a time for each key; if it may only take the place of one object,
@@ -41,17 +70,11 @@ impl Cache {
 
         let _turn = self.0.turns.take(&write.key).await;
         let current = self.find(&write.key);
-        let holds = match terms.condition {
-            None => true,
-            Some(Condition::Absent) => current.is_none(),
-            Some(Condition::Present) => current.is_some(),
-        };
         let is_current = |object: &Arc<Object>| {
             let current = current.as_ref();
             current.is_some_and(|Found(current)| Arc::ptr_eq(current, object))
         };
-        let holds = holds && place_of.is_none_or(is_current);
-        if !holds {
+        if !holds(terms, current.as_ref()) || !place_of.is_none_or(is_current) {
             self.give_up(write.id);
             // An earlier attempt may have come as far as to be found.
             self.settle_write(&write).await?;
@@ -59,22 +82,8 @@ impl Cache {
             self.still_in_charge()?;
             return Ok(Commit::ConditionFailed { current });
         }
-        let expires_at = match terms.expiry {
-            Expiry::Never => None,
-            Expiry::At(at) => Some(at),
-            Expiry::Keep => current.and_then(|found| found.0.expires_at()),
-        };
-
-        let geometry = Geometry::new(size, write.code);
-        let version = Version {
-            epoch: self.0.settings.epoch.get(),
-            counter: self.0.next_commit(),
-        };
-        let expiry = inventory::Expiry {
-            sequence: 0,
-            at_ms: expires_at.unwrap_or(0),
-        };
-        let label = label::encode(&write.key, &geometry, version, expiry);
+        let deed = self.deed(size, write.code, terms, current.as_ref());
+        let label = deed.label(&write.key);
         let members = write.state().members.clone();
         // Whose chunks do not count cannot be relied on.
         let mut incomplete: Vec<u8> = (0u8..)
@@ -84,82 +93,120 @@ impl Cache {
             .collect();
         if incomplete.is_empty() {
             write.state().finishing = true;
-            incomplete = self.complete(&write, &geometry, &members, label).await?;
+            let finish = |chunk: ChunkId| Request::Finish {
+                chunk,
+                units: deed.geometry.chunk_units(usize::from(chunk.index)),
+                label: label.clone(),
+            };
+            incomplete = self.complete(&write, &members, finish).await?;
         }
         if !incomplete.is_empty() {
             debug!(write = %write.id, ?incomplete, "members did not complete their chunks");
             return Ok(Commit::Incomplete(incomplete));
         }
 
-        // From here on nothing waits: either all of this happens or none.
-        let write = self.0.writes.close(write.id).ok_or(Error::NoWrite)?;
+        let replaced = self.install(write.id, &deed, &members)?;
+        match &replaced {
+            Some(replaced) => self.retire(replaced, "replaced", Ending::Dead).await?,
+            None => self.settle(&write.key).await?,
+        }
+        self.still_in_charge()?;
+        let previous = replaced.filter(|replaced| !replaced.is_expired(super::now_ms()));
+        Ok(Commit::Stored {
+            version: deed.version,
+            previous: previous.map(Found),
+        })
+    }
+
+    /// What a write is to become, by its terms and the value that is there now.
+    pub(super) fn deed(
+        &self,
+        size: u64,
+        code: Code,
+        terms: &Terms,
+        current: Option<&Found>,
+    ) -> Deed {
+        Deed {
+            geometry: Geometry::new(size, code),
+            version: Version {
+                epoch: self.0.settings.epoch.get(),
+                counter: self.0.next_commit(),
+            },
+            expires_at: match terms.expiry {
+                Expiry::Never => None,
+                Expiry::At(at) => Some(at),
+                Expiry::Keep => current.and_then(|found| found.0.expires_at()),
+            },
+        }
+    }
+
+    /// Makes a write the value of its key, now that `members` have completed its chunks; returns
+    /// the value that was.
+    ///
+    /// Nothing waits here: either all of it happens or none.
+    pub(super) fn install(
+        &self,
+        write: WriteId,
+        deed: &Deed,
+        members: &[Arc<Member>],
+    ) -> Result<Option<Arc<Object>>, Error> {
+        let write = self.0.writes.close(write).ok_or(Error::NoWrite)?;
         let object = Object::new(
             write.key.as_ref().into(),
             write.id,
-            version,
-            geometry,
+            deed.version,
+            deed.geometry,
             members.iter().map(|member| member.id).collect(),
-            expires_at,
+            deed.expires_at,
             self.0.keeper.clone(),
         );
         self.settle_room(&write, &object);
         let replaced = self.0.catalog.insert(object.clone());
-        // A member may have been lost between its Finish and now, or be about to go.
-        members
-            .iter()
-            .for_each(|member| self.follow_leaving(&object, member));
-        for member in members
-            .iter()
-            .filter(|member| self.0.nodes.member(member.id).is_none())
-        {
-            object.lose(member.id);
-            self.0.keeper.repair(object.clone());
+        // A member may have been lost between its answer and now, or be about to go.
+        for member in members {
+            self.follow_leaving(&object, member);
+            if self.0.nodes.member(member.id).is_none() {
+                object.lose(member.id);
+                self.0.keeper.repair(object.clone());
+            }
         }
-        let Some(replaced) = replaced else {
-            self.settle(object.key()).await?;
-            self.still_in_charge()?;
-            return Ok(Commit::Stored {
-                version,
-                previous: None,
-            });
-        };
-        self.retire(&replaced, "replaced").await?;
-        self.still_in_charge()?;
-        let is_value = !replaced.is_expired(super::now_ms());
-        Ok(Commit::Stored {
-            version,
-            previous: is_value.then_some(Found(replaced)),
-        })
+        Ok(replaced)
     }
 
-    /// Has every member complete its chunk; those that did not.
+    /// Has every member complete its chunk, as `request` asks it to; those that did not.
     ///
     /// A member that does not say is expelled: its chunk may be complete, and must not be found.
     ///
     /// # Errors
     ///
     /// [`Error::TimedOut`] if it could not be.
-    async fn complete(
+    pub(super) async fn complete(
         &self,
         write: &OpenWrite,
-        geometry: &Geometry,
         members: &[Arc<Member>],
-        label: Bytes,
+        request: impl Fn(ChunkId) -> Request,
     ) -> Result<Vec<u8>, Error> {
+        let chunk = |index: usize| ChunkId {
+            write: write.id,
+            index: index as u8,
+        };
+        if write.code.data() == 1 {
+            let asked = members.iter().enumerate();
+            let asked = asked.map(|(index, member)| (member.id, request(chunk(index))));
+            let at_once = self.0.nodes.ask_at_once(asked).await;
+            let is_done = |reply: &Option<Reply>| matches!(reply, Some(Reply::Done { .. }));
+            if at_once.len() == members.len() && at_once.iter().all(is_done) {
+                return Ok(Vec::new());
+            }
+        }
+
         let parity = write.code.parity();
         let mut finishing = Finishing::new(members.len(), parity, Instant::now());
         let mut answers: FuturesUnordered<_> = members
             .iter()
             .enumerate()
             .map(|(index, member)| {
-                let request = Request::Finish {
-                    chunk: ChunkId {
-                        write: write.id,
-                        index: index as u8,
-                    },
-                    units: geometry.chunk_units(index),
-                    label: label.clone(),
-                };
+                let request = request(chunk(index));
                 async move { (index, self.0.nodes.ask(member.id, request).await) }
             })
             .collect();

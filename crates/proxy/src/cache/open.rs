@@ -51,7 +51,7 @@ impl Cache {
         self.open_with(key, size, code, members).await
     }
 
-    async fn open_with(
+    pub(super) async fn open_with(
         &self,
         key: Bytes,
         size: Option<u64>,

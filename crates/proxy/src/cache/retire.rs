@@ -15,6 +15,25 @@ use crate::{
     tenure::{farewell::Farewell, patience::Patience},
 };
 
+/// What becomes of the chunks of an object that is nobody's value any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// They stay for those who read them, until the last one lets go of the object.
+    Dead,
+    /// They are freed at once: nobody but the caller knows the object.
+    Freed,
+}
+
+impl Ending {
+    /// The end of an object that its caller alone has no use for.
+    pub(super) fn of(object: &Arc<Object>) -> Self {
+        match Arc::strong_count(object) {
+            1 => Self::Freed,
+            _ => Self::Dead,
+        }
+    }
+}
+
 impl Cache {
     /// An object that was taken out of the catalog dies on its members. Returns when too few
     /// chunks are left that could be taken for a value.
@@ -26,12 +45,22 @@ impl Cache {
         &self,
         object: &Arc<Object>,
         reason: &'static str,
+        ending: Ending,
     ) -> Result<(), Error> {
         let farewell = self.part_with(object, reason);
-        let request = |index| Request::Delete {
-            chunk: object.chunk(usize::from(index)),
+        let request = |index| {
+            let chunk = object.chunk(usize::from(index));
+            match ending {
+                Ending::Dead => Request::Delete { chunk },
+                Ending::Freed => Request::Free { chunk },
+            }
         };
-        let let_go = |index, member| self.let_go(object.chunk(usize::from(index)), member);
+        let let_go = |index, member| {
+            self.let_go(object.chunk(usize::from(index)), member);
+            if ending == Ending::Freed {
+                object.was_freed(usize::from(index), member);
+            }
+        };
         self.persuade(farewell, object.parity(), request, let_go)
             .await?;
         self.settle(object.key()).await
@@ -51,6 +80,7 @@ impl Cache {
 
     fn part_with(&self, object: &Arc<Object>, reason: &'static str) -> Farewell<MemberId> {
         object.retire();
+        self.0.shelf.drop_value(object.write());
         self.0.metrics.removed(reason);
         let (key, write) = (object.key(), object.write());
         self.begin_parting(key, write, object.data(), object.held_by())
@@ -89,6 +119,22 @@ impl Cache {
     ) -> Result<(), Error> {
         let nodes = &self.0.nodes;
         let is_over = |farewell: &Farewell<MemberId>| farewell.is_over(|it| nodes.may_count(it));
+        if farewell.takes_all() {
+            let holders: Vec<_> = farewell.left().collect();
+            let asked = holders
+                .iter()
+                .map(|(index, member)| (*member, request(*index)));
+            let at_once = nodes.ask_at_once(asked).await;
+            for (&(index, member), reply) in holders.iter().zip(at_once) {
+                if is_gone(&reply) {
+                    farewell.acknowledged(index, member);
+                    acknowledged(index, member);
+                }
+            }
+            if is_over(&farewell) {
+                return Ok(());
+            }
+        }
         let mut asking: FuturesUnordered<_> = farewell
             .left()
             .map(|(index, member)| {
@@ -102,8 +148,7 @@ impl Cache {
             let end = patience.ends(farewell.left().count(), parity);
             tokio::select! {
                 Some((index, member, reply)) = asking.next() => {
-                    // Whoever does not know the chunk does not hold it.
-                    if matches!(reply, Some(Reply::Done { .. } | Reply::NotFound)) {
+                    if is_gone(&reply) {
                         patience.heard(Instant::now());
                         farewell.acknowledged(index, member);
                         acknowledged(index, member);
@@ -194,6 +239,11 @@ impl Cache {
             false => Err(UNKNOWN),
         }
     }
+}
+
+/// Whether a member has made a change: whoever does not know the chunk does not hold it.
+fn is_gone(reply: &Option<Reply>) -> bool {
+    matches!(reply, Some(Reply::Done { .. } | Reply::NotFound))
 }
 
 /// What the client is told of a change that may or may not outlive this run of the proxy.

@@ -11,6 +11,7 @@ struct Nobody;
 
 impl Keeper for Nobody {
     fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
+    fn freed(&self, _: MemberId, _: u64) {}
     fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
     fn repair(&self, _: Arc<Object>) {}
 }

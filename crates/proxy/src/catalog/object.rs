@@ -27,6 +27,9 @@ pub(crate) trait Keeper: Send + Sync {
     /// Nobody needs `chunk` of `member` any more; it took `bytes` there.
     fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64);
 
+    /// A member let go of a chunk that took `bytes`.
+    fn freed(&self, member: MemberId, bytes: u64);
+
     /// The same of a chunk whose object lives on without it.
     fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64);
 
@@ -241,6 +244,19 @@ impl Object {
     pub(crate) fn move_to(&self, index: usize, member: MemberId) -> Option<MemberId> {
         let previous = std::mem::replace(&mut self.holders()[index], member);
         Some(previous).filter(|&member| member != NOBODY)
+    }
+
+    /// `member` let go of a chunk, of which nothing is left to be freed.
+    pub(crate) fn was_freed(&self, index: usize, member: MemberId) {
+        {
+            let mut holders = self.holders();
+            // It may have moved since: that is another chunk, and not freed.
+            if holders[index] != member {
+                return;
+            }
+            holders[index] = NOBODY;
+        }
+        self.keeper.freed(member, self.footprint(index));
     }
 
     fn holders(&self) -> MutexGuard<'_, Box<[MemberId]>> {

@@ -11,6 +11,7 @@ use super::{
     arguments::excerpt,
     auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get, getrange, hello,
     info, kind, persist, ping, quit, select, set, smart, strlen,
+    swift::{self, Swift},
     table::{self, Verb, admits},
     ttl,
 };
@@ -42,6 +43,12 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
     session.moved = 0;
 
     let spec = command.args.first().and_then(|name| table::find(name));
+    if let Some(spec) = spec
+        && let Some(first) = Swift::of(session, spec, &command)
+    {
+        swift::run(session, spec, first, &command, begun).await;
+        return Ok(Flow::Continue);
+    }
     let name = spec.map_or("unknown", |spec| spec.name);
     let flow = match spec {
         Some(spec) => {
@@ -65,8 +72,7 @@ async fn checked<S: Store, R: Input, W: Output>(
     if !admits(spec.arity, command.count) {
         return reject(session, &command, Refused::arity(spec.name)).await;
     }
-    let is_known = session.client.is_known || session.state.password().is_none();
-    if !is_known && !matches!(spec.verb, Verb::Auth | Verb::Hello | Verb::Quit) {
+    if !session.is_known() && !matches!(spec.verb, Verb::Auth | Verb::Hello | Verb::Quit) {
         return reject(session, &command, Refused::UNKNOWN_CLIENT).await;
     }
     if spec.verb.needs_values()

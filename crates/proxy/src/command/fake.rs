@@ -17,6 +17,12 @@ use super::{
 };
 use crate::{control::Control, info::Figures};
 
+/// Values up to this length are small.
+const SMALL: usize = 1_000;
+
+/// Values up to this length are stored in one go, and at hand.
+const AT_HAND: usize = 100;
+
 /// How a value is cut into pieces.
 const PIECE: usize = 100_000;
 
@@ -116,6 +122,34 @@ impl Store for FakeStore {
 
     async fn control(&self, _: Control, _: &[Bytes], _: Terms) -> Answer {
         Err(Refused::text("ERR no pool here"))
+    }
+
+    fn at_hand(&self, found: &Value, range: Range<u64>) -> Option<Bytes> {
+        let faults = self.faults();
+        let is_read = faults.lost || faults.read_after.is_some();
+        let is_here = found.bytes.len() <= AT_HAND && !is_read;
+        is_here.then(|| found.bytes.slice(range.start as usize..range.end as usize))
+    }
+
+    fn is_small(&self, size: u64) -> bool {
+        (1..=SMALL as u64).contains(&size)
+    }
+
+    async fn store_small(
+        &self,
+        key: &[u8],
+        value: &Bytes,
+        terms: Terms,
+    ) -> Result<Option<Outcome<Value>>, Error> {
+        if value.len() > AT_HAND {
+            return Ok(None);
+        }
+        let received = Received {
+            store: self.clone(),
+            key: Bytes::copy_from_slice(key),
+            bytes: value.clone(),
+        };
+        received.commit(terms).await.map(Some)
     }
 
     async fn read(&self, found: &Value, range: Range<u64>) -> Result<Option<Pieces>, Error> {

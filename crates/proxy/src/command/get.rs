@@ -32,7 +32,10 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
             return Ok(());
         }
     };
-    match session.state.store.find_counted(key) {
+    let store = &session.state.store;
+    let found = store.find(key);
+    store.count_read(found.is_some());
+    match found {
         Some(found) => send::value(session, &found, 0..found.size(), &BytesFrame::Null).await,
         None => {
             session.reply(&BytesFrame::Null);

@@ -48,7 +48,10 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
         }
     };
     let empty = BytesFrame::BulkString(Bytes::new());
-    if let Some(found) = session.state.store.find_counted(wanted.key) {
+    let store = &session.state.store;
+    let found = store.find(wanted.key);
+    store.count_read(found.is_some());
+    if let Some(found) = found {
         let range = resolve(wanted.start, wanted.end, found.size());
         if !range.is_empty() {
             return send::value(session, &found, range, &empty).await;

@@ -23,6 +23,11 @@ pub(super) async fn value<S: Store, R: Input, W: Output>(
     range: Range<u64>,
     absent: &BytesFrame,
 ) -> Result<(), Error> {
+    if let Some(value) = session.state.store.at_hand(found, range.clone()) {
+        session.moved += value.len() as u64;
+        session.reply(&BytesFrame::BulkString(value));
+        return Ok(());
+    }
     let mut reading = match session.state.store.read(found, range).await {
         Ok(Some(reading)) => reading,
         Ok(None) => {

@@ -82,6 +82,13 @@ pub(crate) struct Session<S, R, W> {
     pub(super) moved: u64,
 }
 
+impl<S, R, W> Session<S, R, W> {
+    /// Whether the client may ask for anything.
+    pub(super) fn is_known(&self) -> bool {
+        self.client.is_known || self.state.password().is_none()
+    }
+}
+
 impl<S, R: Input, W: Output> Session<S, R, W> {
     pub(crate) fn new(
         state: Arc<State<S>>,

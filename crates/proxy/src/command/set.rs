@@ -11,7 +11,7 @@
 //! it can be given up.
 
 use bytes::Bytes;
-use infinicache_client::{Condition, Expiry, Source, Terms};
+use infinicache_client::{Condition, Expiry, Terms};
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
@@ -34,6 +34,8 @@ pub(super) const SPEC: Spec = Spec {
     summary: "Set the value of a key",
     verb: Verb::Set,
 };
+
+pub(super) const OK: Bytes = Bytes::from_static(b"OK");
 
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Options {
@@ -84,9 +86,27 @@ async fn small<S: Store, R: Input, W: Output>(
             return answer(session, options.get, failed).await;
         }
     }
-    match upload(session, name, size, value.clone()).await {
-        Ok(upload) => commit(session, upload, options).await,
+    session.moved += size;
+    match upload(&store, name, value.clone(), options.terms).await {
+        Ok(outcome) => answer(session, options.get, outcome).await,
         Err(error) => refuse(session, error),
+    }
+}
+
+/// Stores a value that is at hand, and of which the one before it is not asked for.
+pub(super) async fn put<S: Store>(
+    store: &S,
+    name: &Bytes,
+    value: Bytes,
+    terms: Terms,
+) -> Result<Outcome<S::Found>, infinicache_client::Error> {
+    let stored = match store.is_small(value.len() as u64) {
+        true => store.store_small(name, &value, terms).await?,
+        false => None,
+    };
+    match stored {
+        Some(outcome) => Ok(outcome),
+        None => upload(store, name, value, terms).await,
     }
 }
 
@@ -131,16 +151,16 @@ async fn large<S: Store, R: Input, W: Output>(
     }
 }
 
-async fn upload<S: Store, R, W>(
-    session: &mut Session<S, R, W>,
+async fn upload<S: Store>(
+    store: &S,
     name: &[u8],
-    size: u64,
-    source: impl Source,
-) -> Result<S::Upload, infinicache_client::Error> {
-    session.moved += size;
+    value: Bytes,
+    terms: Terms,
+) -> Result<Outcome<S::Found>, infinicache_client::Error> {
     // The name is copied, or a long-lived key would keep its whole read buffer.
     let name = Bytes::copy_from_slice(name);
-    session.state.store.upload(name, size, source).await
+    let upload = store.upload(name, value.len() as u64, value).await?;
+    upload.commit(terms).await
 }
 
 async fn commit<S: Store, R: Input, W: Output>(
@@ -160,7 +180,7 @@ async fn answer<S: Store, R: Input, W: Output>(
     outcome: Outcome<S::Found>,
 ) -> Result<(), Error> {
     let (before, frame) = match outcome {
-        Outcome::Stored { previous } => (previous, BytesFrame::SimpleString("OK".into())),
+        Outcome::Stored { previous } => (previous, BytesFrame::SimpleString(OK)),
         Outcome::ConditionFailed { current } => (current, BytesFrame::Null),
     };
     match before {

@@ -36,10 +36,8 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// The current value of a key.
     fn find(&self, key: &[u8]) -> Option<Self::Found>;
 
-    /// The same for a read, which counts as a hit or a miss.
-    fn find_counted(&self, key: &[u8]) -> Option<Self::Found> {
-        self.find(key)
-    }
+    /// A read found a value, or did not.
+    fn count_read(&self, _hit: bool) {}
 
     /// Removes a key; `false` if there was none.
     fn delete(&self, key: &[u8]) -> impl Future<Output = Result<bool, Error>> + Send;
@@ -53,6 +51,9 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
 
     /// Removes every key.
     fn clear(&self) -> impl Future<Output = Result<(), Error>> + Send;
+
+    /// A part of a small value, if it can be had without waiting.
+    fn at_hand(&self, found: &Self::Found, range: Range<u64>) -> Option<Bytes>;
 
     /// Begins to read a part of a value; `None` if the value is lost.
     fn read(
@@ -68,6 +69,18 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
         size: u64,
         source: impl Source,
     ) -> impl Future<Output = Result<Self::Upload, Error>> + Send;
+
+    /// Whether a value of `size` bytes can be [stored](Self::store_small) in one go.
+    fn is_small(&self, size: u64) -> bool;
+
+    /// Stores a small value; what was there before is not given back. `None` if it has to be
+    /// uploaded.
+    fn store_small(
+        &self,
+        key: &[u8],
+        value: &Bytes,
+        terms: Terms,
+    ) -> impl Future<Output = Result<Option<Outcome<Self::Found>>, Error>> + Send;
 
     /// Answers a command of smart clients; `terms` are those of a commit.
     fn control(

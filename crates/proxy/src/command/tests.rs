@@ -4,5 +4,6 @@ mod against_redis;
 mod harness;
 mod replies;
 mod streams;
+mod together;
 
 pub(crate) use harness::{Peer, Running, bulk, request};

@@ -34,6 +34,8 @@ pub(crate) struct Parts<R, W> {
 pub(crate) struct Connection<R, W> {
     reader: Reader<R>,
     writer: Writer<W>,
+    /// What was parsed already, and is to be run next.
+    next: Option<Result<Command, Error>>,
 }
 
 impl<R: Input, W: Output> Connection<R, W> {
@@ -42,6 +44,7 @@ impl<R: Input, W: Output> Connection<R, W> {
         Self {
             reader: Reader::new(reader, stall_timeout),
             writer: Writer::new(writer, stall_timeout),
+            next: None,
         }
     }
 
@@ -54,7 +57,10 @@ impl<R: Input, W: Output> Connection<R, W> {
     ) -> Result<Option<Command>, Error> {
         let mut stop = pin!(stop);
         loop {
-            let command = self.reader.parse()?;
+            let command = match self.next.take() {
+                Some(next) => Some(next?),
+                None => self.reader.parse()?,
+            };
             if command
                 .as_ref()
                 .is_none_or(|command| command.large.is_some())
@@ -72,6 +78,26 @@ impl<R: Input, W: Output> Connection<R, W> {
                 _ = &mut stop => return Ok(None),
             }
         }
+    }
+
+    /// The next command, if it has been received already. What is wrong with it is told later.
+    pub(crate) fn ready(&mut self) -> Option<Command> {
+        match self
+            .next
+            .take()
+            .or_else(|| self.reader.parse().transpose())?
+        {
+            Ok(command) => Some(command),
+            Err(error) => {
+                self.next = Some(Err(error));
+                None
+            }
+        }
+    }
+
+    /// Leaves the command that was [ready](Self::ready) for later.
+    pub(crate) fn put_back(&mut self, command: Command) {
+        self.next = Some(Ok(command));
     }
 
     /// The argument that was too large to come with the command, as a stream.

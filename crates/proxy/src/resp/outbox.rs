@@ -1,6 +1,6 @@
 //! Replies on their way out, as one [`Buf`].
 
-use std::{collections::VecDeque, io::IoSlice};
+use std::{collections::VecDeque, fmt::Write, io::IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::{
@@ -62,7 +62,9 @@ impl Outbox {
 
     /// Appends the head of a bulk string, of which `length` bytes will follow.
     pub(super) fn begin_bulk(&mut self, length: u64) {
-        self.copy(format!("${length}\r\n").as_bytes());
+        let before = self.tail.len();
+        write!(self.tail, "${length}\r\n").expect("the buffer is extended to fit");
+        self.remaining += self.tail.len() - before;
     }
 
     /// Appends a part of a bulk string.

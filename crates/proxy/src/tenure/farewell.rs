@@ -37,6 +37,11 @@ impl<M: Copy + Ord> Farewell<M> {
         indexes.len() < self.data
     }
 
+    /// Whether nobody can be done without.
+    pub(crate) fn takes_all(&self) -> bool {
+        self.data == 1
+    }
+
     /// Who has not answered.
     pub(crate) fn left(&self) -> impl Iterator<Item = (u8, M)> {
         self.left.iter().copied()

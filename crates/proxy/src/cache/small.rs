@@ -1,0 +1,130 @@
+//! A small value is stored in one exchange with its members.
+//!
+//! A large value is sent unit by unit and completed at its commit. Here the value is at hand, and
+//! its terms are known: so each member is sent the one unit that there is, already labelled with
+//! what it is to be, and has a complete chunk when it answers. All that happens in the key's turn.
+//!
+//! Where that does not go smoothly nothing has happened, as far as anybody can tell, and the value
+//! goes the long way, which knows what to do about members that fail.
+
+use std::ops::Range;
+
+use bytes::Bytes;
+use infinicache_client::{Commit, Error, Pool, Terms, budget::Reservation};
+use infinicache_wire::{ChunkId, Request, Whole, WriteId, checksum};
+use tokio::time;
+
+use super::{Cache, commit::holds, retire::Ending};
+use crate::catalog::{Found, Object};
+
+/// How long to wait for buffer memory.
+const MEMORY_DEADLINE: time::Duration = time::Duration::from_secs(60);
+
+impl Cache {
+    /// Whether a value of this length can be stored in one exchange.
+    pub(crate) fn is_small(&self, size: u64) -> bool {
+        (1..=self.0.settings.small_value).contains(&size)
+    }
+
+    /// Stores a small value; `None` if it has to be [uploaded](Self::upload).
+    ///
+    /// What was there before is not given back.
+    ///
+    /// # Errors
+    ///
+    /// As those of a commit.
+    pub(crate) async fn store_small(
+        &self,
+        key: &[u8],
+        value: &Bytes,
+        terms: &Terms,
+    ) -> Result<Option<Commit<Found>>, Error> {
+        let size = value.len() as u64;
+        let _memory = self.memory(value.len()).await?;
+        let _turn = self.0.turns.take(key).await;
+        let current = self.find(key);
+        if !holds(terms, current.as_ref()) {
+            // A later run may know another value.
+            self.still_in_charge()?;
+            return Ok(Some(Commit::ConditionFailed { current }));
+        }
+        let (code, members) = match self.group(size).await {
+            Ok((code, members)) if code.data() == 1 => (code, members),
+            _ => return Ok(None),
+        };
+        let deed = self.deed(size, code, terms, current.as_ref());
+        drop(current);
+        let Some(whole) = Whole::new(&deed.label(key), value) else {
+            return Ok(None);
+        };
+        let key = Bytes::copy_from_slice(key);
+        let opened = self
+            .open_with(key.clone(), Some(size), code, members.to_vec())
+            .await?;
+        let attempt = Attempt(self, opened.write);
+        let write = self.0.writes.get(opened.write).ok_or(Error::NoWrite)?;
+        write.state().finishing = true;
+        self.0.metrics.taken_in(size);
+        let unit = whole.unit();
+        let store = |chunk: ChunkId| Request::Store {
+            chunk,
+            checksum: checksum(chunk, 0, &unit),
+            whole: whole.clone(),
+        };
+        if !self.complete(&write, &members, store).await?.is_empty() {
+            return Ok(None);
+        }
+
+        let replaced = self.install(opened.write, &deed, &members)?;
+        drop(attempt);
+        self.0.shelf.keep(opened.write, unit);
+        match replaced {
+            Some(replaced) => {
+                let ending = Ending::of(&replaced);
+                self.retire(&replaced, "replaced", ending).await?;
+            }
+            None => self.settle(&key).await?,
+        }
+        self.still_in_charge()?;
+        Ok(Some(Commit::Stored {
+            version: deed.version,
+            previous: None,
+        }))
+    }
+
+    async fn memory(&self, bytes: usize) -> Result<Reservation, Error> {
+        let reserving = time::timeout(MEMORY_DEADLINE, self.0.budget.reserve(bytes)).await;
+        reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
+    }
+
+    /// A part of a small value from memory, if that is there.
+    pub(crate) fn at_hand(&self, found: &Found, range: Range<u64>) -> Option<Bytes> {
+        let Found(object) = found;
+        let value = self.0.shelf.get(object.write(), object.size())?;
+        self.0.metrics.given_out(range.end - range.start);
+        Some(value.slice(range.start as usize..range.end as usize))
+    }
+
+    /// Keeps a small value that was read from its members.
+    pub(super) fn shelve(&self, object: &Object, pieces: &[Bytes]) {
+        let is_whole = pieces.len() == 1 && pieces[0].len() as u64 == object.size();
+        if is_whole && self.0.shelf.takes(object.size()) {
+            // What was read is a part of a larger buffer, and of the budget.
+            let copy = Bytes::copy_from_slice(&pieces[0]);
+            self.0.shelf.keep(object.write(), copy);
+            // It may have been retired between the two.
+            if object.is_dead() {
+                self.0.shelf.drop_value(object.write());
+            }
+        }
+    }
+}
+
+/// A write that is given up when this is dropped, unless it was entered.
+struct Attempt<'a>(&'a Cache, WriteId);
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        self.0.abort(self.1);
+    }
+}

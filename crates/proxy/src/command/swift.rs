@@ -1,0 +1,215 @@
+//! Commands on small values, which are run together when they come together.
+//!
+//! A client that sends many commands before it reads an answer wants them done, not waited for one
+//! by one. Those that follow each other in what has been received, and of which none could see
+//! what another does, are run at the same time and answered in order. So their requests to nodes
+//! leave in few writes, and so do their replies.
+//!
+//! That takes commands which need nothing but the store: `GET` of a small value, and `SET` of one
+//! without its `GET`. All others, and those that are to be refused, are run one at a time.
+
+use std::{collections::HashMap, time::Instant};
+
+use bytes::Bytes;
+use futures_util::future::join_all;
+use infinicache_client::{Error, Terms};
+use redis_protocol::resp2::types::BytesFrame;
+
+use super::{
+    Outcome, Refused, Session, Spec, Store,
+    arguments::key,
+    set,
+    store::{self, Found, Reading},
+    table::{self, Verb, admits},
+};
+use crate::resp::{Command, Input, Output};
+
+/// Commands that are run at once.
+const MOST: usize = 64;
+
+/// A command that needs nothing but the store.
+pub(super) enum Swift<S: Store> {
+    /// Its answer is known.
+    Answered(Reply),
+    /// A small value has to be read.
+    Get(S::Found),
+    /// A small value has to be stored.
+    Set {
+        key: Bytes,
+        value: Bytes,
+        terms: Terms,
+    },
+}
+
+/// What is answered.
+pub(super) enum Reply {
+    Value(Bytes),
+    Nothing,
+    Stored { bytes: u64 },
+    Refused(Refused),
+}
+
+/// A command, as far as [`Swift`] is concerned with it.
+fn parts(command: &Command) -> Option<(&'static Spec, &Bytes)> {
+    let spec = table::find(command.args.first()?)?;
+    let is_one = matches!(spec.verb, Verb::Get | Verb::Set) && command.large.is_none();
+    (is_one && admits(spec.arity, command.count)).then_some((spec, command.args.get(1)?))
+}
+
+impl<S: Store> Swift<S> {
+    /// What is to be done for a command, if it is one that can be run with others.
+    pub(super) fn of<R, W>(
+        session: &Session<S, R, W>,
+        spec: &Spec,
+        command: &Command,
+    ) -> Option<Self> {
+        let store = &session.state.store;
+        let is_served = session.is_known() && store.is_open().is_ok();
+        if !is_served || command.large.is_some() || !admits(spec.arity, command.count) {
+            return None;
+        }
+        match (spec.verb, &command.args[..]) {
+            (Verb::Get, [_, name]) => {
+                let found = store.find(key(name).ok()?);
+                if found
+                    .as_ref()
+                    .is_some_and(|found| !store.is_small(found.size()))
+                {
+                    return None;
+                }
+                store.count_read(found.is_some());
+                Some(match found {
+                    None => Self::Answered(Reply::Nothing),
+                    Some(found) => match store.at_hand(&found, 0..found.size()) {
+                        Some(value) => Self::Answered(Reply::Value(value)),
+                        None => Self::Get(found),
+                    },
+                })
+            }
+            (Verb::Set, [_, name, value, options @ ..]) => {
+                let size = value.len() as u64;
+                let options = set::parse(options, store.now()).ok()?;
+                let is_one =
+                    !options.get && store.is_small(size) && size <= session.state.max_object_bytes;
+                is_one.then_some(Self::Set {
+                    key: key(name).ok()?.clone(),
+                    value: value.clone(),
+                    terms: options.terms,
+                })
+            }
+            _ => None,
+        }
+    }
+
+    async fn run(self, store: &S) -> Reply {
+        let done = match self {
+            Self::Answered(reply) => return reply,
+            Self::Get(found) => read(store, &found).await,
+            Self::Set { key, value, terms } => {
+                let bytes = value.len() as u64;
+                let stored = set::put(store, &key, value, terms).await;
+                stored.map(|outcome| match outcome {
+                    store::Outcome::Stored { .. } => Reply::Stored { bytes },
+                    store::Outcome::ConditionFailed { .. } => Reply::Nothing,
+                })
+            }
+        };
+        done.unwrap_or_else(|error| Reply::Refused(error.into()))
+    }
+}
+
+/// All of a small value.
+async fn read<S: Store>(store: &S, found: &S::Found) -> Result<Reply, Error> {
+    let Some(mut reading) = store.read(found, 0..found.size()).await? else {
+        return Ok(Reply::Nothing);
+    };
+    let mut value = Vec::new();
+    while let Some(pieces) = reading.next().await? {
+        value.extend(pieces);
+    }
+    Ok(Reply::Value(match &mut value[..] {
+        [whole] => std::mem::take(whole),
+        pieces => pieces.concat().into(),
+    }))
+}
+
+/// Runs a command, and with it those that were received behind it and can be run at the same time.
+pub(super) async fn run<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    spec: &'static Spec,
+    first: Swift<S>,
+    command: &Command,
+    begun: Instant,
+) {
+    if let Swift::Answered(reply) = first {
+        return answer(session, spec.name, reply, begun);
+    }
+    let store = session.state.store.clone();
+    let Some(second) = session.connection.ready() else {
+        let reply = first.run(&store).await;
+        return answer(session, spec.name, reply, begun);
+    };
+    session.connection.put_back(second);
+    let mut together = vec![(spec.name, first)];
+    // The keys that are named, and whether they are written.
+    let mut named = HashMap::from([(command.args[1].clone(), spec.verb == Verb::Set)]);
+    while together.len() < MOST
+        && let Some(command) = session.connection.ready()
+    {
+        let swift = parts(&command).and_then(|(spec, name)| {
+            let writes = spec.verb == Verb::Set;
+            let before = named.get(name).copied();
+            if before.is_some_and(|written| written || writes) {
+                return None;
+            }
+            let swift = Swift::of(session, spec, &command)?;
+            named.insert(name.clone(), writes);
+            Some((spec.name, swift))
+        });
+        match swift {
+            Some(swift) => together.push(swift),
+            None => {
+                session.connection.put_back(command);
+                break;
+            }
+        }
+    }
+    let running = together.into_iter().map(|(name, swift)| {
+        let store = &store;
+        async move { (name, swift.run(store).await) }
+    });
+    for (name, reply) in join_all(running).await {
+        answer(session, name, reply, begun);
+    }
+}
+
+/// Queues a reply, and tells whoever counts.
+fn answer<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    name: &'static str,
+    reply: Reply,
+    begun: Instant,
+) {
+    session.outcome = Outcome::Ok;
+    let moved = match reply {
+        Reply::Value(value) => {
+            let moved = value.len() as u64;
+            session.reply(&BytesFrame::BulkString(value));
+            moved
+        }
+        Reply::Nothing => {
+            session.reply(&BytesFrame::Null);
+            0
+        }
+        Reply::Stored { bytes } => {
+            session.reply(&BytesFrame::SimpleString(set::OK));
+            bytes
+        }
+        Reply::Refused(refused) => {
+            session.refuse(refused);
+            0
+        }
+    };
+    let observer = &session.state.observer;
+    observer.command(name, session.outcome, moved, begun.elapsed());
+}
