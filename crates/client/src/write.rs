@@ -20,8 +20,8 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_erasure::{Code, Coder, Geometry};
-use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId, checksum};
+use infinicache_erasure::{Code, Coder, Geometry, UNIT_MAX};
+use infinicache_wire::{ChunkId, MAX_PAYLOAD, MemberId, Reply, Request, WriteId, checksum};
 use tokio::time;
 use tracing::debug;
 
@@ -35,6 +35,9 @@ use crate::{
     rebuild::rebuild,
     source::{Chained, Source},
 };
+
+/// A unit is never longer than a frame's payload may be.
+const _: () = assert!(UNIT_MAX <= MAX_PAYLOAD);
 
 /// Stripes that may be on their way without being acknowledged.
 const WINDOW: usize = 4;
