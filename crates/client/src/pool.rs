@@ -21,6 +21,8 @@ pub struct Terms {
     pub condition: Option<Condition>,
     /// When the value expires.
     pub expiry: Expiry,
+    /// Whether the value before is given back, and can still be read.
+    pub previous: bool,
 }
 
 /// What must hold of a key for a write to be committed.

@@ -143,6 +143,7 @@ impl PutOptions {
         Terms {
             condition: self.condition,
             expiry,
+            previous: false,
         }
     }
 }

@@ -175,6 +175,7 @@ impl FakeProxy {
                         _ => None,
                     },
                     expiry: Expiry::Never,
+                    previous: false,
                 };
                 document(&match pool
                     .commit(id(write), size.parse().unwrap(), &terms)

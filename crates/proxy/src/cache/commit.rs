@@ -83,6 +83,7 @@ impl Cache {
             return Ok(Commit::ConditionFailed { current });
         }
         let deed = self.deed(size, write.code, terms, current.as_ref());
+        drop(current);
         let label = deed.label(&write.key);
         let members = write.state().members.clone();
         // Whose chunks do not count cannot be relied on.
@@ -107,11 +108,18 @@ impl Cache {
 
         let replaced = self.install(write.id, &deed, &members)?;
         match &replaced {
-            Some(replaced) => self.retire(replaced, "replaced", Ending::Dead).await?,
+            Some(replaced) => {
+                let ending = match terms.previous {
+                    true => Ending::Dead,
+                    false => Ending::of(replaced),
+                };
+                self.retire(replaced, "replaced", ending).await?;
+            }
             None => self.settle(&write.key).await?,
         }
         self.still_in_charge()?;
-        let previous = replaced.filter(|replaced| !replaced.is_expired(super::now_ms()));
+        let is_value = |it: &Arc<Object>| terms.previous && !it.is_expired(super::now_ms());
+        let previous = replaced.filter(is_value);
         Ok(Commit::Stored {
             version: deed.version,
             previous: previous.map(Found),

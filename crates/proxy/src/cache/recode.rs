@@ -39,6 +39,7 @@ impl Cache {
         let terms = Terms {
             condition: None,
             expiry: Expiry::Keep,
+            previous: false,
         };
         let outcome = upload.commit(&terms).await?;
         Ok(matches!(outcome, Commit::Stored { .. }))

@@ -37,13 +37,6 @@ pub(super) const SPEC: Spec = Spec {
 
 pub(super) const OK: Bytes = Bytes::from_static(b"OK");
 
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Options {
-    pub(super) terms: Terms,
-    /// Whether the value before is the reply.
-    pub(super) get: bool,
-}
-
 pub(super) async fn run<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     command: Command,
@@ -73,22 +66,22 @@ async fn small<S: Store, R: Input, W: Output>(
     let size = value.len() as u64;
     let store = session.state.store.clone();
     let parsed = key(name).and_then(|_| parse(options, store.now()));
-    let options = match parsed {
-        Ok(options) if size <= session.state.max_object_bytes => options,
+    let terms = match parsed {
+        Ok(terms) if size <= session.state.max_object_bytes => terms,
         Ok(_) => return refuse(session, Refused::VALUE_TOO_LONG),
         Err(refused) => return refuse(session, refused),
     };
     // A condition that does not hold now spares the nodes the value.
-    if let Some(condition) = options.terms.condition {
+    if let Some(condition) = terms.condition {
         let current = store.find(name);
         if current.is_some() != (condition == Condition::Present) {
             let failed = Outcome::ConditionFailed { current };
-            return answer(session, options.get, failed).await;
+            return answer(session, terms.previous, failed).await;
         }
     }
     session.moved += size;
-    match upload(&store, name, value.clone(), options.terms).await {
-        Ok(outcome) => answer(session, options.get, outcome).await,
+    match upload(&store, name, value.clone(), terms).await {
+        Ok(outcome) => answer(session, terms.previous, outcome).await,
         Err(error) => refuse(session, error),
     }
 }
@@ -146,7 +139,7 @@ async fn large<S: Store, R: Input, W: Output>(
         return refuse(session, Refused::SYNTAX);
     }
     match parse(&rest.args, store.now()) {
-        Ok(options) => commit(session, upload, options).await,
+        Ok(terms) => commit(session, upload, terms).await,
         Err(refused) => refuse(session, refused),
     }
 }
@@ -166,10 +159,10 @@ async fn upload<S: Store>(
 async fn commit<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     upload: S::Upload,
-    options: Options,
+    terms: Terms,
 ) -> Result<(), Error> {
-    match upload.commit(options.terms).await {
-        Ok(outcome) => answer(session, options.get, outcome).await,
+    match upload.commit(terms).await {
+        Ok(outcome) => answer(session, terms.previous, outcome).await,
         Err(error) => refuse(session, error),
     }
 }
@@ -204,19 +197,19 @@ fn refuse<S, R: Input, W: Output>(
 
 /// Parses what follows the value. As in Redis, a number is looked at only if
 /// the syntax is right.
-pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Options, Refused> {
-    let mut options = Options::default();
+pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Terms, Refused> {
+    let mut terms = Terms::default();
     let mut keep = false;
     let mut time: Option<(String, &Bytes)> = None;
     let mut rest = args;
     while let [option, following @ ..] = rest {
         rest = following;
-        let condition = &mut options.terms.condition;
+        let condition = &mut terms.condition;
         let option = word(option);
         match option.as_str() {
             "NX" if *condition != Some(Condition::Present) => *condition = Some(Condition::Absent),
             "XX" if *condition != Some(Condition::Absent) => *condition = Some(Condition::Present),
-            "GET" => options.get = true,
+            "GET" => terms.previous = true,
             "KEEPTTL" if time.is_none() => keep = true,
             // The same option twice is no error, and the last one counts.
             "EX" | "PX" | "EXAT" | "PXAT"
@@ -232,7 +225,7 @@ pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Options, Refused> {
         }
     }
     if keep {
-        options.terms.expiry = Expiry::Keep;
+        terms.expiry = Expiry::Keep;
     }
     if let Some((option, number)) = time {
         let (unit, since) = match option.as_str() {
@@ -241,9 +234,9 @@ pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Options, Refused> {
             "EXAT" => (Unit::Seconds, Since::Epoch),
             _ => (Unit::Milliseconds, Since::Epoch),
         };
-        options.terms.expiry = expiry(integer(number)?, unit, since, now)?;
+        terms.expiry = expiry(integer(number)?, unit, since, now)?;
     }
-    Ok(options)
+    Ok(terms)
 }
 
 fn expiry(number: i64, unit: Unit, since: Since, now: u64) -> Result<Expiry, Refused> {
@@ -263,7 +256,7 @@ fn expiry(number: i64, unit: Unit, since: Since, now: u64) -> Result<Expiry, Ref
 mod tests {
     use super::*;
 
-    fn parsed(line: &str) -> Result<Options, Refused> {
+    fn parsed(line: &str) -> Result<Terms, Refused> {
         let args: Vec<Bytes> = line
             .split(' ')
             .map(|arg| Bytes::copy_from_slice(arg.as_bytes()))
@@ -279,7 +272,7 @@ mod tests {
             ("EXAT 10", 10_000),
             ("PXAT 10", 10),
         ] {
-            assert_eq!(parsed(line).unwrap().terms.expiry, Expiry::At(at), "{line}");
+            assert_eq!(parsed(line).unwrap().expiry, Expiry::At(at), "{line}");
         }
     }
 
@@ -289,8 +282,9 @@ mod tests {
         let terms = Terms {
             condition: Some(Condition::Present),
             expiry: Expiry::Keep,
+            previous: true,
         };
-        assert_eq!(options, Options { terms, get: true });
+        assert_eq!(options, terms);
         assert_eq!(parsed("XX KEEPTTL GET").unwrap(), options);
     }
 }

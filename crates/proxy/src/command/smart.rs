@@ -113,10 +113,9 @@ pub(super) async fn run<S: Store>(store: &S, control: Control, args: &[Bytes]) -
 
 /// The value before is never asked for here.
 fn terms(options: &[Bytes], now: u64) -> Result<Terms, Refused> {
-    let options = set::parse(options, now)?;
-    if options.get {
-        Err(Refused::SYNTAX)
-    } else {
-        Ok(options.terms)
+    let terms = set::parse(options, now)?;
+    match terms.previous {
+        true => Err(Refused::SYNTAX),
+        false => Ok(terms),
     }
 }

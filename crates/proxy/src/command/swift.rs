@@ -88,13 +88,14 @@ impl<S: Store> Swift<S> {
             }
             (Verb::Set, [_, name, value, options @ ..]) => {
                 let size = value.len() as u64;
-                let options = set::parse(options, store.now()).ok()?;
-                let is_one =
-                    !options.get && store.is_small(size) && size <= session.state.max_object_bytes;
+                let terms = set::parse(options, store.now()).ok()?;
+                let is_one = !terms.previous
+                    && store.is_small(size)
+                    && size <= session.state.max_object_bytes;
                 is_one.then_some(Self::Set {
                     key: key(name).ok()?.clone(),
                     value: value.clone(),
-                    terms: options.terms,
+                    terms,
                 })
             }
             _ => None,
