@@ -24,6 +24,7 @@ pub(crate) mod member;
 mod observe;
 mod patience;
 mod ping;
+mod predecessors;
 mod promise;
 mod rouse;
 #[cfg(test)]
@@ -203,6 +204,7 @@ impl Nodes {
         let mut ticks = time::interval(TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut last = Instant::now();
+        let (mut since, mut attended) = (last, last);
         loop {
             ticks.tick().await;
             let gap = last.elapsed().saturating_sub(TICK);
@@ -220,6 +222,11 @@ impl Nodes {
                 for node in self.0.nodes.all().iter() {
                     node.state().life.held_up(gap);
                 }
+                since = last;
+            }
+            if attended.elapsed() >= self.0.settings.timing.ping_every {
+                attended = last;
+                self.attend_predecessors(since);
             }
             self.canvass();
             for (index, node) in self.0.nodes.all().iter().enumerate() {

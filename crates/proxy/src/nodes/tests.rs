@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
@@ -45,6 +45,8 @@ struct Whims {
     /// It reads, and does not answer.
     is_silent: AtomicBool,
     wakes: AtomicUsize,
+    /// How many processes there have been before the one that is woken.
+    before: AtomicU64,
     /// It says that its session is over.
     tires: Notify,
 }
@@ -52,6 +54,19 @@ struct Whims {
 impl Whims {
     fn wakes(&self) -> usize {
         self.wakes.load(Relaxed)
+    }
+
+    /// The process that is woken.
+    fn instance(&self) -> InstanceId {
+        InstanceId(self.before.load(Relaxed) + 1)
+    }
+
+    /// The pod that it runs in.
+    fn pod(&self) -> String {
+        match self.before.load(Relaxed) {
+            0 => "n-pod".into(),
+            before => format!("n-pod-{before}"),
+        }
     }
 }
 
@@ -149,7 +164,7 @@ async fn run_node(platform: TcpListener, whims: Arc<Whims>) {
         let answer = Answer {
             version: PROTOCOL_VERSION,
             node: wake.node.clone(),
-            instance: InstanceId(1),
+            instance: whims.instance(),
             session: wake.session.clone(),
             linked,
             held: false,
@@ -186,9 +201,9 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
     let hello = Hello {
         protocol: PROTOCOL_VERSION,
         node: wake.node,
-        instance: InstanceId(1),
+        instance: whims.instance(),
         session: wake.session,
-        pod: "n-pod".into(),
+        pod: whims.pod(),
         host: String::new(),
         zone: String::new(),
         capacity: 1 << 30,

@@ -223,3 +223,26 @@ async fn a_member_that_joins_from_a_pod_that_is_deleted_leaves_at_once() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn a_member_that_was_succeeded_is_asked_for_signs_of_life_and_let_go_once_it_holds_nothing() {
+    let pool = Pool::new(TIMING).await;
+    let old = pool.awake().await;
+    old.take(1);
+    pool.sees(&[], &[("n-pod", pod("n", true))]);
+    pool.whims.before.store(1, Relaxed);
+    let new = pool.awake().await;
+    assert_ne!(old.instance, new.instance);
+    let succeeded = Instant::now();
+    let heard = || old.link().expect("it is linked").mux().heard();
+    pool.until("it gives signs of life", |_| heard() > succeeded)
+        .await;
+    assert_eq!(pool.nodes.members().len(), 2);
+    assert_eq!(pool.nodes.roster().0, 2);
+    old.give_back(1);
+    pool.until("it is let go", |pool| pool.nodes.members().len() == 1)
+        .await;
+    pool.until("it does not count", |pool| pool.nodes.roster().0 == 1)
+        .await;
+    assert!(new.link().is_some());
+}

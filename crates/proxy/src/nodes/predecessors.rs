@@ -1,0 +1,42 @@
+//! Members that have been succeeded, and are still there.
+//!
+//! A platform may leave the process of an instance alone for long after another
+//! has taken its name: Knative keeps the pods of a revision that is out of use
+//! for as long as those that idle. Their answers count for the lease like those
+//! of others, so they are asked for signs of life too; one that gives none is
+//! lost. Once they hold nothing they are let go, or most of the members of a pool
+//! that was replaced would be such as nobody needs.
+
+use std::time::Instant;
+
+use super::{Nodes, life::Action, member::Member};
+
+impl Nodes {
+    /// Asks those who have been succeeded for signs of life, and lets go of those who hold
+    /// nothing. To be called again and again; silence counts from `since` on.
+    pub(super) fn attend_predecessors(&self, since: Instant) {
+        // Until it is known what they hold, nobody is let go.
+        if self.is_recovering() {
+            return;
+        }
+        for member in self.members() {
+            let node = self.0.nodes.at(member.node);
+            let current = node.state().life.member();
+            if current.is_some_and(|(id, _)| id == member.id) {
+                continue;
+            }
+            // One without a link is lost already.
+            let Some(link) = member.link() else { continue };
+            let heard = link.mux().heard().max(since);
+            let is_silent = heard.elapsed() > self.0.settings.timing.lost_after;
+            match is_silent || is_empty(&member) {
+                true => self.act(member.node, Action::Lost(member.id)),
+                false => self.ping(member.node, member.id),
+            }
+        }
+    }
+}
+
+fn is_empty(member: &Member) -> bool {
+    member.chunks() == 0 && member.used() == 0
+}
