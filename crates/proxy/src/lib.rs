@@ -101,6 +101,13 @@ const PLACING: std::time::Duration = std::time::Duration::from_secs(3);
 /// How long a new run that knows some nodes waits for the platform to tell of the others.
 const FIRST_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
 
+/// How long members that were succeeded may take to dial a new run that is where the last one was.
+const STRAGGLING: std::time::Duration = std::time::Duration::from_secs(1);
+
+/// The same where a name leads to the run: that there is none is believed for some seconds by those
+/// who give out names, and there may be five seconds between one attempt and the next.
+const STRAGGLING_BY_NAME: std::time::Duration = std::time::Duration::from_secs(12);
+
 /// How long a node that is one too many may take to be empty.
 const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
 
@@ -285,13 +292,16 @@ fn random_bits() -> anyhow::Result<u16> {
 
 /// How long a run before this one is to be reckoned with; `None` if there was none.
 fn patience(config: &Config) -> Option<Patience> {
-    let deadline = config.recovery_deadline;
-    let lease = match config.predecessor {
+    let (lease, straggling) = match config.predecessor {
         Predecessor::None => return None,
-        Predecessor::Dead => std::time::Duration::ZERO,
-        Predecessor::Unknown => config.lease,
+        Predecessor::Dead => (std::time::Duration::ZERO, STRAGGLING),
+        Predecessor::Unknown => (config.lease, STRAGGLING_BY_NAME),
     };
-    Some(Patience { lease, deadline })
+    Some(Patience {
+        lease,
+        straggling,
+        deadline: config.recovery_deadline,
+    })
 }
 
 /// When the pool has more nodes awake than it needs.

@@ -24,6 +24,8 @@ pub(crate) enum Inadmissible {
     Unknown(String),
     #[error("node {0} answers no wake of this proxy, or without proof of the secret")]
     Unproven(String),
+    #[error("node {0} has another instance by now")]
+    Succeeded(String),
     #[error("node {node} obeys a later run of the proxy, {epoch}")]
     Superseded { node: String, epoch: u64 },
 }
@@ -32,15 +34,25 @@ pub(crate) enum Inadmissible {
 #[derive(Debug)]
 pub(crate) struct Admitted {
     pub(crate) member: Arc<Member>,
-    /// Whether it was none before.
-    is_new: bool,
+    standing: Standing,
     /// What it is answered.
     pub(crate) welcome: Welcome,
 }
 
+/// What an instance is that may come in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Standing {
+    /// It was no member before.
+    New,
+    /// It is a member.
+    Known,
+    /// It has been succeeded, and may hold what a run before this one has left.
+    Succeeded,
+}
+
 impl Nodes {
     /// Checks a hello and makes its instance a member, or finds that it is one.
-    fn admit_member(&self, hello: &Hello) -> Result<(Arc<Member>, bool), Inadmissible> {
+    fn admit_member(&self, hello: &Hello) -> Result<(Arc<Member>, Standing), Inadmissible> {
         if !is_compatible(hello.protocol) {
             return Err(Inadmissible::Protocol(hello.protocol));
         }
@@ -59,16 +71,26 @@ impl Nodes {
         // Names are not locks: an instance of an older session that has been succeeded stays out.
         let sessions = &state.sessions[..if same.is_some() { 2 } else { 1 }];
         let is_known = !hello.session.is_empty() && sessions.contains(&hello.session);
-        if !is_known || !hello.is_genuine(&self.0.settings.secret) {
+        let is_succeeded = !is_known && same.is_none() && state.life.member().is_some();
+        if !(is_known || is_succeeded) || !hello.is_genuine(&self.0.settings.secret) {
             return Err(Inadmissible::Unproven(hello.node.clone()));
         }
+        // But no wake of a new run reaches it, and all that it holds would be lost if the platform
+        // has replaced all nodes together with the proxy.
+        if is_succeeded && !self.is_recovering() {
+            return Err(Inadmissible::Succeeded(hello.node.clone()));
+        }
         self.outrank(hello)?;
-        state.capacity = hello.capacity;
         if let Some(member) = same.and_then(|(id, _)| self.member(id)) {
-            return Ok((member, false));
+            return Ok((member, Standing::Known));
         }
         let id = MemberId(self.0.last_member.fetch_add(1, Relaxed) + 1);
-        Ok((Arc::new(Member::new(id, index, hello)), true))
+        let member = Arc::new(Member::new(id, index, hello));
+        if is_succeeded {
+            return Ok((member, Standing::Succeeded));
+        }
+        state.capacity = hello.capacity;
+        Ok((member, Standing::New))
     }
 
     /// A run that has decided nothing yet goes on as one later than any it hears of; any
@@ -106,9 +128,9 @@ impl Nodes {
 
     /// Admits an instance that said hello; what to answer it.
     pub(crate) fn admit(&self, hello: &Hello) -> Result<Admitted, Inadmissible> {
-        let (member, is_new) = self.admit_member(hello)?;
+        let (member, standing) = self.admit_member(hello)?;
         // Before it is known what counts, nobody drops anything.
-        let fresh = is_new && !self.is_recovering();
+        let fresh = standing == Standing::New && !self.is_recovering();
         let welcome = Welcome {
             protocol: PROTOCOL_VERSION,
             member: member.id,
@@ -118,34 +140,41 @@ impl Nodes {
         };
         Ok(Admitted {
             member,
-            is_new,
+            standing,
             welcome: welcome.signed(&self.0.settings.secret, hello),
         })
     }
 
     /// A member has been welcomed and is linked from now on.
     pub(super) fn linked(&self, admitted: &Admitted, hello: &Hello, mux: &Mux) {
-        let Admitted { member, is_new, .. } = admitted;
+        let Admitted {
+            member, standing, ..
+        } = admitted;
         let replaced = member.set_link(mux.link(member.id));
         if let Some(replaced) = replaced {
             replaced.mux().close();
         }
         self.0.members.insert(member.id, member.clone());
         let node = self.0.nodes.at(member.node);
-        let action = node
-            .state()
-            .life
-            .joined(member.instance, member.id, Instant::now());
-        info!(node = %node.name, member = %member.id, instance = %member.instance, "node joined");
+        info!(node = %node.name, member = %member.id, instance = %member.instance, ?standing, "node joined");
         self.0.metrics.node_joined();
+        let action = match standing {
+            Standing::Succeeded => Some(Action::Vacate(member.id)),
+            Standing::New | Standing::Known => {
+                let life = &mut node.state().life;
+                life.joined(member.instance, member.id, Instant::now())
+            }
+        };
         if let Some(action) = action {
             self.act(member.node, action);
         }
-        match (self.is_recovering(), is_new) {
+        match (self.is_recovering(), standing) {
             (true, _) => self.question(member, hello),
-            (false, true) => self.enrol(member),
+            (false, Standing::New) => self.enrol(member),
             // What was under way when its link broke may or may not have reached it.
-            (false, false) => self.returned(member),
+            (false, Standing::Known) => self.returned(member),
+            // Too late to be believed.
+            (false, Standing::Succeeded) => self.act(member.node, Action::Lost(member.id)),
         }
         node.tell();
         self.see_member(member);

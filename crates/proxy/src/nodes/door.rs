@@ -12,7 +12,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::Nodes;
+use super::{Nodes, admit::Inadmissible};
 
 /// How long a handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -51,7 +51,14 @@ async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
     let mut decoder = Decoder::new();
     let frame = read_frame(&mut stream, &mut decoder).await?;
     let hello = Hello::from_frame(&frame).map_err(invalid)?;
-    let admitted = nodes.admit(&hello).map_err(invalid)?;
+    let admitted = match nodes.admit(&hello) {
+        // It goes on trying for a while, if its platform leaves it running.
+        Err(error @ Inadmissible::Succeeded(_)) => {
+            debug!(%error, "node not admitted");
+            return Ok(());
+        }
+        admitted => admitted.map_err(invalid)?,
+    };
     let member = &admitted.member;
 
     let mut outbox = Outbox::new();

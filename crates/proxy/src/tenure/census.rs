@@ -23,15 +23,14 @@ use infinicache_wire::{
 
 use super::{fence, read_quorum};
 
-/// How long a member may still dial after an instance that succeeds it did. One that is
-/// about to go has a successor, and is not woken any more.
-const STRAGGLING: Duration = Duration::from_secs(1);
-
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Patience {
     /// What an earlier run may rely on after an answered ping.
     pub(crate) lease: Duration,
+    /// How long a member may still dial after an instance that succeeds it did: it is not woken
+    /// any more, but finds this run by itself.
+    pub(crate) straggling: Duration,
     /// For all of it.
     pub(crate) deadline: Duration,
 }
@@ -132,12 +131,17 @@ impl Census {
         let Some(roster) = self.roster() else {
             // Of nobody nothing is learnt, however long it takes.
             let heard = self.names_heard();
-            // All members may have been replaced within the lease of a run that is still there.
+            // All members may have been replaced within the lease of a run that is still there,
+            // and may be there themselves, with all that they hold.
             let lease_ends = self.began + self.patience.lease;
+            let all_told = self
+                .last_straggling()
+                .map_or(lease_ends, |last| last.min(end));
+            let settled = lease_ends.max(all_told);
             return match heard == self.names || (now >= end && heard > 0) {
-                true if now >= lease_ends => Standing::Nobody,
-                true => Standing::Wait(lease_ends),
-                false => Standing::Wait(end.max(now + STRAGGLING)),
+                true if now >= settled => Standing::Nobody,
+                true => Standing::Wait(settled),
+                false => Standing::Wait(end.max(now + self.patience.straggling)),
             };
         };
         let knows_latest =
@@ -186,7 +190,7 @@ impl Census {
         let succeeds = |(instance, witness): (&InstanceId, &Witness)| {
             *instance != member.instance
                 && witness.node == member.node
-                && now >= witness.heard + STRAGGLING
+                && now >= witness.heard + self.patience.straggling
         };
         !self.has_heard(member.instance) && self.witnesses.iter().any(succeeds)
     }
@@ -199,9 +203,18 @@ impl Census {
 
     /// When somebody's straggling ends next.
     fn next_look(&self, now: Instant) -> Instant {
-        let ends = self.witnesses.values().map(|it| it.heard + STRAGGLING);
-        let next = ends.filter(|&at| at > now).min();
-        next.unwrap_or(now + STRAGGLING)
+        let next = self.stragglings().filter(|&at| at > now).min();
+        next.unwrap_or(now + self.patience.straggling)
+    }
+
+    /// When all who have been succeeded have had their time.
+    fn last_straggling(&self) -> Option<Instant> {
+        self.stragglings().max()
+    }
+
+    fn stragglings(&self) -> impl Iterator<Item = Instant> {
+        let straggling = self.patience.straggling;
+        self.witnesses.values().map(move |it| it.heard + straggling)
     }
 }
 
@@ -213,8 +226,10 @@ mod tests {
 
     const PATIENCE: Patience = Patience {
         lease: Duration::from_secs(5),
+        straggling: STRAGGLING,
         deadline: Duration::from_secs(20),
     };
+    const STRAGGLING: Duration = Duration::from_secs(1);
 
     fn entry(instance: u64) -> Entry {
         Entry {
@@ -364,6 +379,28 @@ mod tests {
         let lease_ends = start + PATIENCE.lease;
         assert_eq!(census.standing(start), Standing::Wait(lease_ends));
         assert_eq!(census.standing(lease_ends), Standing::Nobody);
+    }
+
+    #[test]
+    fn instances_that_know_of_nobody_may_have_succeeded_some_who_do() {
+        let start = Instant::now();
+        let mut census = Census::new(2, PATIENCE, start);
+        let late = start + PATIENCE.lease;
+        tell(&mut census, 0, None, None, start);
+        tell(&mut census, 1, None, None, late);
+        assert_eq!(census.standing(late), Standing::Wait(late + STRAGGLING));
+        let roster = roster(1, 100..102);
+        let mut straggled = Census::new(2, PATIENCE, start);
+        for (instance, told) in [
+            (0, None),
+            (1, None),
+            (100, Some(&roster)),
+            (101, Some(&roster)),
+        ] {
+            tell(&mut straggled, instance, told, None, start);
+        }
+        assert_eq!(straggled.standing(late), Standing::Believe);
+        assert_eq!(census.standing(late + STRAGGLING), Standing::Nobody);
     }
 
     #[test]

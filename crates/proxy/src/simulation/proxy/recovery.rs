@@ -39,6 +39,7 @@ impl Proxy {
         };
         let patience = Patience {
             lease: Duration::from_millis(lease),
+            straggling: Duration::from_secs(1),
             deadline: Duration::from_millis(DEADLINE),
         };
         Census::new(world.names, patience, world.instant(world.now()))
