@@ -28,6 +28,7 @@
 //! - `evacuation`: nodes that are told to go;
 //! - `restart`: the proxy fails;
 //! - `shrunken`: nodes that are gone for good;
+//! - [`kubernetes`]: a cluster, as far as its API and its manifests go;
 //! - `scale_to_zero`, `bounded`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
 //! - [`faults`]: never a wrong answer, whatever goes wrong under load;
@@ -54,6 +55,7 @@ mod evacuation;
 mod faults;
 mod frozen;
 mod half_written;
+mod kubernetes;
 mod measured;
 mod mixing;
 mod model;

@@ -25,10 +25,19 @@ pub(crate) struct Stored {
 impl Stored {
     /// Stores so many values of each size, by both kinds of client in turn.
     pub(crate) async fn new(cluster: &Cluster, of_each: u32) -> Self {
+        Self::through(cluster.redis().await, cluster.client().await, of_each).await
+    }
+
+    /// The same through these.
+    pub(crate) async fn through(
+        redis: MultiplexedConnection,
+        client: Client,
+        of_each: u32,
+    ) -> Self {
         let mut stored = Self {
             values: Vec::new(),
-            redis: cluster.redis().await,
-            client: cluster.client().await,
+            redis,
+            client,
         };
         for number in 0..of_each * SIZES.len() as u32 {
             let size = SIZES[number as usize % SIZES.len()];
@@ -39,8 +48,12 @@ impl Stored {
 
     /// Reads by new connections from now on.
     pub(crate) async fn reconnect(&mut self, cluster: &Cluster) {
-        self.redis = cluster.redis().await;
-        self.client = cluster.client().await;
+        self.reconnect_by(cluster.redis().await, cluster.client().await);
+    }
+
+    /// The same by these.
+    pub(crate) fn reconnect_by(&mut self, redis: MultiplexedConnection, client: Client) {
+        (self.redis, self.client) = (redis, client);
     }
 
     /// Stores one more value, under a key of its own.
