@@ -20,13 +20,14 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         settings::autoscaler(&facts.settings["config-autoscaler"]),
         settings::defaults(&facts.settings["config-defaults"], &facts.nodes),
         settings::features(&facts.settings["config-features"]),
-        access::secret(&facts.secret_name, &facts.secret),
+        access::secret(&facts.namespace, &facts.secret_name, &facts.secret),
         access::rights(&facts.rights),
         access::policies(&facts.policies),
         proxy::deployment(&facts.proxy),
         proxy::door(&facts.door),
         nodes::pool(&facts.nodes),
         nodes::each(&facts.nodes),
+        nodes::kept(&facts.nodes, &facts.configuration),
         nodes::wakes(&facts.wakes),
     ]
     .concat()

@@ -50,7 +50,7 @@ pub struct Place {
     pub namespace: String,
     /// The labels of the nodes' Services.
     pub selector: String,
-    /// The name of the Secret, and of the proxy's Deployment.
+    /// The name of the Secret, and of the proxy's Deployment and ConfigMap.
     pub name: String,
     /// Whether this is within the cluster.
     pub inside: bool,
@@ -86,6 +86,7 @@ pub async fn examine(client: &Client, place: &Place) -> Facts {
             .list("networking.k8s.io", "NetworkPolicy", ours, "")
             .await,
         door: asking.get("", "Service", ours, &door).await,
+        configuration: asking.get("", "ConfigMap", ours, &place.name).await,
         wakes: wakes(&nodes, place).await,
         proxy,
         nodes,

@@ -58,6 +58,8 @@ pub struct Facts {
     pub policies: Seen<Vec<DynamicObject>>,
     /// The proxy's Deployment.
     pub proxy: Seen<DynamicObject>,
+    /// The proxy's ConfigMap.
+    pub configuration: Seen<DynamicObject>,
     /// The Service that nodes dial.
     pub door: Seen<DynamicObject>,
     /// The nodes' Knative Services.

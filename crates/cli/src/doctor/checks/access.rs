@@ -11,12 +11,13 @@ const PREVIOUS: &str = "pool-secret-previous";
 const PASSWORD: &str = "password";
 
 /// The Secret: whether it is there and long enough. What it is, is nobody's business.
-pub(super) fn secret(name: &str, secret: &Seen<DynamicObject>) -> Vec<Finding> {
+pub(super) fn secret(namespace: &str, name: &str, secret: &Seen<DynamicObject>) -> Vec<Finding> {
     let subject = &format!("secret {name}");
     let create = &format!(
-        "kubectl create secret generic {name} -n <namespace> \
+        "kubectl -n {namespace} create secret generic {name} \
          --from-literal=pool-secret=\"$(openssl rand -hex 32)\""
     );
+    let replace = &format!("kubectl -n {namespace} delete secret {name} && {create}");
     let secret = match secret {
         Ok(secret) => secret,
         Err(error) => {
@@ -34,13 +35,10 @@ pub(super) fn secret(name: &str, secret: &Seen<DynamicObject>) -> Vec<Finding> {
     };
     let mut findings = Vec::new();
     match of(POOL_SECRET).map(weakness) {
-        None => findings.push(Finding::bad(subject, "has no key pool-secret", create)),
+        None => findings.push(Finding::bad(subject, "has no key pool-secret", replace)),
         Some(Some(weak)) => {
-            findings.push(Finding::bad(
-                subject,
-                format!("pool-secret: {weak}"),
-                create,
-            ));
+            let found = format!("{POOL_SECRET}: {weak}");
+            findings.push(Finding::bad(subject, found, replace));
         }
         Some(None) => findings.push(Finding::good(
             subject,

@@ -1,7 +1,8 @@
 //! The nodes: their Services, and whether they can be woken.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
+use infinicache_daemon::parse_duration;
 use kube::{ResourceExt, api::DynamicObject};
 
 use super::{
@@ -20,6 +21,10 @@ const DRAIN: u64 = 30;
 
 /// Least time to empty a node in after that, in seconds.
 const EMPTYING: u64 = 30;
+
+/// How long a pod is kept that nobody asks for, if neither its Service nor Knative's settings say.
+/// The proxy takes nodes to be kept for as long, if nobody says otherwise.
+const WINDOW: Duration = Duration::from_secs(60);
 
 /// Whether there are enough.
 pub(super) fn pool(nodes: &Seen<Vec<DynamicObject>>) -> Vec<Finding> {
@@ -53,14 +58,52 @@ pub(super) fn each(nodes: &Seen<Vec<DynamicObject>>) -> Vec<Finding> {
     nodes.iter().flat_map(one).collect()
 }
 
+/// What an annotation of a node's template says of its scaling.
+fn annotation<'a>(node: &'a DynamicObject, name: &str) -> Option<&'a str> {
+    let annotations = node.data.pointer("/spec/template/metadata/annotations")?;
+    let name = format!("autoscaling.knative.dev/{name}");
+    annotations.get(name)?.as_str()
+}
+
+/// Whether nodes that the proxy wants to keep are still there when it wakes them again.
+pub(super) fn kept(
+    nodes: &Seen<Vec<DynamicObject>>,
+    configuration: &Seen<DynamicObject>,
+) -> Vec<Finding> {
+    let subject = "how long nodes are kept";
+    let configuration = match configuration {
+        Ok(configuration) => configuration,
+        Err(error) => {
+            let missing = || {
+                let found = "the proxy's ConfigMap does not exist";
+                Finding::unknown(subject, found, "apply the manifests")
+            };
+            return unseen(subject, error, missing);
+        }
+    };
+    let time = |text: Option<&str>| text.and_then(|text| parse_duration(text).ok());
+    let known = text_at(configuration, "/data/INFINICACHE_NODE_IDLE_WINDOW");
+    let known = time(known.as_deref()).unwrap_or(WINDOW);
+    let kept = |node: &DynamicObject| {
+        let window = time(annotation(node, "window")).unwrap_or(WINDOW);
+        let retention = annotation(node, "scale-to-zero-pod-retention-period");
+        window + time(retention).unwrap_or_default()
+    };
+    let Some(shortest) = nodes.iter().flatten().map(kept).min() else {
+        return Vec::new();
+    };
+    if shortest >= known {
+        return vec![Finding::good(subject, format!("{shortest:?}"))];
+    }
+    let found = format!("{shortest:?}, and the proxy takes them to be kept for {known:?}");
+    let advice = "set INFINICACHE_NODE_IDLE_WINDOW to the window of the nodes: what they hold is \
+                  lost otherwise";
+    vec![Finding::bad(subject, found, advice)]
+}
+
 fn one(node: &DynamicObject) -> Vec<Finding> {
     let subject = &format!("node {}", node.name_any());
-    let annotation = |name: &str| {
-        let annotations = node.data.pointer("/spec/template/metadata/annotations")?;
-        annotations
-            .get(format!("autoscaling.knative.dev/{name}"))?
-            .as_str()
-    };
+    let annotation = |name| annotation(node, name);
     let mut findings = Vec::new();
     if let Some(why) = untrue(node, "Ready") {
         let advice = "kubectl describe ksvc: its revision says what it waits for";

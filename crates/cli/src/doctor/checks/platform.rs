@@ -8,8 +8,8 @@ use super::{
 };
 
 /// The oldest versions that are supported: major and minor.
-const KUBERNETES: (u32, u32) = (1, 31);
-const SERVING: (u32, u32) = (1, 19);
+const KUBERNETES: (u32, u32) = (1, 32);
+const SERVING: (u32, u32) = (1, 20);
 
 /// What chooses Kourier.
 const KOURIER: &str = "kourier.ingress.networking.knative.dev";

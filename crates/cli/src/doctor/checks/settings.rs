@@ -7,6 +7,9 @@ use super::{
     Finding, unseen,
 };
 
+/// `target-burst-capacity` of nodes: a pod of which less is expected has the activator before it.
+const BURST: f64 = 200.0;
+
 /// Whether nodes are started and stopped as they should be.
 pub(super) fn autoscaler(map: &Seen<DynamicObject>) -> Vec<Finding> {
     let subject = "config-autoscaler";
@@ -25,6 +28,14 @@ pub(super) fn autoscaler(map: &Seen<DynamicObject>) -> Vec<Finding> {
     {
         let found = format!("pods are scaled by {class}, which cannot scale to zero");
         let advice = "set pod-autoscaler-class to kpa.autoscaling.knative.dev";
+        findings.push(Finding::bad(subject, found, advice));
+    }
+    let capacity = of("container-concurrency-target-default");
+    let capacity: Option<f64> = capacity.and_then(|capacity| capacity.parse().ok());
+    if let Some(capacity) = capacity.filter(|capacity| *capacity >= BURST) {
+        let found = format!("the activator does not stand before a pod that may take {capacity}");
+        let advice = "lower container-concurrency-target-default, or let the ingress reach nodes \
+                      in the network policies: it goes around the activator";
         findings.push(Finding::bad(subject, found, advice));
     }
     good_if_none(subject, findings)
