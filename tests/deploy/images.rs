@@ -16,6 +16,7 @@ use std::{
 use crate::{
     dockerfile::{Built, Dockerfile},
     outside, repository,
+    scratch::Scratch,
 };
 
 /// The files, and the program that each image is for.
@@ -57,24 +58,6 @@ fn file(name: &str) -> Dockerfile {
 
 fn cargo() -> PathBuf {
     env::var_os("CARGO").map_or_else(|| "cargo".into(), PathBuf::from)
-}
-
-/// A directory that is gone when this is.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let path =
-            Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{}-{name}", std::process::id()));
-        fs::create_dir_all(&path).unwrap();
-        Self(path)
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }
 
 fn build(name: &str, scratch: &Scratch) -> Built {

@@ -8,7 +8,8 @@
 //! - [`knative`]: which a Knative Service may have without feature flags;
 //! - [`policy`]: what network policies let through;
 //! - [`dockerfile`]: what the steps of a Dockerfile do;
-//! - [`outside`]: programs that others wrote.
+//! - [`outside`]: programs that others wrote;
+//! - [`scratch`]: a place for files.
 //!
 //! And the tests:
 //!
@@ -18,7 +19,8 @@
 //! - `flows`: the table in ARCHITECTURE.md against the policies;
 //! - `footprint`, `rights`: how little the cache asks for;
 //! - `images`: the Dockerfiles' steps, and the binaries in the images;
-//! - `scripts`: the end-to-end script, as far as it can be looked at.
+//! - `archive`: images that were made without an engine;
+//! - `scripts`: the scripts, as far as they can be looked at.
 #![cfg(target_os = "linux")]
 
 mod dockerfile;
@@ -26,9 +28,11 @@ mod knative;
 mod kustomize;
 mod outside;
 mod policy;
+mod scratch;
 mod shape;
 
 mod agreement;
+mod archive;
 mod flows;
 mod footprint;
 mod images;

@@ -1,4 +1,4 @@
-//! The end-to-end script, as far as it can be looked at without a cluster.
+//! The scripts, as far as they can be looked at without a cluster.
 
 use std::{fs, process::Command};
 
@@ -7,11 +7,12 @@ use infinicache_wire::PROTOCOL_VERSION;
 use crate::{outside, repository};
 
 #[test]
-fn shellcheck_finds_nothing_in_the_script() {
+fn shellcheck_finds_nothing_in_the_scripts() {
     if !outside::is_there("shellcheck") {
         return;
     }
-    let output = outside::run(Command::new("shellcheck").arg(repository("tests/cluster/run")));
+    let scripts = ["tests/cluster/run", "docker/archive", ".ci/run"].map(repository);
+    let output = outside::run(Command::new("shellcheck").args(scripts));
     assert!(output.status.success(), "{}", outside::said(&output));
 }
 
