@@ -12,9 +12,9 @@ use crate::{
 };
 
 /// Everything that anybody listens on, and some where nobody does.
-const PORTS: [u64; 19] = [
+const PORTS: [u64; 21] = [
     22, 53, 80, 443, 5353, 6378, 6379, 6380, 6381, 6382, 6443, 8008, 8012, 8013, 8022, 8080, 8081,
-    9090, 9091,
+    8443, 9090, 9091, 16443,
 ];
 
 /// Somebody in the cluster, and the names by which the table speaks of him.

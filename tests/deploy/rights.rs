@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use crate::kustomize::{OVERLAYS, of_kind, one, overlay};
+use crate::{
+    kustomize::{OVERLAYS, documents, of_kind, one, overlay},
+    repository,
+};
 
 #[test]
 fn the_proxy_may_look_at_nodes_and_pods_of_its_namespace_and_nothing_more() {
@@ -33,6 +36,23 @@ fn the_proxy_may_look_at_nodes_and_pods_of_its_namespace_and_nothing_more() {
     }
 }
 
+/// What the restricted profile asks of a pod.
+fn assert_restricted(pod: &Value) {
+    let of_pod = &pod["securityContext"];
+    assert_eq!(of_pod["runAsNonRoot"], true);
+    assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault");
+    for container in pod["containers"].as_array().unwrap() {
+        let context = &container["securityContext"];
+        assert_eq!(context["allowPrivilegeEscalation"], false);
+        assert_eq!(context["readOnlyRootFilesystem"], true);
+        assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }));
+    }
+    let volumes = pod["volumes"].as_array().into_iter().flatten();
+    for volume in volumes {
+        assert_eq!(volume["secret"]["secretName"], "infinicache");
+    }
+}
+
 #[test]
 fn no_pod_may_do_more_to_its_host_than_the_restricted_profile_allows() {
     // Nodes: `knative` allows nothing else.
@@ -43,24 +63,34 @@ fn no_pod_may_do_more_to_its_host_than_the_restricted_profile_allows() {
             namespace["pod-security.kubernetes.io/enforce"],
             "restricted"
         );
-        let proxy = &one(&all, "Deployment", "infinicache")["spec"]["template"]["spec"];
-        let of_pod = &proxy["securityContext"];
-        assert_eq!(of_pod["runAsNonRoot"], true);
-        assert_eq!(of_pod["seccompProfile"]["type"], "RuntimeDefault");
-        let containers = proxy["containers"].as_array().unwrap();
-        for container in containers {
-            let context = &container["securityContext"];
-            assert_eq!(context["allowPrivilegeEscalation"], false);
-            assert_eq!(context["readOnlyRootFilesystem"], true);
-            assert_eq!(context["capabilities"], json!({ "drop": ["ALL"] }));
-        }
-        let volumes: Vec<&Value> = proxy["volumes"].as_array().unwrap().iter().collect();
-        assert!(
-            volumes
-                .iter()
-                .all(|volume| volume["secret"]["secretName"] == "infinicache")
-        );
+        assert_restricted(&one(&all, "Deployment", "infinicache")["spec"]["template"]["spec"]);
     }
+    assert_restricted(&doctor()["spec"]);
+}
+
+/// The doctor's pod.
+fn doctor() -> Value {
+    let documents = documents(&repository("deploy/doctor.yaml"));
+    one(&documents, "Pod", "infinicache-doctor").clone()
+}
+
+#[test]
+fn the_doctor_asks_as_the_proxy_and_is_none_of_those_whom_policies_and_services_select() {
+    let doctor = doctor();
+    for name in OVERLAYS {
+        let all = overlay(name);
+        let proxy = &one(&all, "Deployment", "infinicache")["spec"]["template"];
+        let account = "serviceAccountName";
+        assert_eq!(doctor["spec"][account], proxy["spec"][account]);
+        let component = "app.kubernetes.io/component";
+        let labels = |it: &Value| it["metadata"]["labels"][component].clone();
+        let node = of_kind(&all, "serving.knative.dev/v1", "Service")[0];
+        let others = [labels(proxy), labels(node)];
+        assert!(!others.contains(&labels(&doctor)));
+    }
+    let image = doctor["spec"]["containers"][0]["image"].as_str().unwrap();
+    let version = image.strip_prefix("dev.local/infinicache:");
+    assert_eq!(version, Some(env!("CARGO_PKG_VERSION")));
 }
 
 #[test]
