@@ -196,6 +196,7 @@ impl Cache {
     /// # Errors
     ///
     /// Whatever keeps the first stripe from coming, but not a loss: that is `None`, as a miss is.
+    /// [`Error::Lost`] is of a value that is not its key's any more: there may be another.
     pub(crate) async fn read(
         &self,
         found: &Found,
@@ -217,6 +218,7 @@ impl Cache {
                         metrics: self.0.metrics.clone(),
                     }));
                 }
+                Err(lost @ Error::Lost { .. }) if found.0.is_dead() => return Err(lost),
                 Err(Error::Lost { have, need }) => {
                     warn!(?found, have, need, "read of a lost value");
                     self.0.metrics.read("lost");

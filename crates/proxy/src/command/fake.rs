@@ -44,6 +44,8 @@ pub(crate) struct Faults {
     pub(crate) read_after: Option<usize>,
     /// Values are lost.
     pub(crate) lost: bool,
+    /// So many reads find that their value was replaced.
+    pub(crate) replaced: usize,
     /// It does not know what there is.
     pub(crate) closed: bool,
 }
@@ -126,7 +128,7 @@ impl Store for FakeStore {
 
     fn at_hand(&self, found: &Value, range: Range<u64>) -> Option<Bytes> {
         let faults = self.faults();
-        let is_read = faults.lost || faults.read_after.is_some();
+        let is_read = faults.lost || faults.read_after.is_some() || faults.replaced > 0;
         let is_here = found.bytes.len() <= AT_HAND && !is_read;
         is_here.then(|| found.bytes.slice(range.start as usize..range.end as usize))
     }
@@ -154,6 +156,10 @@ impl Store for FakeStore {
 
     async fn read(&self, found: &Value, range: Range<u64>) -> Result<Option<Pieces>, Error> {
         let faults = self.faults();
+        if faults.replaced > 0 {
+            self.0.lock().unwrap().faults.replaced -= 1;
+            return Err(Error::Lost { have: 0, need: 1 });
+        }
         let bytes = found.bytes.slice(range.start as usize..range.end as usize);
         let length = bytes.len() as u64;
         Ok((!faults.lost).then_some(Pieces {

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Session, Spec, Store, arguments::key, send, store::Found, table::Verb};
+use super::{Session, Spec, Store, arguments::key, send, table::Verb};
 use crate::resp::{Error, Input, Output};
 
 pub(super) const SPEC: Spec = Spec {
@@ -32,14 +32,5 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
             return Ok(());
         }
     };
-    let store = &session.state.store;
-    let found = store.find(key);
-    store.count_read(found.is_some());
-    match found {
-        Some(found) => send::value(session, &found, 0..found.size(), &BytesFrame::Null).await,
-        None => {
-            session.reply(&BytesFrame::Null);
-            Ok(())
-        }
-    }
+    send::current(session, key, |size| Some(0..size), &BytesFrame::Null).await
 }

@@ -14,7 +14,6 @@ use super::{
     Refused, Session, Spec, Store,
     arguments::{integer, key},
     send,
-    store::Found,
     table::Verb,
 };
 use crate::resp::{Error, Input, Output};
@@ -48,17 +47,11 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
         }
     };
     let empty = BytesFrame::BulkString(Bytes::new());
-    let store = &session.state.store;
-    let found = store.find(wanted.key);
-    store.count_read(found.is_some());
-    if let Some(found) = found {
-        let range = resolve(wanted.start, wanted.end, found.size());
-        if !range.is_empty() {
-            return send::value(session, &found, range, &empty).await;
-        }
-    }
-    session.reply(&empty);
-    Ok(())
+    let part = |size| {
+        let range = resolve(wanted.start, wanted.end, size);
+        (!range.is_empty()).then_some(range)
+    };
+    send::current(session, wanted.key, part, &empty).await
 }
 
 fn parse(args: &[Bytes]) -> Result<Getrange<'_>, Refused> {

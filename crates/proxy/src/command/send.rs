@@ -6,8 +6,55 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use tracing::warn;
 
-use super::{Session, Store, store::Reading};
+use super::{
+    Session, Store,
+    store::{Found, Reading},
+};
 use crate::resp::{Error, Input, Output};
+
+/// How often a value is looked for again that was replaced before its first byte came.
+pub(super) const ATTEMPTS: usize = 16;
+
+/// Replies with a part of the value of a key, chosen by its length, or with `absent` if there is
+/// no value, or no such part.
+///
+/// # Errors
+///
+/// When the connection cannot go on.
+pub(super) async fn current<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    key: &[u8],
+    part: impl Fn(u64) -> Option<Range<u64>>,
+    absent: &BytesFrame,
+) -> Result<(), Error> {
+    for attempt in 0..ATTEMPTS {
+        let store = &session.state.store;
+        let found = store.find(key);
+        if attempt == 0 {
+            store.count_read(found.is_some());
+        }
+        let range = found.as_ref().and_then(|found| part(found.size()));
+        let (Some(found), Some(range)) = (found, range) else {
+            session.reply(absent);
+            return Ok(());
+        };
+        if value(session, &found, range, absent).await? == Sent::Answer {
+            return Ok(());
+        }
+    }
+    let text = "the value is replaced again and again";
+    session.refuse(infinicache_client::Error::Unreachable(text.into()));
+    Ok(())
+}
+
+/// What was sent of a value.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// The answer, whatever it is.
+    Answer,
+    /// Nothing: the value is nobody's any more, and could not be read.
+    Nothing,
+}
 
 /// Replies with a part of a value, or with `absent` if the value is lost.
 ///
@@ -22,21 +69,22 @@ pub(super) async fn value<S: Store, R: Input, W: Output>(
     found: &S::Found,
     range: Range<u64>,
     absent: &BytesFrame,
-) -> Result<(), Error> {
+) -> Result<Sent, Error> {
     if let Some(value) = session.state.store.at_hand(found, range.clone()) {
         session.moved += value.len() as u64;
         session.reply(&BytesFrame::BulkString(value));
-        return Ok(());
+        return Ok(Sent::Answer);
     }
     let mut reading = match session.state.store.read(found, range).await {
         Ok(Some(reading)) => reading,
         Ok(None) => {
             session.reply(absent);
-            return Ok(());
+            return Ok(Sent::Answer);
         }
+        Err(infinicache_client::Error::Lost { .. }) => return Ok(Sent::Nothing),
         Err(error) => {
             session.refuse(error);
-            return Ok(());
+            return Ok(Sent::Answer);
         }
     };
     let length = reading.len();
@@ -46,7 +94,7 @@ pub(super) async fn value<S: Store, R: Input, W: Output>(
             Ok(parts) => parts.unwrap_or_default(),
             Err(error) => {
                 session.refuse(error);
-                return Ok(());
+                return Ok(Sent::Answer);
             }
         },
     };
@@ -54,7 +102,7 @@ pub(super) async fn value<S: Store, R: Input, W: Output>(
     session.connection.begin_bulk(length);
     parts(session, &mut reading, first).await?;
     session.connection.end_bulk();
-    Ok(())
+    Ok(Sent::Answer)
 }
 
 /// Sends all of `reading`, of which the first parts are here already. While one

@@ -18,7 +18,7 @@ use super::{
     Refused, Session, Spec, Store,
     arguments::{Unit, integer, key, word},
     expire::Since,
-    send,
+    send::{self, Sent},
     store::{Found, Outcome, Upload},
     table::Verb,
 };
@@ -181,7 +181,11 @@ async fn answer<S: Store, R: Input, W: Output>(
         None => session.reply(&BytesFrame::Null),
         Some(found) => {
             let all = 0..found.size();
-            return send::value(session, &found, all, &BytesFrame::Null).await;
+            let sent = send::value(session, &found, all, &BytesFrame::Null).await?;
+            if sent == Sent::Nothing {
+                let text = "the value was stored, but the one before it cannot be read any more";
+                session.refuse(infinicache_client::Error::Unreachable(text.into()));
+            }
         }
     }
     Ok(())

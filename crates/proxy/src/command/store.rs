@@ -55,7 +55,8 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// A part of a small value, if it can be had without waiting.
     fn at_hand(&self, found: &Self::Found, range: Range<u64>) -> Option<Bytes>;
 
-    /// Begins to read a part of a value; `None` if the value is lost.
+    /// Begins to read a part of a value; `None` if the value is lost, [`Error::Lost`] if it is and
+    /// was replaced or removed since it was found.
     fn read(
         &self,
         found: &Self::Found,

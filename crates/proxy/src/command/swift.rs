@@ -18,6 +18,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use super::{
     Outcome, Refused, Session, Spec, Store,
     arguments::key,
+    send::ATTEMPTS,
     set,
     store::{self, Found, Reading},
     table::{self, Verb, admits},
@@ -32,7 +33,7 @@ pub(super) enum Swift<S: Store> {
     /// Its answer is known.
     Answered(Reply),
     /// A small value has to be read.
-    Get(S::Found),
+    Get { key: Bytes, found: S::Found },
     /// A small value has to be stored.
     Set {
         key: Bytes,
@@ -82,7 +83,10 @@ impl<S: Store> Swift<S> {
                     None => Self::Answered(Reply::Nothing),
                     Some(found) => match store.at_hand(&found, 0..found.size()) {
                         Some(value) => Self::Answered(Reply::Value(value)),
-                        None => Self::Get(found),
+                        None => Self::Get {
+                            key: name.clone(),
+                            found,
+                        },
                     },
                 })
             }
@@ -105,7 +109,7 @@ impl<S: Store> Swift<S> {
     async fn run(self, store: &S) -> Reply {
         let done = match self {
             Self::Answered(reply) => return reply,
-            Self::Get(found) => read(store, &found).await,
+            Self::Get { key, found } => read(store, &key, found).await,
             Self::Set { key, value, terms } => {
                 let bytes = value.len() as u64;
                 let stored = set::put(store, &key, value, terms).await;
@@ -119,9 +123,24 @@ impl<S: Store> Swift<S> {
     }
 }
 
-/// All of a small value.
-async fn read<S: Store>(store: &S, found: &S::Found) -> Result<Reply, Error> {
-    let Some(mut reading) = store.read(found, 0..found.size()).await? else {
+/// All of a value, and if that is replaced before it is read, of the one after it.
+async fn read<S: Store>(store: &S, key: &[u8], mut found: S::Found) -> Result<Reply, Error> {
+    let mut attempts = 0..ATTEMPTS;
+    let reading = loop {
+        match store.read(&found, 0..found.size()).await {
+            Err(Error::Lost { .. }) if attempts.next().is_some() => match store.find(key) {
+                // A large one is not for here, where values are held as a whole.
+                Some(current) if current.size() > 0 && !store.is_small(current.size()) => {
+                    let text = "replaced by a larger value while it was read";
+                    return Err(Error::Unreachable(text.into()));
+                }
+                Some(current) => found = current,
+                None => break None,
+            },
+            reading => break reading?,
+        }
+    };
+    let Some(mut reading) = reading else {
         return Ok(Reply::Nothing);
     };
     let mut value = Vec::new();

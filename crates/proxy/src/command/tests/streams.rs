@@ -209,3 +209,35 @@ async fn other_commands_take_arguments_that_can_be_held() {
     );
     assert_eq!(peer.ask("PING").await, simple("PONG"));
 }
+
+#[tokio::test]
+async fn a_value_that_is_replaced_before_it_is_read_is_looked_for_again() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    for length in [5, 500, 300_000] {
+        let value = value(length);
+        peer.ask_args(&[b"SET", b"k", &value]).await;
+        let replaced = |replaced| Faults {
+            replaced,
+            ..Faults::default()
+        };
+        server.store.inject(replaced(3));
+        assert_eq!(get(&mut peer, "k").await, bulk(value.clone()), "{length}");
+        server.store.inject(replaced(3));
+        let start = peer.ask("GETRANGE k 0 3").await;
+        assert_eq!(start, bulk(&value[..4]), "{length}");
+
+        // Not for ever.
+        server.store.inject(replaced(1_000));
+        assert!(
+            matches!(get(&mut peer, "k").await, BytesFrame::Error(_)),
+            "{length}"
+        );
+        assert!(
+            matches!(peer.ask("SET k v GET").await, BytesFrame::Error(_)),
+            "{length}"
+        );
+        server.store.inject(Faults::default());
+        assert_eq!(get(&mut peer, "k").await, bulk("v"), "{length}");
+    }
+}
