@@ -14,7 +14,10 @@
 
 use std::ops::Range;
 
-use crate::Kernel;
+use crate::{
+    Kernel,
+    kernel::{Room, room},
+};
 
 /// Coefficients, a row for each unit computed and a column for each unit given.
 #[derive(Debug)]
@@ -53,6 +56,13 @@ impl Matrix {
     ///
     /// If there is not one input a column and one output a row.
     pub(crate) fn apply(&self, kernel: Kernel, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
+        let mut outputs: Vec<&mut Room> = outputs.iter_mut().map(|output| room(output)).collect();
+        self.write(kernel, inputs, &mut outputs);
+    }
+
+    /// Writes every byte of `outputs`, whatever they held before: spans meet, and
+    /// the last one ends with the longest unit.
+    fn write(&self, kernel: Kernel, inputs: &[&[u8]], outputs: &mut [&mut Room]) {
         assert_eq!(inputs.len(), self.columns, "one unit for each column");
         assert_eq!(
             outputs.len() * self.columns,
@@ -67,19 +77,19 @@ impl Matrix {
         }
         let mut start = 0;
         for end in ends {
-            self.apply_span(kernel, start..end, inputs, outputs);
+            self.write_span(kernel, start..end, inputs, outputs);
             start = end;
         }
     }
 
-    /// Does what [`apply`](Self::apply) does for the bytes of `span`, in which no
+    /// Does what [`write`](Self::write) does for the bytes of `span`, in which no
     /// unit ends.
-    fn apply_span(
+    fn write_span(
         &self,
         kernel: Kernel,
         span: Range<usize>,
         inputs: &[&[u8]],
-        outputs: &mut [&mut [u8]],
+        outputs: &mut [&mut Room],
     ) {
         let reaches = |input: &&[u8]| input.len() >= span.end;
         let mut coefficients = Vec::with_capacity(self.coefficients.len());
@@ -100,7 +110,7 @@ impl Matrix {
 }
 
 /// Where units end, ascending.
-fn ends(inputs: &[&[u8]], outputs: &[&mut [u8]]) -> Vec<usize> {
+fn ends(inputs: &[&[u8]], outputs: &[&mut Room]) -> Vec<usize> {
     let inputs = inputs.iter().map(|input| input.len());
     let outputs = outputs.iter().map(|output| output.len());
     let mut ends: Vec<_> = inputs.chain(outputs).collect();

@@ -11,20 +11,25 @@
 //! That takes eight doublings an output however many inputs there are, and no
 //! tables, which the compiler turns into vector code for whatever it builds for.
 
+use std::mem::MaybeUninit;
+
+use super::Room;
+
 /// Bytes at a time: enough to keep vector registers busy, few enough to stay in
 /// them.
 const BLOCK: usize = 64;
 
 /// See [`Kernel::dot`](super::Kernel), which checks the lengths.
-pub(super) fn dot(coefficients: &[u8], inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
+pub(super) fn dot(coefficients: &[u8], inputs: &[&[u8]], outputs: &mut [&mut Room]) {
     for (row, output) in coefficients.chunks_exact(inputs.len()).zip(outputs) {
         let (blocks, _) = output.as_chunks_mut::<BLOCK>();
         for (i, block) in blocks.iter_mut().enumerate() {
-            *block = sum(row, inputs, i * BLOCK);
+            *block = sum::<BLOCK>(row, inputs, i * BLOCK).map(MaybeUninit::new);
         }
         let done = blocks.len() * BLOCK;
         for (i, byte) in output.iter_mut().enumerate().skip(done) {
-            [*byte] = sum(row, inputs, i);
+            let [sum] = sum(row, inputs, i);
+            byte.write(sum);
         }
     }
 }
@@ -52,7 +57,7 @@ const fn double(x: u8) -> u8 {
 }
 
 /// `a` times `b` in the field, for tables made at compile time.
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64", test))]
 pub(super) const fn product(mut a: u8, mut b: u8) -> u8 {
     let mut product = 0;
     while b != 0 {
