@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
 use infinicache_erasure::{Coder, Geometry};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
@@ -244,14 +244,10 @@ impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
             .expect("a basis is k distinct chunks");
         let units: Vec<&[u8]> = have.iter().map(|&index| &self.units[index][..]).collect();
         let length = |index: &usize| self.geometry.unit_len(self.stripe, *index);
-        let mut rebuilt: Vec<BytesMut> = missing
-            .iter()
-            .map(|index| BytesMut::zeroed(length(index)))
-            .collect();
-        let mut out: Vec<&mut [u8]> = rebuilt.iter_mut().map(|unit| &mut unit[..]).collect();
-        reconstruction.run(&units, &mut out);
+        let lengths: Vec<usize> = missing.iter().map(length).collect();
+        let rebuilt = reconstruction.rebuild(&units, &lengths);
         for (index, unit) in missing.into_iter().zip(rebuilt) {
-            self.units[index] = self.memory.split(unit.len()).hold(unit.freeze());
+            self.units[index] = self.memory.split(unit.len()).hold(unit.into());
         }
         self.pick()
     }

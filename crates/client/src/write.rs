@@ -18,7 +18,7 @@ use std::{
     time::Duration,
 };
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_erasure::{Code, Coder, Geometry, UNIT_MAX};
 use infinicache_wire::{ChunkId, MAX_PAYLOAD, MemberId, Reply, Request, WriteId, checksum};
@@ -327,14 +327,10 @@ impl<P: Pool> Upload<P> {
     fn send_parity(&mut self, stripe: u32, units: &[Bytes], mut memory: Reservation) {
         let code = self.geometry.code();
         let length = units.first().map_or(0, Bytes::len);
-        let mut parity: Vec<BytesMut> = (0..code.parity())
-            .map(|_| BytesMut::zeroed(length))
-            .collect();
         let data: Vec<&[u8]> = units.iter().map(|unit| &unit[..]).collect();
-        let mut out: Vec<&mut [u8]> = parity.iter_mut().map(|unit| &mut unit[..]).collect();
-        Coder::new(code).encode(&data, &mut out);
+        let parity = Coder::new(code).parity(&data);
         for (index, unit) in (code.data()..).zip(parity) {
-            self.send(index, stripe, memory.split(length).hold(unit.freeze()));
+            self.send(index, stripe, memory.split(length).hold(unit.into()));
         }
     }
 

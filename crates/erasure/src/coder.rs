@@ -95,6 +95,19 @@ impl Coder {
         self.0.parity.apply(self.0.kernel, data, parity);
     }
 
+    /// All parity units of a stripe, in memory that is written only once.
+    ///
+    /// Does what [`encode`](Self::encode) does, without zeroing units first.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many data units as the code has.
+    pub fn parity(&self, data: &[&[u8]]) -> Vec<Vec<u8>> {
+        let longest = data.iter().map(|unit| unit.len()).max().unwrap_or(0);
+        let lengths = vec![longest; self.code().parity()];
+        self.0.parity.product(self.0.kernel, data, &lengths)
+    }
+
     /// Prepares to rebuild the chunks `missing` from the chunks `have`, in any
     /// order, of all stripes of an object.
     ///

@@ -38,7 +38,7 @@ mod neon;
 
 use std::{fmt, sync::LazyLock};
 
-pub(crate) use room::{Room, room};
+pub(crate) use room::{Room, fresh, room};
 
 /// An implementation of the inner loop.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@
 //!
 //! The crate knows bytes and indexes only. It does not know of nodes, networks
 //! or clocks, does no I/O, and allocates nothing that grows with the bytes that
-//! it codes.
+//! it codes, except the units that it is asked for.
 //!
 //! In reading order:
 //!
@@ -26,7 +26,8 @@
 //! - `coder`: [`Coder`], parity from data.
 //! - `reconstruction`: [`Reconstruction`], missing chunks from any `k`.
 //! - `matrix`: what both are, a matrix times a stripe of unequal units.
-//! - `kernel`: [`Kernel`], the inner loop, and all `unsafe` of the workspace.
+//! - `kernel`: [`Kernel`], the inner loop. All `unsafe` of the workspace is there,
+//!   and where `matrix` vouches for what it had written.
 //! - `error`: [`CodeError`].
 //!
 //! ```

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use crate::{
     Kernel,
-    kernel::{Room, room},
+    kernel::{Room, fresh, room},
 };
 
 /// Coefficients, a row for each unit computed and a column for each unit given.
@@ -58,6 +58,22 @@ impl Matrix {
     pub(crate) fn apply(&self, kernel: Kernel, inputs: &[&[u8]], outputs: &mut [&mut [u8]]) {
         let mut outputs: Vec<&mut Room> = outputs.iter_mut().map(|output| room(output)).collect();
         self.write(kernel, inputs, &mut outputs);
+    }
+
+    /// The matrix times `inputs`, as units of these lengths.
+    ///
+    /// # Panics
+    ///
+    /// As [`apply`](Self::apply).
+    #[allow(unsafe_code, reason = "the units are not initialised before")]
+    pub(crate) fn product(
+        &self,
+        kernel: Kernel,
+        inputs: &[&[u8]],
+        lengths: &[usize],
+    ) -> Vec<Vec<u8>> {
+        // SAFETY: `write` initialises all outputs.
+        unsafe { fresh(lengths, |outputs| self.write(kernel, inputs, outputs)) }
     }
 
     /// Writes every byte of `outputs`, whatever they held before: spans meet, and
@@ -117,4 +133,18 @@ fn ends(inputs: &[&[u8]], outputs: &[&mut Room]) -> Vec<usize> {
     ends.sort_unstable();
     ends.dedup();
     ends
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_are_zero_beyond_all_that_they_are_computed_from() {
+        let matrix = Matrix::new(2, [&[1, 2][..], &[0, 3]]);
+        for kernel in Kernel::available() {
+            let units = matrix.product(kernel, &[&[1, 1, 1], &[1]], &[5, 2]);
+            assert_eq!(units, [vec![3, 1, 1, 0, 0], vec![3, 0]]);
+        }
+    }
 }

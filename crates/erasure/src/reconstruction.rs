@@ -49,4 +49,16 @@ impl Reconstruction {
     pub fn run(&self, units: &[&[u8]], out: &mut [&mut [u8]]) {
         self.matrix.apply(self.kernel, units, out);
     }
+
+    /// The missing units of one stripe, of `lengths` bytes, in memory that is
+    /// written only once.
+    ///
+    /// Does what [`run`](Self::run) does, without zeroing units first.
+    ///
+    /// # Panics
+    ///
+    /// If there are not as many units and lengths as chunks.
+    pub fn rebuild(&self, units: &[&[u8]], lengths: &[usize]) -> Vec<Vec<u8>> {
+        self.matrix.product(self.kernel, units, lengths)
+    }
 }

@@ -73,6 +73,8 @@ fn assert_rebuilt(coder: &Coder, units: &[Vec<u8>], have: &[usize], lost: &[usiz
         .map(|&chunk| vec![0xee; units[chunk].len()])
         .collect();
     reconstruction.run(&given, &mut slices_mut(&mut out));
+    let lengths: Vec<_> = lost.iter().map(|&chunk| units[chunk].len()).collect();
+    assert!(reconstruction.rebuild(&given, &lengths) == out);
     for (chunk, out) in reconstruction.missing().iter().zip(out) {
         assert!(
             out == units[*chunk],
@@ -98,8 +100,9 @@ proptest! {
         let data: Vec<_> = units.iter().map(|unit| &unit[skip.min(unit.len())..]).collect();
         let expected = expected_parity(code, &data);
         for kernel in Kernel::available() {
-            let got = parity(&Coder::with_kernel(code, kernel), &data);
-            prop_assert_eq!(&got, &expected, "{:?}", kernel);
+            let coder = Coder::with_kernel(code, kernel);
+            prop_assert_eq!(&parity(&coder, &data), &expected, "{:?}", kernel);
+            prop_assert_eq!(&coder.parity(&data), &expected, "{:?}", kernel);
         }
     }
 
