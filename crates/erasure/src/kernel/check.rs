@@ -7,46 +7,61 @@ use std::iter;
 
 use super::{Kernel, Room, room};
 
-/// Lengths around those at which kernels turn from one way of working to the
-/// next. The longest is two blocks of the widest kernel, single vectors after
-/// them, and a part of one.
-const LENGTHS: [usize; 12] = [
-    0,
-    1,
-    15,
-    16,
-    31,
-    33,
-    63,
-    64,
-    65,
-    257,
-    513,
-    2 * 256 + 3 * 64 + 17,
-];
+/// Lengths on both sides of those at which kernels go about it in another way. The
+/// longest is two blocks of the widest kernel, single vectors after them, and a
+/// part of one.
+const LENGTHS: [usize; 7] = [1, 17, 33, 63, 65, 273, 2 * 256 + 3 * 64 + 17];
 
-/// Whether `kernel` computes what the portable kernel does.
-///
-/// It is asked for every product of two bytes, and for each of [`LENGTHS`] with
-/// more and fewer outputs than are computed together.
-pub(super) fn passes(kernel: Kernel) -> bool {
-    let all: Vec<u8> = (0..=255).collect();
-    agrees(kernel, &all, &[&all[..]])
-        && LENGTHS.iter().all(|&length| {
-            let inputs = [1, 2, 3].map(|seed| noise(seed, length));
-            let inputs = inputs.each_ref().map(Vec::as_slice);
-            (1..=5).all(|outputs| agrees(kernel, &noise(4, outputs * inputs.len()), &inputs))
-        })
+/// Numbers of outputs: computed two, three, and four together, and one after them.
+const OUTPUTS: [usize; 3] = [2, 3, 5];
+
+/// What is asked, and what the portable kernel answers.
+pub(super) struct Answers(Vec<Answer>);
+
+struct Answer {
+    coefficients: Vec<u8>,
+    inputs: Vec<Vec<u8>>,
+    outputs: Vec<Vec<u8>>,
 }
 
-fn agrees(kernel: Kernel, coefficients: &[u8], inputs: &[&[u8]]) -> bool {
-    let dot = |kernel: Kernel| {
-        let mut outputs = vec![vec![0xee; inputs[0].len()]; coefficients.len() / inputs.len()];
+impl Answers {
+    /// Of every product of two bytes, and of all [`LENGTHS`] and [`OUTPUTS`].
+    pub(super) fn new() -> Self {
+        let all: Vec<u8> = (0..=255).collect();
+        let products = Answer::new(all.clone(), vec![all]);
+        let inputs = |length| (1..=3).map(|seed| noise(seed, length)).collect();
+        let lengths = LENGTHS.iter().flat_map(|&length| {
+            OUTPUTS.map(|outputs| Answer::new(noise(4, 3 * outputs), inputs(length)))
+        });
+        Self(iter::once(products).chain(lengths).collect())
+    }
+
+    /// Whether they are those of `kernel`.
+    pub(super) fn are_of(&self, kernel: Kernel) -> bool {
+        let same = |answer: &Answer| answer.asked_of(kernel) == answer.outputs;
+        kernel == Kernel::SCALAR || self.0.iter().all(same)
+    }
+}
+
+impl Answer {
+    fn new(coefficients: Vec<u8>, inputs: Vec<Vec<u8>>) -> Self {
+        let mut answer = Self {
+            coefficients,
+            inputs,
+            outputs: Vec::new(),
+        };
+        answer.outputs = answer.asked_of(Kernel::SCALAR);
+        answer
+    }
+
+    fn asked_of(&self, kernel: Kernel) -> Vec<Vec<u8>> {
+        let outputs = self.coefficients.len() / self.inputs.len();
+        let mut outputs = vec![vec![0xee; self.inputs[0].len()]; outputs];
         let mut rooms: Vec<&mut Room> = outputs.iter_mut().map(|output| room(output)).collect();
-        kernel.run(coefficients, inputs, &mut rooms);
+        let inputs: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();
+        kernel.run(&self.coefficients, &inputs, &mut rooms);
         outputs
-    };
-    dot(kernel) == dot(Kernel::SCALAR)
+    }
 }
 
 /// Bytes that differ from each other.
