@@ -219,6 +219,16 @@ impl Cache {
                     }));
                 }
                 Err(lost @ Error::Lost { .. }) if found.0.is_dead() => return Err(lost),
+                // They have moved while they were asked for: the object has enough of them.
+                Err(Error::Lost { need, .. }) if found.0.chunks_left() >= need => {
+                    match pauses.next() {
+                        Some(pause) => time::sleep(pause).await,
+                        None => {
+                            let text = "the value's chunks keep moving";
+                            return Err(Error::Unreachable(text.into()));
+                        }
+                    }
+                }
                 Err(Error::Lost { have, need }) => {
                     warn!(?found, have, need, "read of a lost value");
                     self.0.metrics.read("lost");
