@@ -119,9 +119,14 @@ where
     let mut pauses = PAUSES.into_iter();
     loop {
         let (located, ways) = proxy.locate(key).await?.ok_or(Error::Miss)?;
-        match before {
-            // It is where it was, and cannot be had there; or its writers never rest.
-            Some((tried, lost)) if tried == located || clock::now() >= give_up => return Err(lost),
+        match before.take() {
+            // Its writers never rest.
+            Some((_, lost)) if clock::now() >= give_up => return Err(lost),
+            // It is where it was, and was not found there: the proxy may be about to know why.
+            Some((tried, lost)) if tried == located => match pauses.next() {
+                Some(pause) => time::sleep(pause).await,
+                None => return Err(lost),
+            },
             _ => {}
         }
         match read(Found::new(proxy.clone(), located.clone(), ways)?).await {
