@@ -98,23 +98,6 @@ impl Asker {
     }
 }
 
-impl Tickets {
-    /// Enters somebody who waits for an answer; `None` if the link has ended.
-    fn enter(&mut self, asker: Asker) -> Option<u32> {
-        if self.closed {
-            return None;
-        }
-        loop {
-            self.last = self.last.wrapping_add(1);
-            if !self.waiting.contains_key(&self.last) {
-                break;
-            }
-        }
-        self.waiting.insert(self.last, asker);
-        Some(self.last)
-    }
-}
-
 impl Mux {
     /// Starts the two tasks. `decoder` may hold bytes that were read already;
     /// `unsolicited` is given each frame that answers nothing.
@@ -199,7 +182,8 @@ impl Mux {
     }
 
     async fn exchange(&self, member: MemberId, request: Request) -> Reply {
-        let Some((ticket, answer)) = Ticket::take(self.shared()) else {
+        let (sender, answer) = oneshot::channel();
+        let Some(ticket) = Ticket::take(self.shared(), Asker::Alone(sender)) else {
             return Reply::Unreachable;
         };
         let frame = request.into_frame(ticket.id, member);
@@ -234,10 +218,20 @@ struct Ticket<'a> {
 }
 
 impl<'a> Ticket<'a> {
-    fn take(shared: &'a Shared) -> Option<(Self, oneshot::Receiver<Reply>)> {
-        let (sender, receiver) = oneshot::channel();
-        let id = shared.tickets().enter(Asker::Alone(sender))?;
-        Some((Self { shared, id }, receiver))
+    /// Enters somebody who waits for an answer; `None` if the link has ended.
+    fn take(shared: &'a Shared, asker: Asker) -> Option<Self> {
+        let mut tickets = shared.tickets();
+        if tickets.closed {
+            return None;
+        }
+        let id = loop {
+            tickets.last = tickets.last.wrapping_add(1);
+            if !tickets.waiting.contains_key(&tickets.last) {
+                break tickets.last;
+            }
+        };
+        tickets.waiting.insert(id, asker);
+        Some(Self { shared, id })
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use infinicache_wire::{Reply, Request};
 use tokio::{sync::mpsc::error::TrySendError, time};
 
-use super::{Asker, MuxLink, Shared};
+use super::{Asker, MuxLink, Ticket};
 
 /// Asks each member what is asked of it; the answers, in the same order.
 ///
@@ -26,41 +26,27 @@ use super::{Asker, MuxLink, Shared};
 /// Safe: nobody waits for the answers any more.
 pub async fn ask_at_once(asked: Vec<(MuxLink, Request)>, deadline: Instant) -> Vec<Reply> {
     let gathering = Arc::new(Gathering::new(asked.len()));
-    let mut tickets = Vec::with_capacity(asked.len());
-    for (index, (link, request)) in asked.into_iter().enumerate() {
+    let (links, requests): (Vec<MuxLink>, Vec<Request>) = asked.into_iter().unzip();
+    let mut tickets = Vec::with_capacity(links.len());
+    for (index, (link, request)) in links.iter().zip(requests).enumerate() {
         let seat = Seat {
             gathering: gathering.clone(),
             index,
         };
         let shared = link.mux.shared();
         // Without a ticket the link has ended, and the seat has said so.
-        let Some(id) = shared.tickets().enter(Asker::Seat(seat)) else {
+        let Some(ticket) = Ticket::take(shared, Asker::Seat(seat)) else {
             continue;
         };
-        let frame = request.into_frame(id, link.member);
-        tickets.push(Entered { link, id });
-        let queue = &tickets[tickets.len() - 1].link.mux.shared().queue;
+        let frame = request.into_frame(ticket.id, link.member);
+        tickets.push(ticket);
         // If the link ends, its tickets do.
-        if let Err(TrySendError::Full(frame)) = queue.try_send(frame) {
-            let _ = time::timeout_at(deadline.into(), queue.send(frame)).await;
+        if let Err(TrySendError::Full(frame)) = shared.queue.try_send(frame) {
+            let _ = time::timeout_at(deadline.into(), shared.queue.send(frame)).await;
         }
     }
     let _ = time::timeout_at(deadline.into(), gathering.complete()).await;
     gathering.answers()
-}
-
-/// A place in the queue for answers of a link; given up when dropped.
-struct Entered {
-    link: MuxLink,
-    id: u32,
-}
-
-impl Drop for Entered {
-    fn drop(&mut self) {
-        let shared: &Shared = self.link.mux.shared();
-        let abandoned = shared.tickets().waiting.remove(&self.id);
-        drop(abandoned);
-    }
 }
 
 /// The answers so far.
