@@ -35,7 +35,11 @@ const STRIPE_DEADLINE: Duration = Duration::from_secs(20);
 const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Sets memory aside, waiting for it but not for ever.
-pub(crate) async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Error> {
+///
+/// # Errors
+///
+/// [`Error::TimedOut`] if it does not become free.
+pub async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Error> {
     let reserving = time::timeout(MEMORY_DEADLINE, budget.reserve(bytes)).await;
     reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
 }

@@ -33,9 +33,6 @@ const LEAST_BYTES: usize = 4 * 1024;
 /// Answers that may wait to be written.
 const ANSWERS: usize = 64;
 
-/// How long to wait for memory.
-const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
-
 /// Relays until the client leaves or breaks the rules. `ahead` was read already.
 ///
 /// # Errors
@@ -165,8 +162,8 @@ async fn write(
 }
 
 async fn reserve(budget: &Budget, bytes: usize) -> io::Result<Reservation> {
-    let reserving = time::timeout(MEMORY_DEADLINE, budget.reserve(bytes)).await;
-    reserving.map_err(|_| io::Error::new(io::ErrorKind::TimedOut, "no buffer memory became free"))
+    let reserving = infinicache_client::read::reserve(budget, bytes).await;
+    reserving.map_err(|late| io::Error::new(io::ErrorKind::TimedOut, late))
 }
 
 fn invalid(error: FrameError) -> io::Error {

@@ -107,17 +107,8 @@ impl Cache {
         }
 
         let replaced = self.install(write.id, &deed, &members)?;
-        match &replaced {
-            Some(replaced) => {
-                let ending = match terms.previous {
-                    true => Ending::Dead,
-                    false => Ending::of(replaced),
-                };
-                self.retire(replaced, "replaced", ending).await?;
-            }
-            None => self.settle(&write.key).await?,
-        }
-        self.still_in_charge()?;
+        self.take_effect(&write.key, replaced.as_ref(), terms.previous)
+            .await?;
         let is_value = |it: &Arc<Object>| terms.previous && !it.is_expired(super::now_ms());
         let previous = replaced.filter(is_value);
         Ok(Commit::Stored {
@@ -179,6 +170,31 @@ impl Cache {
             }
         }
         Ok(replaced)
+    }
+
+    /// Returns once no earlier value of a key can be found any more: what was replaced, of which
+    /// the chunks stay if it is still `wanted`, and what was removed before.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TimedOut`] if it is not known whether that is so.
+    pub(super) async fn take_effect(
+        &self,
+        key: &[u8],
+        replaced: Option<&Arc<Object>>,
+        wanted: bool,
+    ) -> Result<(), Error> {
+        match replaced {
+            Some(replaced) => {
+                let ending = match wanted {
+                    true => Ending::Dead,
+                    false => Ending::of(replaced),
+                };
+                self.retire(replaced, "replaced", ending).await?;
+            }
+            None => self.settle(key).await?,
+        }
+        self.still_in_charge()
     }
 
     /// Has every member complete its chunk, as `request` asks it to; those that did not.

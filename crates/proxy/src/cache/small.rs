@@ -10,15 +10,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use infinicache_client::{Commit, Error, Pool, Terms, budget::Reservation};
+use infinicache_client::{Commit, Error, Pool, Terms, read::reserve};
 use infinicache_wire::{ChunkId, Request, Whole, WriteId, checksum};
-use tokio::time;
 
-use super::{Cache, commit::holds, retire::Ending};
+use super::{Cache, commit::holds};
 use crate::catalog::{Found, Object};
-
-/// How long to wait for buffer memory.
-const MEMORY_DEADLINE: time::Duration = time::Duration::from_secs(60);
 
 impl Cache {
     /// Whether a value of this length can be stored in one exchange.
@@ -40,7 +36,7 @@ impl Cache {
         terms: &Terms,
     ) -> Result<Option<Commit<Found>>, Error> {
         let size = value.len() as u64;
-        let _memory = self.memory(value.len()).await?;
+        let _memory = reserve(&self.0.budget, value.len()).await?;
         let _turn = self.0.turns.take(key).await;
         let current = self.find(key);
         if !holds(terms, current.as_ref()) {
@@ -78,23 +74,11 @@ impl Cache {
         let replaced = self.install(opened.write, &deed, &members)?;
         drop(attempt);
         self.0.shelf.keep(opened.write, unit);
-        match replaced {
-            Some(replaced) => {
-                let ending = Ending::of(&replaced);
-                self.retire(&replaced, "replaced", ending).await?;
-            }
-            None => self.settle(&key).await?,
-        }
-        self.still_in_charge()?;
+        self.take_effect(&key, replaced.as_ref(), false).await?;
         Ok(Some(Commit::Stored {
             version: deed.version,
             previous: None,
         }))
-    }
-
-    async fn memory(&self, bytes: usize) -> Result<Reservation, Error> {
-        let reserving = time::timeout(MEMORY_DEADLINE, self.0.budget.reserve(bytes)).await;
-        reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
     }
 
     /// A part of a small value from memory, if that is there.
