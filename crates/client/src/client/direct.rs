@@ -31,10 +31,12 @@ const STABLE: Duration = Duration::from_secs(1);
 /// Nodes and passes that are remembered. Beyond that there is the relay.
 const MOST: usize = 4096;
 
-/// The direct links to the members of one pool.
+/// The direct links to the nodes of one pool.
+///
+/// They are kept by address: members are numbered anew by each run of the proxy.
 #[derive(Debug)]
 pub(super) struct Direct {
-    peers: Mutex<HashMap<MemberId, Arc<Peer>>>,
+    peers: Mutex<HashMap<String, Arc<Peer>>>,
     passes: Mutex<HashMap<(WriteId, Right), Ways>>,
     runtime: Handle,
 }
@@ -46,7 +48,7 @@ struct Ways {
     ways: Vec<Way>,
 }
 
-/// One member.
+/// One node.
 #[derive(Debug)]
 struct Peer {
     address: String,
@@ -112,16 +114,17 @@ impl Direct {
         }
     }
 
-    /// The link for a request to a member, if there is one that may be used for it.
-    fn link(self: &Arc<Self>, member: MemberId, request: &Request) -> Option<MuxLink> {
+    /// The node that a request to a member is for, and the link to it, if there is one that may be
+    /// used for it.
+    fn link(self: &Arc<Self>, member: MemberId, request: &Request) -> Option<(Arc<Peer>, MuxLink)> {
         let (write, right) = Right::needed(request)?;
         let (peer, pass) = {
             let passes = lock(&self.passes);
             let ways = &passes.get(&(write, right))?.ways;
             let way = ways.iter().rev().find(|way| way.member == member)?;
-            let peer = self.peer(member, &way.address);
+            let peer = self.peer(&way.address);
             if let Some(link) = peer.shown(write, right) {
-                return Some(link);
+                return Some((peer, link));
             }
             let pass = Pass {
                 write,
@@ -134,29 +137,24 @@ impl Direct {
         if pass.until_ms <= now_ms() {
             return None;
         }
-        peer.show(&pass, &self.runtime)
+        let link = peer.show(&pass, &self.runtime)?;
+        Some((peer, link))
     }
 
-    fn peer(&self, member: MemberId, address: &str) -> Arc<Peer> {
+    fn peer(&self, address: &str) -> Arc<Peer> {
         let mut peers = lock(&self.peers);
-        if peers.len() >= MOST && !peers.contains_key(&member) {
+        if let Some(peer) = peers.get(address) {
+            return peer.clone();
+        }
+        if peers.len() >= MOST {
             peers.clear();
         }
-        let peer = peers.entry(member).or_insert_with(|| {
-            Arc::new(Peer {
-                address: address.to_owned(),
-                state: Mutex::default(),
-            })
+        let peer = Arc::new(Peer {
+            address: address.to_owned(),
+            state: Mutex::default(),
         });
-        peer.clone()
-    }
-
-    /// A member does not answer over its direct link.
-    fn doubt(&self, member: MemberId) {
-        let peer = lock(&self.peers).get(&member).cloned();
-        if let Some(linked) = peer.and_then(|peer| lock(&peer.state).linked.take()) {
-            linked.link.mux().close();
-        }
+        peers.insert(address.to_owned(), peer.clone());
+        peer
     }
 }
 
@@ -189,6 +187,13 @@ impl Peer {
         }
         linked.shown.insert((pass.write, pass.right));
         Some(linked.link.clone())
+    }
+
+    /// The node does not answer over its link.
+    fn doubt(&self) {
+        if let Some(linked) = lock(&self.state).linked.take() {
+            linked.link.mux().close();
+        }
     }
 
     /// `first` is a pass, which lets the link come about.
@@ -249,13 +254,13 @@ impl NodeLink for Routed {
     async fn call(&self, request: Request) -> Reply {
         let member = self.relayed.member;
         if let Some(direct) = &self.direct
-            && let Some(link) = direct.link(member, &request)
+            && let Some((peer, link)) = direct.link(member, &request)
         {
             match link.call(request.clone()).await {
                 // Every request may be repeated.
                 Reply::Unreachable => {}
                 Reply::Late => {
-                    direct.doubt(member);
+                    peer.doubt();
                     return Reply::Late;
                 }
                 reply => return reply,
@@ -277,4 +282,96 @@ fn random() -> u32 {
 fn now_ms() -> u64 {
     let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
     elapsed.map_or(0, |elapsed| elapsed.as_millis() as u64)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+    use infinicache_wire::ChunkId;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+
+    use super::*;
+
+    const WRITE: WriteId = WriteId {
+        epoch: 1,
+        sequence: 7,
+    };
+
+    /// A node that believes every pass and answers every request with its name.
+    async fn node(name: &'static str) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut decoder = Decoder::new();
+            while let Ok(1..) = stream.read_buf(&mut decoder.buffer()).await {
+                while let Some(frame) = decoder.decode().unwrap() {
+                    let id = frame.header.id;
+                    if Request::from_frame(frame).is_err() {
+                        continue;
+                    }
+                    let bytes = Bytes::from_static(name.as_bytes());
+                    let reply = Reply::Done { bytes, checksum: 0 }.into_frame(id);
+                    stream.write_all(&reply.header.encode()).await.unwrap();
+                    stream.write_all(&reply.payload).await.unwrap();
+                }
+            }
+        });
+        address
+    }
+
+    /// Who answers a member's requests for the units of the write.
+    async fn answers(direct: &Arc<Direct>, member: MemberId) -> Bytes {
+        let chunk = ChunkId {
+            write: WRITE,
+            index: 0,
+        };
+        let request = Request::Get {
+            chunk,
+            unit: 0,
+            want: 6,
+        };
+        let asking = async {
+            loop {
+                if let Some((_, link)) = direct.link(member, &request) {
+                    match link.call(request.clone()).await {
+                        Reply::Done { bytes, .. } => return bytes,
+                        other => panic!("{other:?}"),
+                    }
+                }
+                time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        time::timeout(Duration::from_secs(30), asking)
+            .await
+            .expect("the node is reached")
+    }
+
+    #[tokio::test]
+    async fn members_that_are_numbered_anew_are_found_at_their_new_numbers() {
+        let nodes = [node("first").await, node("second").await];
+        let numbered = |numbers: [u32; 2]| {
+            let way = |(address, number): (&String, u32)| Way {
+                member: MemberId(number),
+                address: address.clone(),
+                until_ms: u64::MAX,
+                proof: "proof".to_owned(),
+            };
+            nodes.iter().zip(numbers).map(way).collect::<Vec<_>>()
+        };
+        let direct = Direct::new();
+        direct.learn(WRITE, Right::Get, numbered([1, 2]));
+        assert_eq!(answers(&direct, MemberId(1)).await, "first");
+        assert_eq!(answers(&direct, MemberId(2)).await, "second");
+        direct.forget(WRITE, Right::Get);
+
+        direct.learn(WRITE, Right::Get, numbered([2, 1]));
+        assert_eq!(answers(&direct, MemberId(1)).await, "second");
+        assert_eq!(answers(&direct, MemberId(2)).await, "first");
+    }
 }
