@@ -7,7 +7,7 @@
 //! - `life`: the pure state machine; `list`: one for each name;
 //! - `member`: one instance while its chunks count;
 //! - `enrolment`: whose chunks count, and whether the proxy may answer;
-//! - `door`: the listener and the handshake; `admit`: who may come in;
+//! - `door`: the listener and the handshake; `admit`: who may come in; `invitations`: with what;
 //! - `act`: what a life decided is done;
 //! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
 //! - `observe`: what the platform tells of them is taken in;
@@ -18,6 +18,7 @@ mod act;
 mod admit;
 pub(crate) mod door;
 mod enrolment;
+pub(crate) mod invitations;
 pub(crate) mod life;
 mod list;
 pub(crate) mod member;

@@ -68,11 +68,16 @@ impl Nodes {
         if same.is_none() && !state.listed {
             return Err(unknown());
         }
+        if !hello.is_genuine(&self.0.settings.secret) {
+            return Err(Inadmissible::Unproven(hello.node.clone()));
+        }
         // Names are not locks: an instance of an older session that has been succeeded stays out.
-        let sessions = &state.sessions[..if same.is_some() { 2 } else { 1 }];
-        let is_known = !hello.session.is_empty() && sessions.contains(&hello.session);
+        let is_known = match same {
+            Some(_) => state.invitations.admits_again(&hello.session),
+            None => state.invitations.admits(&hello.session, hello.instance),
+        };
         let is_succeeded = !is_known && same.is_none() && state.life.member().is_some();
-        if !(is_known || is_succeeded) || !hello.is_genuine(&self.0.settings.secret) {
+        if !(is_known || is_succeeded) {
             return Err(Inadmissible::Unproven(hello.node.clone()));
         }
         // But no wake of a new run reaches it, and all that it holds would be lost if the platform

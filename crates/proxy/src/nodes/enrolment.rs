@@ -293,6 +293,22 @@ impl Nodes {
         time::timeout(deadline, expelled).await.is_ok()
     }
 
+    /// Members that hold nothing, and are there, shall count no longer.
+    pub(super) fn dismiss(&self, members: &[MemberId]) {
+        if members.is_empty() {
+            return;
+        }
+        {
+            let state = &mut *self.0.enrolment.state();
+            for member in members {
+                if let Some(instance) = state.instances.get(member) {
+                    state.roster.expel(*instance);
+                }
+            }
+        }
+        self.advance();
+    }
+
     /// A node said that it obeys a later run.
     ///
     /// Those that are silent may have turned to that one and be needed there, so whose chunks

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     NodeAddress,
+    invitations::Invitations,
     life::{Life, Timing},
 };
 
@@ -37,8 +38,8 @@ pub(super) struct State {
     pub(super) listed: bool,
     /// Whether its platform can serve it, as far as it says. What is linked needs no platform.
     pub(super) ready: bool,
-    /// Of the last wake, and of the one before it.
-    pub(super) sessions: [String; 2],
+    /// With what its processes may come.
+    pub(super) invitations: Invitations,
     /// What the last instance could hold: the best guess for the next.
     pub(super) capacity: u64,
 }
@@ -116,7 +117,7 @@ impl List {
                 url: address.url,
                 listed: true,
                 ready: true,
-                sessions: Default::default(),
+                invitations: Invitations::default(),
                 capacity: 0,
             }),
             changed: watch::channel(()).0,

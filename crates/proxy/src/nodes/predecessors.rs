@@ -4,8 +4,9 @@
 //! has taken its name: Knative keeps the pods of a revision that is out of use
 //! for as long as those that idle. Their answers count for the lease like those
 //! of others, so they are asked for signs of life too; one that gives none is
-//! lost. Once they hold nothing they are let go, or most of the members of a pool
-//! that was replaced would be such as nobody needs.
+//! lost. Once they hold nothing they count no longer, and are let go when that is in
+//! force, or most of the members of a pool that was replaced would be such as nobody
+//! needs.
 
 use std::time::Instant;
 
@@ -19,6 +20,7 @@ impl Nodes {
         if self.is_recovering() {
             return;
         }
+        let mut needless = Vec::new();
         for member in self.members() {
             let node = self.0.nodes.at(member.node);
             let current = node.state().life.member();
@@ -29,11 +31,15 @@ impl Nodes {
             let Some(link) = member.link() else { continue };
             let heard = link.mux().heard().max(since);
             let is_silent = heard.elapsed() > self.0.settings.timing.lost_after;
-            match is_silent || is_empty(&member) {
-                true => self.act(member.node, Action::Lost(member.id)),
+            match is_empty(&member) {
+                _ if is_silent => self.act(member.node, Action::Lost(member.id)),
                 false => self.ping(member.node, member.id),
+                // While it counts, it has a say in who does.
+                true if self.may_count(member.id) => needless.push(member.id),
+                true => self.act(member.node, Action::Lost(member.id)),
             }
         }
+        self.dismiss(&needless);
     }
 }
 

@@ -106,10 +106,9 @@ impl Rousing {
                 return Err(WakeError::Unlisted);
             }
             if self.purpose == Purpose::NewSession {
-                state.sessions.swap(0, 1);
-                state.sessions[0] = random_session();
+                state.invitations.begin(random_session());
             }
-            (state.sessions[0].clone(), state.url.clone())
+            (state.invitations.last().to_owned(), state.url.clone())
         };
         let wake = Wake {
             version: PROTOCOL_VERSION,
@@ -123,14 +122,16 @@ impl Rousing {
         inner.waker.wake(&url, wake, until).await
     }
 
-    /// Whether the one answered that was meant.
+    /// Whether the one answered that was meant, or one that is the member by now.
     fn check(&self, answer: &Answer) -> Result<(), WakeError> {
-        match self.member {
-            Some(member) if member != answer.instance => Err(WakeError::OtherInstance {
-                member,
-                found: answer.instance,
-            }),
-            _ => Ok(()),
+        let found = answer.instance;
+        let Some(member) = self.member.filter(|&member| member != found) else {
+            return Ok(());
+        };
+        let now = self.node().state().life.member();
+        match now.is_some_and(|(_, instance)| instance == found) {
+            true => Ok(()),
+            false => Err(WakeError::OtherInstance { member, found }),
         }
     }
 

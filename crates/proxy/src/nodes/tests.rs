@@ -45,6 +45,8 @@ struct Whims {
     /// It reads, and does not answer.
     is_silent: AtomicBool,
     wakes: AtomicUsize,
+    /// How often it dialled, and was not welcomed.
+    refusals: AtomicUsize,
     /// How many processes there have been before the one that is woken.
     before: AtomicU64,
     /// It says that its session is over.
@@ -154,13 +156,14 @@ impl Pool {
 
 /// Answers wakes, one request a connection, and dials back.
 async fn run_node(platform: TcpListener, whims: Arc<Whims>) {
-    let mut session = String::new();
+    let mut last = None;
     loop {
         let (mut stream, _) = platform.accept().await.unwrap();
         let wake = read_wake(&mut stream).await;
         whims.wakes.fetch_add(1, Relaxed);
-        let linked = wake.session == session;
-        session.clone_from(&wake.session);
+        let woken = Some((wake.session.clone(), whims.instance()));
+        let linked = woken == last;
+        last = woken;
         let answer = Answer {
             version: PROTOCOL_VERSION,
             node: wake.node.clone(),
@@ -214,7 +217,10 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
     };
     send(&mut stream, hello.signed(&secret()).to_frame()).await;
     let mut decoder = Decoder::new();
-    let welcome = next(&mut stream, &mut decoder).await.unwrap();
+    let Some(welcome) = next(&mut stream, &mut decoder).await else {
+        whims.refusals.fetch_add(1, Relaxed);
+        return;
+    };
     Welcome::from_frame(&welcome).unwrap();
     loop {
         tokio::select! {
@@ -383,4 +389,26 @@ async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_nee
     assert!(!link.mux().is_closed(), "its session is the one it had");
     let goodbyes = "infinicache_proxy_goodbyes_total{reason=\"session_over\"}";
     assert_eq!(pool.counted(goodbyes), 1);
+}
+
+#[tokio::test]
+async fn an_instance_that_answers_in_a_members_place_comes_with_a_session_of_its_own() {
+    let pool = Pool::new(TIMING).await;
+    let first = pool.awake().await;
+    pool.whims.tires.notify_one();
+    pool.until("it rests", |pool| pool.view().resting).await;
+    // The platform has put another process in its place, which the next wake reaches.
+    pool.whims.before.store(1, Relaxed);
+    pool.nodes.link(first.id).expect("nobody waits");
+    pool.until("it dials with the session that is taken", |pool| {
+        pool.whims.refusals.load(Relaxed) == 1
+    })
+    .await;
+    pool.until("it is a member", |pool| pool.nodes.members().len() == 2)
+        .await;
+    let second = pool.awake().await;
+    assert_ne!(second.instance, first.instance);
+    assert_eq!(pool.whims.wakes(), 3);
+    let joined = "infinicache_proxy_nodes_joined_total";
+    assert_eq!(pool.counted(joined), 2, "over one link each");
 }

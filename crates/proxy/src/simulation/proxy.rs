@@ -40,7 +40,10 @@ use super::{
 };
 use crate::{
     cache::Partings,
-    nodes::life::{Life, Timing},
+    nodes::{
+        invitations::Invitations,
+        life::{Life, Timing},
+    },
     tenure::{Epoch, census::Census, lease::Right},
 };
 
@@ -126,8 +129,8 @@ struct State {
     /// Who was heard by a run that does not serve yet.
     census: Option<Census>,
     lives: Vec<Life>,
-    /// Of the last wake of each name, and of the one before it.
-    sessions: Vec<[u64; 2]>,
+    /// With what the processes of each name may come.
+    invitations: Vec<Invitations>,
     members: BTreeMap<MemberId, Member>,
     enrolment: Enrolment,
     catalog: BTreeMap<u8, Object>,
@@ -185,7 +188,7 @@ impl Proxy {
             lives: (0..world.names)
                 .map(|name| Life::new(TIMING, name as u64))
                 .collect(),
-            sessions: vec![[0; 2]; world.names],
+            invitations: (0..world.names).map(|_| Invitations::default()).collect(),
             members: BTreeMap::new(),
             enrolment: Enrolment::new(world),
             catalog: BTreeMap::new(),

@@ -12,15 +12,17 @@ impl Proxy {
     pub(super) fn admit(self: &Rc<Self>, link: Link, hello: &Hello, testimony: Testimony) {
         let name: usize = hello.node[1..].parse().expect("the number of a name");
         let (same, is_known) = {
-            let state = self.state.borrow();
+            let state = &mut *self.state.borrow_mut();
             let same = state.lives[name]
                 .member()
                 .filter(|(_, instance)| *instance == hello.instance)
                 .map(|(id, _)| id);
-            // An instance of an older session that has been succeeded stays out.
-            let sessions = &state.sessions[name][..if same.is_some() { 2 } else { 1 }];
-            let session: u64 = hello.session.parse().unwrap_or(0);
-            (same, session > 0 && sessions.contains(&session))
+            let invitations = &mut state.invitations[name];
+            let is_known = match same {
+                Some(_) => invitations.admits_again(&hello.session),
+                None => invitations.admits(&hello.session, hello.instance),
+            };
+            (same, is_known)
         };
         if !is_known || !self.outranks(hello.epoch) {
             let mut network = self.world.network.borrow_mut();

@@ -58,8 +58,8 @@ impl Proxy {
         match action {
             Action::Wake => {
                 let session = self.next_count();
-                let sessions = &mut self.state.borrow_mut().sessions[name];
-                *sessions = [session, sessions[0]];
+                let invitations = &mut self.state.borrow_mut().invitations[name];
+                invitations.begin(session.to_string());
                 self.world.wake(name, self.id, session);
             }
             Action::Ping(id) => {
