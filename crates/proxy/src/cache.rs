@@ -123,7 +123,7 @@ impl Cache {
             shelf: Shelf::new(
                 settings.small_value,
                 settings.shelf_bytes,
-                metrics.shelf_lookups(),
+                metrics.served().shelf_lookups(),
             ),
             groups: Groups::default(),
             settings,
@@ -185,7 +185,7 @@ impl Cache {
 
     /// A read found a value, or did not.
     pub(crate) fn count_read(&self, hit: bool) {
-        self.0.metrics.read(if hit { "hit" } else { "miss" });
+        self.0.metrics.served().read(hit);
     }
 
     /// Begins to read a range of a value; the first stripe is there when this returns.
@@ -231,7 +231,7 @@ impl Cache {
                 }
                 Err(Error::Lost { have, need }) => {
                     warn!(?found, have, need, "read of a lost value");
-                    self.0.metrics.read("lost");
+                    self.0.metrics.served().read_lost();
                     self.give_up_lost(&found.0);
                     return Ok(None);
                 }

@@ -48,7 +48,7 @@ mod strlen;
 mod ttl;
 
 pub(crate) use dispatch::{Flow, run};
-pub(crate) use observe::{Observe, Outcome};
+pub(crate) use observe::{Answered, Observe, Outcome};
 pub(crate) use refused::{Answer, Refused};
 pub(crate) use session::{Client, Session, State};
 pub(crate) use store::Store;

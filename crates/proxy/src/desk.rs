@@ -10,6 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{Commit, Error, Source, Terms, Upload};
+use infinicache_daemon::memory;
 use infinicache_wire::control::NodeState;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
@@ -18,7 +19,7 @@ use tracing::{debug, warn};
 use crate::{
     cache::{Cache, Closed, Reading, now_ms},
     catalog::Found,
-    command::{Answer, Observe, Outcome, Refused, store},
+    command::{Answer, Answered, Observe, Outcome, Refused, store},
     control::{self, Control},
     info::Figures,
     metrics::Metrics,
@@ -190,13 +191,11 @@ impl Observe for Clerk {
         self.metrics().closed("too_many");
     }
 
-    fn command(&self, name: &'static str, outcome: Outcome, bytes: u64, elapsed: Duration) {
-        self.commands.fetch_add(1, Relaxed);
-        let ok = outcome == Outcome::Ok;
-        if !ok {
-            self.errors.fetch_add(1, Relaxed);
-        }
-        self.metrics().command(name, ok, bytes, elapsed);
+    fn commands(&self, answered: &[Answered]) {
+        self.commands.fetch_add(answered.len() as u64, Relaxed);
+        let errors = answered.iter().filter(|it| it.outcome == Outcome::Error);
+        self.errors.fetch_add(errors.count() as u64, Relaxed);
+        self.metrics().served().commands(answered);
     }
 
     fn aborted_reply(&self) {
@@ -217,7 +216,8 @@ impl Observe for Clerk {
             let of_member = usable.member.map(|member| member.capacity());
             of_member.unwrap_or(usable.capacity)
         };
-        let (input, output) = metrics.value_bytes();
+        let (hits, misses) = metrics.served().reads();
+        let (input, output) = metrics.served().value_bytes();
         Figures {
             uptime: self.since.elapsed(),
             port: self.port,
@@ -229,8 +229,8 @@ impl Observe for Clerk {
             errors_total: self.errors.load(Relaxed),
             input_bytes_total: input,
             output_bytes_total: output,
-            hits_total: metrics.reads("hit"),
-            misses_total: metrics.reads("miss"),
+            hits_total: hits,
+            misses_total: misses,
             lost_total: metrics.removals("lost"),
             expired_total: metrics.removals("expired"),
             evicted_total: metrics.removals("evicted"),
@@ -238,6 +238,7 @@ impl Observe for Clerk {
             expiring_keys: catalog.expiring() as u64,
             used_bytes: nodes.members().iter().map(|member| member.used()).sum(),
             capacity_bytes: nodes.usable().into_iter().map(capacity).sum(),
+            resident_bytes: memory::resident_bytes(),
             nodes: [
                 NodeState::Active,
                 NodeState::Asleep,

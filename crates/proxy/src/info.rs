@@ -31,6 +31,8 @@ pub(crate) struct Figures {
     /// Bytes that values and their parity take on the nodes, and that they may take.
     pub(crate) used_bytes: u64,
     pub(crate) capacity_bytes: u64,
+    /// Bytes of this process that are in memory.
+    pub(crate) resident_bytes: u64,
     /// Nodes by state, in the words of the pool.
     pub(crate) nodes: Vec<(&'static str, u64)>,
     /// Whether the proxy is still finding out what the nodes hold.
@@ -102,6 +104,7 @@ fn clients(figures: &Figures, lines: &mut Lines) {
 
 fn memory(figures: &Figures, lines: &mut Lines) {
     lines.put("used_memory", figures.used_bytes);
+    lines.put("used_memory_rss", figures.resident_bytes);
     lines.put("maxmemory", figures.capacity_bytes);
     lines.put("maxmemory_policy", "allkeys-lru");
 }

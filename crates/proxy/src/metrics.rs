@@ -4,6 +4,7 @@
 //! figures come with their pongs and are exported too, so that nobody has to
 //! scrape, and thereby wake, a node. README.md has the table of all metrics.
 
+mod served;
 mod tenure;
 mod upkeep;
 
@@ -26,41 +27,15 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::shelf::Lookups;
-
-/// By command and by the magnitude of the value.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByCommand {
-    command: &'static str,
-    size: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByOutcome {
-    command: &'static str,
-    outcome: &'static str,
-}
-
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ByReason {
     reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByDirection {
-    direction: &'static str,
 }
 
 /// The counters of the proxy.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
-    commands: Family<ByOutcome, Counter>,
-    seconds: Family<ByCommand, Histogram>,
-    bytes: Family<ByDirection, Counter>,
-    relayed_bytes: Counter,
-    reads: Family<ByReason, Counter>,
-    small_reads: Family<ByReason, Counter>,
     incidents: Family<ByReason, Counter>,
     removals: Family<ByReason, Counter>,
     losses: Counter,
@@ -77,6 +52,7 @@ pub(crate) struct Metrics {
     pub(crate) links: Gauge,
     closed: Family<ByReason, Counter>,
     figures: Figures,
+    served: served::Served,
     tenure: tenure::Tenure,
     upkeep: upkeep::Upkeep,
 }
@@ -96,23 +72,16 @@ pub(crate) struct Figures {
 
 impl Metrics {
     pub(crate) fn new() -> Self {
-        let seconds = || Histogram::new(exponential_buckets(0.000_1, 2.0, 18));
         let mut registry = Registry::with_prefix("infinicache_proxy");
         let mut metrics = Self {
             registry: Registry::default(),
-            commands: Family::default(),
-            seconds: Family::new_with_constructor(seconds),
-            bytes: Family::default(),
-            relayed_bytes: Counter::default(),
-            reads: Family::default(),
-            small_reads: Family::default(),
             incidents: Family::default(),
             removals: Family::default(),
             losses: Counter::default(),
             writes_abandoned: Counter::default(),
             wakes: Family::default(),
             wake_failures: Family::default(),
-            wake_seconds: seconds(),
+            wake_seconds: Histogram::new(exponential_buckets(0.000_1, 2.0, 18)),
             preflights: Family::default(),
             goodbyes: Family::default(),
             watch_failures: Family::default(),
@@ -122,30 +91,14 @@ impl Metrics {
             links: Gauge::default(),
             closed: Family::default(),
             figures: Figures::default(),
+            served: served::Served::default(),
             tenure: tenure::Tenure::default(),
             upkeep: upkeep::Upkeep::default(),
         };
         let it = &metrics;
+        it.served.register(&mut registry);
         it.tenure.register(&mut registry);
         it.upkeep.register(&mut registry);
-        registry.register(
-            "commands",
-            "Commands by name and outcome",
-            it.commands.clone(),
-        );
-        let help = "Time from a command's first byte to its reply's last, by size of the value";
-        registry.register_with_unit("command", help, Unit::Seconds, it.seconds.clone());
-        let help = "Bytes of values taken in and given out";
-        registry.register_with_unit("value", help, Unit::Bytes, it.bytes.clone());
-        let help = "Bytes of units relayed for smart clients, both ways";
-        registry.register_with_unit("relayed", help, Unit::Bytes, it.relayed_bytes.clone());
-        registry.register(
-            "reads",
-            "Reads that were a hit, a miss or a loss",
-            it.reads.clone(),
-        );
-        let help = "Reads of small values that found them in the proxy's memory, or did not";
-        registry.register("small_reads", help, it.small_reads.clone());
         let help = "What went wrong in reads and was made up for";
         registry.register("read_incidents", help, it.incidents.clone());
         registry.register(
@@ -233,8 +186,6 @@ impl Metrics {
                 .iter()
                 .for_each(|reason| drop(family.get_or_create(&ByReason { reason })));
         };
-        begin(&self.reads, &["hit", "miss", "lost"]);
-        begin(&self.small_reads, &["hit", "miss"]);
         begin(
             &self.incidents,
             &["degraded", "hedged", "missing", "corrupt"],
@@ -253,60 +204,6 @@ impl Metrics {
         let reasons = ["forbidden", "gone", "refused", "unreachable", "malformed"];
         begin(&self.watch_failures, &reasons);
         begin(&self.closed, &["stalled", "aborted_reply", "too_many"]);
-        for direction in ["in", "out"] {
-            drop(self.bytes.get_or_create(&ByDirection { direction }));
-        }
-    }
-
-    /// A command has ended.
-    pub(crate) fn command(&self, command: &'static str, ok: bool, bytes: u64, elapsed: Duration) {
-        let outcome = if ok { "ok" } else { "error" };
-        self.commands
-            .get_or_create(&ByOutcome { command, outcome })
-            .inc();
-        let size = size_class(bytes);
-        self.seconds
-            .get_or_create(&ByCommand { command, size })
-            .observe(elapsed.as_secs_f64());
-    }
-
-    /// Bytes of values came in.
-    pub(crate) fn taken_in(&self, bytes: u64) {
-        self.bytes
-            .get_or_create(&ByDirection { direction: "in" })
-            .inc_by(bytes);
-    }
-
-    /// Bytes of values went out.
-    pub(crate) fn given_out(&self, bytes: u64) {
-        self.bytes
-            .get_or_create(&ByDirection { direction: "out" })
-            .inc_by(bytes);
-    }
-
-    /// Bytes of units were relayed, either way.
-    pub(crate) fn relayed(&self, bytes: u64) {
-        self.relayed_bytes.inc_by(bytes);
-    }
-
-    /// Bytes that have been moved for clients.
-    pub(crate) fn served_bytes(&self) -> u64 {
-        let (taken_in, given_out) = self.value_bytes();
-        taken_in + given_out + self.relayed_bytes.get()
-    }
-
-    /// A read found its value, or did not: `hit`, `miss` or `lost`.
-    pub(crate) fn read(&self, reason: &'static str) {
-        self.reads.get_or_create(&ByReason { reason }).inc();
-    }
-
-    /// Where reads of small values are counted.
-    pub(crate) fn shelf_lookups(&self) -> Lookups {
-        let of = |reason| self.small_reads.get_or_create_owned(&ByReason { reason });
-        Lookups {
-            hits: of("hit"),
-            misses: of("miss"),
-        }
     }
 
     /// Something went wrong in a read and was made up for.
@@ -380,6 +277,11 @@ impl Metrics {
         self.lost.inc();
     }
 
+    /// What is counted of what clients ask for and get.
+    pub(crate) fn served(&self) -> &served::Served {
+        &self.served
+    }
+
     /// What is counted of whose chunks count and who is in charge.
     pub(crate) fn tenure(&self) -> &tenure::Tenure {
         &self.tenure
@@ -404,17 +306,6 @@ impl Metrics {
         self.removals.get_or_create(&ByReason { reason }).get()
     }
 
-    /// Reads by outcome, for INFO.
-    pub(crate) fn reads(&self, reason: &'static str) -> u64 {
-        self.reads.get_or_create(&ByReason { reason }).get()
-    }
-
-    /// Bytes of values in and out, for INFO.
-    pub(crate) fn value_bytes(&self) -> (u64, u64) {
-        let bytes = |direction| self.bytes.get_or_create(&ByDirection { direction }).get();
-        (bytes("in"), bytes("out"))
-    }
-
     /// All of it as text, followed by `rest`.
     pub(crate) fn render(&self, rest: impl FnOnce(&mut String)) -> String {
         let mut text = String::new();
@@ -426,17 +317,5 @@ impl Metrics {
         text.write_str("# EOF\n")
             .expect("a string takes everything");
         text
-    }
-}
-
-/// The magnitude of a value.
-fn size_class(bytes: u64) -> &'static str {
-    match bytes {
-        0..=1_024 => "1KiB",
-        1_025..=32_768 => "32KiB",
-        32_769..=1_048_576 => "1MiB",
-        1_048_577..=16_777_216 => "16MiB",
-        16_777_217..=268_435_456 => "256MiB",
-        _ => "more",
     }
 }

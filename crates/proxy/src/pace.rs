@@ -44,7 +44,7 @@ impl Pace {
             credit: 0,
             debt: 0,
             at: Instant::now(),
-            served: self.metrics.served_bytes(),
+            served: self.metrics.served().bytes(),
         }
     }
 }
@@ -74,7 +74,7 @@ impl Work<'_> {
     }
 
     fn collect(&mut self) {
-        let (now, served) = (Instant::now(), self.pace.metrics.served_bytes());
+        let (now, served) = (Instant::now(), self.pace.metrics.served().bytes());
         let (elapsed, moved) = (now - self.at, served - self.served);
         let all = of(self.pace.bytes_per_second, elapsed);
         let (earned, debt) = earned(all, self.debt.saturating_add(moved));
@@ -128,7 +128,7 @@ mod tests {
         let working = pace.begin().earn(16_000);
         let serving = async {
             for _ in 0..20 {
-                metrics.given_out(1_600);
+                metrics.served().given_out(1_600);
                 time::sleep(Duration::from_millis(100)).await;
             }
         };

@@ -109,7 +109,7 @@ async fn relay(
 
     let want = request.want();
     let metrics = cache.metrics().clone();
-    metrics.relayed(request.payload_len() as u64);
+    metrics.served().relayed(request.payload_len() as u64);
     let weight = (request.payload_len() + want).max(LEAST_BYTES) as u32;
     let slot = slots
         .clone()
@@ -127,7 +127,7 @@ async fn relay(
         };
         let reply = match reply {
             Reply::Done { bytes, checksum } if !bytes.is_empty() => {
-                metrics.relayed(bytes.len() as u64);
+                metrics.served().relayed(bytes.len() as u64);
                 let bytes = answer_memory.hold(bytes);
                 Reply::Done { bytes, checksum }
             }

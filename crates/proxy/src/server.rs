@@ -179,7 +179,9 @@ async fn serve_one<S: Store>(
     let state = server.state.clone();
     let mut session = Session::new(state, connection, peer.to_string(), local.to_string());
 
-    match commands(&mut session, &server.draining).await {
+    let ended = commands(&mut session, &server.draining).await;
+    session.tell();
+    match ended {
         Ok(Flow::Takeover) => {
             let parts = session.connection.into_parts().await?;
             server.take_over.take_over(parts, server.draining).await;
@@ -207,10 +209,17 @@ async fn commands<S: Store, R: Input, W: Output>(
     draining: &CancellationToken,
 ) -> Result<Flow, Error> {
     loop {
+        let is_ready = session.connection.is_ready();
+        if !is_ready {
+            session.tell();
+        }
         let next = session.connection.next_command(draining.cancelled());
         let Some(command) = next.await? else {
             return Ok(Flow::Close);
         };
+        if !is_ready {
+            session.begin();
+        }
         let flow = command::run(session, command).await?;
         if flow != Flow::Continue {
             return Ok(flow);

@@ -16,7 +16,7 @@ pub(super) struct Arriving<S> {
 impl<S: Source> Source for Arriving<S> {
     async fn read(&mut self, length: usize) -> io::Result<Bytes> {
         let piece = self.source.read(length).await?;
-        self.metrics.taken_in(piece.len() as u64);
+        self.metrics.served().taken_in(piece.len() as u64);
         Ok(piece)
     }
 }

@@ -31,6 +31,7 @@ impl Reading {
         };
         if let Some(pieces) = &pieces {
             self.metrics
+                .served()
                 .given_out(pieces.iter().map(|piece| piece.len() as u64).sum());
         }
         Ok(pieces)

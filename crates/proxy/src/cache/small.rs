@@ -60,7 +60,7 @@ impl Cache {
         let attempt = Attempt(self, opened.write);
         let write = self.0.writes.get(opened.write).ok_or(Error::NoWrite)?;
         write.state().finishing = true;
-        self.0.metrics.taken_in(size);
+        self.0.metrics.served().taken_in(size);
         let unit = whole.unit();
         let store = |chunk: ChunkId| Request::Store {
             chunk,
@@ -85,7 +85,7 @@ impl Cache {
     pub(crate) fn at_hand(&self, found: &Found, range: Range<u64>) -> Option<Bytes> {
         let Found(object) = found;
         let value = self.0.shelf.get(object.write(), object.size())?;
-        self.0.metrics.given_out(range.end - range.start);
+        self.0.metrics.served().given_out(range.end - range.start);
         Some(value.slice(range.start as usize..range.end as usize))
     }
 

@@ -1,7 +1,5 @@
 //! From a command's name to its file.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 use tracing::{Instrument, debug_span};
@@ -38,7 +36,6 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     command: Command,
 ) -> Result<Flow, Error> {
-    let begun = Instant::now();
     session.outcome = Outcome::Ok;
     session.moved = 0;
 
@@ -46,9 +43,11 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
     if let Some(spec) = spec
         && let Some(first) = Swift::of(session, spec, &command)
     {
-        swift::run(session, spec, first, &command, begun).await;
+        swift::run(session, spec, first, &command).await;
         return Ok(Flow::Continue);
     }
+    // What was before is to be seen by whoever asks for figures.
+    session.tell();
     let name = spec.map_or("unknown", |spec| spec.name);
     let flow = match spec {
         Some(spec) => {
@@ -59,8 +58,7 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
     };
 
     let outcome = flow.as_ref().map_or(Outcome::Error, |_| session.outcome);
-    let observer = &session.state.observer;
-    observer.command(name, outcome, session.moved, begun.elapsed());
+    session.answered(name, outcome, session.moved);
     flow
 }
 

@@ -5,14 +5,14 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
 use infinicache_client::{Condition, Error, Expiry, Source, Terms};
 
 use super::{
-    Answer, Observe, Refused, observe,
+    Answer, Answered, Observe, Refused,
     store::{Found, Outcome, Reading, Stat, Store, Upload},
 };
 use crate::{control::Control, info::Figures};
@@ -287,8 +287,10 @@ impl Observe for FakeObserver {
         self.tell("refused");
     }
 
-    fn command(&self, name: &'static str, outcome: observe::Outcome, bytes: u64, _: Duration) {
-        self.tell(format!("{name} {outcome:?} {bytes}"));
+    fn commands(&self, answered: &[Answered]) {
+        for it in answered {
+            self.tell(format!("{} {:?} {}", it.name, it.outcome, it.bytes));
+        }
     }
 
     fn aborted_reply(&self) {

@@ -15,8 +15,8 @@ pub(crate) trait Observe: Send + Sync + 'static {
     /// A connection was turned away because there are too many.
     fn connection_refused(&self);
 
-    /// A command was answered. `bytes` of values went in and out with it.
-    fn command(&self, name: &'static str, outcome: Outcome, bytes: u64, elapsed: Duration);
+    /// Commands were answered, one after another.
+    fn commands(&self, answered: &[Answered]);
 
     /// A reply ended midway: its bytes could not be had, after its length was sent.
     fn aborted_reply(&self);
@@ -26,6 +26,18 @@ pub(crate) trait Observe: Send + Sync + 'static {
 
     /// What `INFO` and `CONFIG GET` tell.
     fn figures(&self) -> Figures;
+}
+
+/// A command that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    /// Its name, or `unknown`.
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Outcome,
+    /// Bytes of values that went in and out with it.
+    pub(crate) bytes: u64,
+    /// How long that took.
+    pub(crate) elapsed: Duration,
 }
 
 /// How a command was answered.

@@ -11,9 +11,12 @@ use std::{
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Observe, Outcome, Refused};
+use super::{Answer, Answered, Observe, Outcome, Refused};
 use crate::password::Password;
 use crate::resp::{Connection, Input, Output, Protocol};
+
+/// Commands that are told of at once, if so many follow each other without a wait.
+const TOLD_AT_ONCE: usize = 64;
 
 /// What all connections share.
 pub(crate) struct State<S> {
@@ -80,6 +83,10 @@ pub(crate) struct Session<S, R, W> {
     pub(super) outcome: Outcome,
     /// Bytes of values that went in and out with it.
     pub(super) moved: u64,
+    /// Since when it is run.
+    pub(super) begun: Instant,
+    /// What nobody was told of yet.
+    answered: Vec<Answered>,
 }
 
 impl<S, R, W> Session<S, R, W> {
@@ -113,6 +120,36 @@ impl<S, R: Input, W: Output> Session<S, R, W> {
             client,
             outcome: Outcome::Ok,
             moved: 0,
+            begun: Instant::now(),
+            answered: Vec::new(),
+        }
+    }
+
+    /// The next command has been waited for.
+    pub(crate) fn begin(&mut self) {
+        self.begun = Instant::now();
+    }
+
+    /// A command has been answered. If others have been received with it, the next is run since now.
+    pub(super) fn answered(&mut self, name: &'static str, outcome: Outcome, bytes: u64) {
+        let now = Instant::now();
+        let begun = std::mem::replace(&mut self.begun, now);
+        self.answered.push(Answered {
+            name,
+            outcome,
+            bytes,
+            elapsed: now - begun,
+        });
+        if self.answered.len() == TOLD_AT_ONCE {
+            self.tell();
+        }
+    }
+
+    /// Tells whoever counts of the commands that were answered.
+    pub(crate) fn tell(&mut self) {
+        if !self.answered.is_empty() {
+            self.state.observer.commands(&self.answered);
+            self.answered.clear();
         }
     }
 

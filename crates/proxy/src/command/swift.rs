@@ -8,7 +8,7 @@
 //! That takes commands which need nothing but the store: `GET` of a small value, and `SET` of one
 //! without its `GET`. All others, and those that are to be refused, are run one at a time.
 
-use std::{collections::HashMap, time::Instant};
+use std::collections::HashMap;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
@@ -159,15 +159,14 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
     spec: &'static Spec,
     first: Swift<S>,
     command: &Command,
-    begun: Instant,
 ) {
     if let Swift::Answered(reply) = first {
-        return answer(session, spec.name, reply, begun);
+        return answer(session, spec.name, reply);
     }
     let store = session.state.store.clone();
     let Some(second) = session.connection.ready() else {
         let reply = first.run(&store).await;
-        return answer(session, spec.name, reply, begun);
+        return answer(session, spec.name, reply);
     };
     session.connection.put_back(second);
     let mut together = vec![(spec.name, first)];
@@ -198,8 +197,10 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
         let store = &store;
         async move { (name, swift.run(store).await) }
     });
+    let begun = session.begun;
     for (name, reply) in join_all(running).await {
-        answer(session, name, reply, begun);
+        session.begun = begun;
+        answer(session, name, reply);
     }
 }
 
@@ -208,7 +209,6 @@ fn answer<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     name: &'static str,
     reply: Reply,
-    begun: Instant,
 ) {
     session.outcome = Outcome::Ok;
     let moved = match reply {
@@ -230,6 +230,5 @@ fn answer<S: Store, R: Input, W: Output>(
             0
         }
     };
-    let observer = &session.state.observer;
-    observer.command(name, session.outcome, moved, begun.elapsed());
+    session.answered(name, session.outcome, moved);
 }

@@ -80,6 +80,14 @@ impl<R: Input, W: Output> Connection<R, W> {
         }
     }
 
+    /// Whether the next command has been received already, and nothing is wrong with it.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        if self.next.is_none() {
+            self.next = self.reader.parse().transpose();
+        }
+        matches!(self.next, Some(Ok(_)))
+    }
+
     /// The next command, if it has been received already. What is wrong with it is told later.
     pub(crate) fn ready(&mut self) -> Option<Command> {
         match self
