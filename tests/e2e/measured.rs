@@ -186,6 +186,11 @@ async fn a_benchmark_tells_how_two_targets_compare() {
     let document = json.json();
     let workload = &document["workloads"][0];
     assert_eq!(workload["rounds"].as_array().unwrap().len(), 4);
+    assert!(stretch(workload) >= 1.5, "of 2+1");
+    for memory in workload["memory"].as_array().unwrap() {
+        assert!(memory["used"].as_u64() > workload["bytes"].as_u64());
+        assert!(memory["resident"].as_u64().unwrap() > 0);
+    }
     let ratios = workload["ratios"].as_array().unwrap();
     // Requests, bytes, and three times of either kind.
     assert_eq!(ratios.len(), 8);
@@ -194,6 +199,68 @@ async fn a_benchmark_tells_how_two_targets_compare() {
             ["ratio", "least", "most"].map(|key| ratio[key].as_f64().unwrap());
         assert!(ratio > 0.0 && least <= most, "{ratio} {least} {most}");
     }
+}
+
+#[tokio::test]
+async fn a_benchmark_starts_caches_of_its_own_and_leaves_nothing_of_them() {
+    // Who has inherited this belongs to it.
+    let mark = format!("INFINICACHE_E2E_MARK={}", std::process::id());
+    let (name, value) = mark.split_once('=').unwrap();
+    let (json, html) = (Scratch::new("nodes.json"), Scratch::new("nodes.html"));
+    let mut benchmark = Command::new(env!("CARGO_BIN_EXE_infinicache"))
+        .args("bench --nodes 3,5 --size 20KiB --size 100KiB --mix get".split(' '))
+        .args("--keys 20 --requests 50 --duration 60s --warm-up 0s".split(' '))
+        .args(["--json", json.path(), "--html", html.path()])
+        .env(name, value)
+        .stdin(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let ended = time::timeout(PATIENCE * 2, benchmark.wait()).await;
+    assert!(ended.unwrap().unwrap().success());
+    assert_eq!(marked(&mark), Vec::<String>::new());
+
+    let document = json.json();
+    let workloads = document["workloads"].as_array().unwrap();
+    let nodes: Vec<_> = workloads.iter().map(|it| place(it, "nodes")).collect();
+    assert_eq!(nodes, [3, 3, 5, 5]);
+    // On 3 nodes there are copies; on 5 a code of as many chunks as there can be.
+    let used: Vec<_> = workloads.iter().map(stretch).collect();
+    assert!(used[1] > 2.9 && used[3] < 2.0, "{used:?}");
+    let page = fs::read_to_string(&html.0).unwrap();
+    for curve in [
+        "Throughput by nodes",
+        "Memory by nodes",
+        "Throughput by size",
+    ] {
+        assert!(page.contains(curve), "{curve}");
+    }
+}
+
+/// Where a workload is along an axis.
+fn place(workload: &Json, axis: &str) -> u64 {
+    let along = workload["along"].as_array().unwrap();
+    let found = along.iter().find(|it| it["axis"] == axis).unwrap();
+    found["place"].as_u64().unwrap()
+}
+
+/// Memory that the first target uses for a byte of value.
+fn stretch(workload: &Json) -> f64 {
+    let used = workload["memory"][0]["used"].as_f64().unwrap();
+    used / workload["bytes"].as_f64().unwrap()
+}
+
+/// The command lines of the processes that have this in their environment.
+fn marked(mark: &str) -> Vec<String> {
+    let processes = fs::read_dir("/proc").unwrap().flatten();
+    let line = |process: fs::DirEntry| {
+        let read = |file| fs::read(process.path().join(file)).ok();
+        let environment = read("environ")?;
+        let mut variables = environment.split(|byte| *byte == 0);
+        variables.find(|it| *it == mark.as_bytes())?;
+        Some(String::from_utf8_lossy(&read("cmdline")?).into_owned())
+    };
+    processes.filter_map(line).collect()
 }
 
 #[tokio::test]

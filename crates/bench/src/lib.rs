@@ -14,7 +14,7 @@
 //! - [`resp`] and [`native`]: the two protocols; [`link`]: one user of either;
 //! - [`schedule`] and [`metronome`]: when requests are due that are sent at a rate;
 //! - [`drive`]: a user at work; [`session`]: all users of a target;
-//! - [`tally`]: what happened;
+//! - [`tally`]: what happened; [`memory`]: how much of it that took;
 //! - [`plan`]: one target, or two in turn; [`compare`]: how they compare;
 //! - [`report`]: as text, JSON and a page with plots;
 //! - [`mod@replay`]: traces, replayed.
@@ -24,6 +24,7 @@ pub mod compare;
 pub mod drive;
 pub mod keys;
 pub mod link;
+pub mod memory;
 pub mod metronome;
 pub mod native;
 pub mod plan;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::{
     compare::{Ratio, Round, compare},
     keys::Keys,
+    memory::Memory,
     session::{Session, SessionError},
     tally::Tally,
     target::Target,
@@ -57,6 +58,8 @@ pub struct Measured {
     pub rounds: Vec<Round>,
     /// What happened while keys were set before and deleted after, for each target.
     pub around: Vec<Tally>,
+    /// How much memory each target used once the keys were set, as far as it tells.
+    pub memory: Vec<Memory>,
     /// How the targets compare, if there are two.
     pub ratios: Vec<Ratio>,
 }
@@ -135,6 +138,7 @@ impl Plan {
         told(workload.describe());
         let mut sessions = Vec::new();
         let mut around = Vec::new();
+        let mut memory = Vec::new();
         for target in &self.targets {
             let keys = Keys::new(&self.prefix);
             let mut session = Session::open(
@@ -152,6 +156,7 @@ impl Plan {
                 return Err(PlanError::Fill(target.clone(), why));
             }
             around.push(filled);
+            memory.push(session.memory(target, workload.timeout));
             sessions.push(session);
         }
         let mut rounds = Vec::new();
@@ -185,6 +190,7 @@ impl Plan {
             ratios: compare(&rounds),
             rounds,
             around,
+            memory,
         })
     }
 

@@ -3,8 +3,9 @@
 //! - [`document`]: all of it, as JSON;
 //! - [`text`]: what matters, for a terminal;
 //! - [`page`]: all of it with plots, as a page that needs nothing else;
-//! - [`plot`] and [`intervals`]: the plots.
+//! - `curves`: which workloads make a curve; [`plot`] and [`intervals`]: the plots.
 
+mod curves;
 pub mod document;
 pub mod intervals;
 pub mod page;

@@ -15,6 +15,7 @@ use crate::{
     drive::{Notes, Run},
     keys::Keys,
     link::{Door, Link},
+    memory::Memory,
     metronome::Metronome,
     request::{Failure, Operation, Outcome, Request},
     tally::Tally,
@@ -132,6 +133,13 @@ impl Session {
         self.every_key(workload.key_count(), Operation::Set, move |key| {
             sizes.size_of(key)
         })
+    }
+
+    /// How much memory the target uses, as far as it tells.
+    pub fn memory(&self, target: &Target, timeout: Duration) -> Memory {
+        // Not every server tells, and what is measured does not depend on it.
+        let asked = self.runtime.block_on(Memory::of(target, timeout));
+        asked.unwrap_or_default()
     }
 
     /// Takes the values of the first `keys` keys away.

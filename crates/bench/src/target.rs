@@ -1,6 +1,6 @@
 //! Who is measured: a server that speaks RESP, or a cache of ours by its own protocol.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
 /// Who is measured, written `redis://[user:]password@host:port` or `infinicache://host:port,...`.
 #[derive(Clone, PartialEq, Eq)]
@@ -25,6 +25,28 @@ pub enum ParseTargetError {
     /// Its address has no host or no port.
     #[error("HOST:PORT is expected after ://")]
     Address,
+}
+
+impl Target {
+    /// The protocol: `redis` or `infinicache`.
+    pub fn scheme(&self) -> &'static str {
+        match self {
+            Self::Redis { .. } => "redis",
+            Self::Infinicache(_) => "infinicache",
+        }
+    }
+
+    /// Somebody else who speaks the same protocol, and wants no login.
+    pub fn at(&self, address: SocketAddr) -> Self {
+        let address = address.to_string();
+        match self {
+            Self::Redis { .. } => Self::Redis {
+                address,
+                login: None,
+            },
+            Self::Infinicache(_) => Self::Infinicache(vec![address]),
+        }
+    }
 }
 
 impl FromStr for Target {

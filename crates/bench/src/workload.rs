@@ -3,6 +3,7 @@
 use std::{fmt::Display, time::Duration};
 
 use infinicache_daemon::ByteSize;
+use serde::Serialize;
 
 use crate::{popularity::Popularity, random::mix, request::Operation, weights::Weights};
 
@@ -11,6 +12,8 @@ use crate::{popularity::Popularity, random::mix, request::Operation, weights::We
 pub struct Workload {
     /// How large values are. The size of a key is always the same.
     pub sizes: Weights<ByteSize>,
+    /// How many nodes the cache that is asked has, if that is told.
+    pub nodes: Option<u64>,
     /// What is asked.
     pub mix: Weights<Operation>,
     /// How many keys there are; if not told, as many as [`FILL`] bytes hold.
@@ -33,6 +36,33 @@ pub struct Workload {
     pub timeout: Duration,
     /// What all that looks random follows from.
     pub seed: u64,
+}
+
+/// In what workloads may differ whose results make a curve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Axis {
+    /// Bytes of a value.
+    Size,
+    /// Nodes of the cache.
+    Nodes,
+    /// Keys that have values.
+    Keys,
+    /// Connections.
+    Connections,
+    /// Requests that are sent at once.
+    Pipeline,
+}
+
+impl Axis {
+    /// All there are.
+    pub const ALL: [Self; 5] = [
+        Self::Size,
+        Self::Nodes,
+        Self::Keys,
+        Self::Connections,
+        Self::Pipeline,
+    ];
 }
 
 /// Bytes that the keys hold together, if it is not told how many there are.
@@ -119,28 +149,71 @@ impl Workload {
         Some(due.min(self.requests.unwrap_or(u64::MAX)))
     }
 
+    /// How many bytes all its values have together.
+    pub fn bytes(&self) -> u64 {
+        (0..self.key_count()).map(|key| self.size_of(key)).sum()
+    }
+
     /// What it is, in a line.
     pub fn describe(&self) -> String {
+        let parts = self.parts().into_iter();
+        parts.map(|(_, part)| part).collect::<Vec<_>>().join(" · ")
+    }
+
+    /// Where it is along an axis; `None` if it is nowhere.
+    pub fn place(&self, axis: Axis) -> Option<u64> {
+        match axis {
+            Axis::Size => {
+                let mut sizes = self.sizes.choices();
+                let size = sizes.next().filter(|_| sizes.next().is_none());
+                size.map(|ByteSize(size)| size)
+            }
+            Axis::Nodes => self.nodes,
+            Axis::Keys => Some(self.key_count()),
+            Axis::Connections => Some(self.connections),
+            Axis::Pipeline => Some(self.pipeline),
+        }
+    }
+
+    /// What it is, but for where it is along an axis.
+    pub fn besides(&self, axis: Axis) -> String {
+        // How many keys there are follows from the size, if it is not told.
+        let follows = |part| part == Axis::Keys && axis == Axis::Size && self.keys.is_none();
+        let stays = |part: &Option<Axis>| !part.is_some_and(|it| it == axis || follows(it));
+        let parts = self.parts().into_iter().filter(|(part, _)| stays(part));
+        parts.map(|(_, part)| part).collect::<Vec<_>>().join(" · ")
+    }
+
+    fn parts(&self) -> Vec<(Option<Axis>, String)> {
         let plural = |count: u64, what: &str| match count {
             1 => format!("1 {what}"),
             _ => format!("{count} {what}s"),
         };
+        let size = self.sizes.describe(|size| size.to_string());
+        let mix = self.mix.describe(|operation| operation.name().into());
         let mut parts = vec![
-            self.sizes.describe(|size| size.to_string()),
-            self.mix.describe(|operation| operation.name().into()),
-            plural(self.connections, "connection"),
+            (Some(Axis::Size), size),
+            (None, mix),
+            (
+                Some(Axis::Connections),
+                plural(self.connections, "connection"),
+            ),
         ];
         if self.pipeline > 1 {
-            parts.push(format!("pipeline {}", self.pipeline));
+            let pipeline = format!("pipeline {}", self.pipeline);
+            parts.push((Some(Axis::Pipeline), pipeline));
         }
-        parts.push(plural(self.key_count(), "key"));
+        parts.push((Some(Axis::Keys), plural(self.key_count(), "key")));
         if self.popularity != Popularity::Uniform {
-            parts.push(self.popularity.to_string());
+            parts.push((None, self.popularity.to_string()));
         }
         if let Some(rate) = self.rate {
-            parts.push(format!("{rate} requests/s"));
+            parts.push((None, format!("{rate} requests/s")));
         }
-        parts.join(" · ")
+        if let Some(nodes) = self.nodes {
+            parts.push((Some(Axis::Nodes), plural(nodes, "node")));
+        }
+        parts
     }
 }
 
@@ -152,6 +225,7 @@ pub(crate) mod tests {
     pub(crate) fn small() -> Workload {
         Workload {
             sizes: "1KiB".parse().unwrap(),
+            nodes: None,
             mix: "get=80,set=20".parse().unwrap(),
             keys: Some(100),
             popularity: Popularity::Uniform,

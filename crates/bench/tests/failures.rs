@@ -18,6 +18,7 @@ const SIZE: u64 = 3000;
 fn workload(requests: u64) -> Workload {
     Workload {
         sizes: SIZE.to_string().parse().unwrap(),
+        nodes: None,
         mix: "get".parse().unwrap(),
         keys: Some(1),
         popularity: Popularity::Uniform,

@@ -14,6 +14,7 @@
 //! - [`launcher`]: how a child process is started, signalled and waited for;
 //! - [`leash`]: why no child outlives `up`, however it ends;
 //! - [`http`]: one request over one connection;
+//! - [`temporary`]: a cache for a benchmark;
 //! - [`manifests`]: the nodes of a cluster, as documents for Knative;
 //! - [`connect`]: how the other commands reach a cache, and take their leave;
 //! - [`pipe`] and [`destination`]: the files that values come from and go to;
@@ -37,3 +38,4 @@ pub mod manifests;
 pub mod pipe;
 pub mod progress;
 pub mod table;
+pub mod temporary;

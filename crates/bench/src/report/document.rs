@@ -10,8 +10,10 @@ use serde::Serialize;
 
 use crate::{
     compare::{Ratio, Round},
-    plan::{Measured, Plan},
+    memory::Memory,
+    plan::Measured,
     tally::{Answered, Tally},
+    workload::Axis,
 };
 
 /// A whole report.
@@ -34,10 +36,10 @@ pub struct Document {
 pub struct WorkloadDocument {
     /// What it is, in a line.
     pub name: String,
-    /// The size of its values, if all have the same.
-    pub size: Option<u64>,
-    /// All but the size, in a line.
-    pub group: String,
+    /// Where it is among workloads that differ in one thing.
+    pub along: Vec<Along>,
+    /// Bytes that its values have together.
+    pub bytes: u64,
     /// `closed` or `open`.
     pub r#loop: &'static str,
     /// The rate of an open loop.
@@ -54,8 +56,21 @@ pub struct WorkloadDocument {
     pub totals: Vec<RoundDocument>,
     /// Failures while keys were set before and deleted after, by target.
     pub failed_around: Vec<BTreeMap<String, u64>>,
+    /// Memory of each target once the keys were set.
+    pub memory: Vec<Memory>,
     /// How the first target compares with the second.
     pub ratios: Vec<Ratio>,
+}
+
+/// The place of a workload on a curve.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Along {
+    /// In what the workloads of the curve differ.
+    pub axis: Axis,
+    /// Where on it.
+    pub place: u64,
+    /// What is the same for all, in a line.
+    pub besides: String,
 }
 
 /// What a target did.
@@ -112,33 +127,35 @@ pub struct Latency {
 }
 
 impl Document {
-    /// The report on what a plan has measured.
-    pub fn new(plan: &Plan, measured: &[Measured]) -> Self {
+    /// The report on what was measured of these targets.
+    pub fn new(targets: Vec<String>, measured: &[Measured]) -> Self {
         let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        let targets = plan.targets.iter().map(ToString::to_string).collect();
-        let workload = |measured| workload(measured, plan.targets.len());
+        let workload = |measured| workload(measured, targets.len());
         Self {
             generator: format!("infinicache {}", env!("CARGO_PKG_VERSION")),
             made_at: now.unwrap_or_default().as_secs(),
             cores: std::thread::available_parallelism().map_or(1, usize::from),
-            targets,
             workloads: measured.iter().map(workload).collect(),
+            targets,
         }
     }
 }
 
 fn workload(measured: &Measured, targets: usize) -> WorkloadDocument {
     let workload = &measured.workload;
-    let mut sizes = workload.sizes.choices();
-    let size = sizes.next().filter(|_| sizes.next().is_none());
-    let name = workload.describe();
-    let (_, group) = name.split_once(" · ").unwrap_or(("", &name));
-    // How many keys there are follows from the size, mostly.
-    let group = group.split(" · ").filter(|part| !part.contains(" key"));
+    let along = |axis| {
+        let place = workload.place(axis)?;
+        let besides = workload.besides(axis);
+        Some(Along {
+            axis,
+            place,
+            besides,
+        })
+    };
     WorkloadDocument {
-        size: size.map(|size| size.0),
-        group: group.collect::<Vec<_>>().join(" · "),
-        name: name.clone(),
+        name: workload.describe(),
+        along: Axis::ALL.into_iter().filter_map(along).collect(),
+        bytes: workload.bytes(),
         r#loop: if workload.rate.is_some() {
             "open"
         } else {
@@ -157,6 +174,7 @@ fn workload(measured: &Measured, targets: usize) -> WorkloadDocument {
             .iter()
             .map(|tally| tally.failed.clone())
             .collect(),
+        memory: measured.memory.clone(),
         ratios: measured.ratios.clone(),
     }
 }
@@ -221,8 +239,6 @@ pub(crate) fn latency(histogram: &Histogram<u64>) -> Latency {
 
 #[cfg(test)]
 pub(crate) mod tests {
-    use std::time::Duration;
-
     use super::*;
     use crate::{
         compare::{compare, tests::round},
@@ -232,18 +248,7 @@ pub(crate) mod tests {
 
     /// A report on two sizes at two targets, one of which is twice as fast, and fails once.
     pub(crate) fn report() -> Document {
-        let plan = Plan {
-            targets: vec![
-                "redis://127.0.0.1:1".parse().unwrap(),
-                "infinicache://127.0.0.1:2".parse().unwrap(),
-            ],
-            workloads: Vec::new(),
-            rounds: 2,
-            warm_up: Duration::ZERO,
-            threads: None,
-            prefix: "bench:".into(),
-            keep: false,
-        };
+        let targets = ["redis://127.0.0.1:1", "infinicache://127.0.0.1:2"].map(String::from);
         let measured = |size: &str| {
             let mut rounds = vec![
                 round(0, 2000, 10),
@@ -260,18 +265,31 @@ pub(crate) mod tests {
                 ratios: compare(&rounds),
                 rounds,
                 around: vec![Tally::default(), Tally::default()],
+                memory: vec![
+                    Memory {
+                        used: Some(1 << 20),
+                        resident: Some(2 << 20),
+                    },
+                    Memory::default(),
+                ],
             }
         };
-        Document::new(&plan, &[measured("1KiB"), measured("1MiB")])
+        Document::new(targets.to_vec(), &[measured("1KiB"), measured("1MiB")])
     }
 
     #[test]
     fn everything_that_was_measured_is_in_the_document() {
         let json = serde_json::to_value(report()).unwrap();
         let workload = &json["workloads"][1];
-        assert_eq!(workload["size"], 1 << 20);
+        assert_eq!(workload["along"][0]["axis"], "size");
+        assert_eq!(workload["along"][0]["place"], 1 << 20);
         assert_eq!(workload["loop"], "closed");
-        assert_eq!(workload["group"], "get 80%, set 20% · 2 connections");
+        assert_eq!(
+            workload["along"][0]["besides"],
+            "get 80%, set 20% · 2 connections · 100 keys"
+        );
+        assert_eq!(workload["bytes"], 100 << 20);
+        assert_eq!(workload["memory"][0]["resident"], 2 << 20);
         assert_eq!(workload["rounds"][1]["failed"]["refused: OOM"], 1);
         assert_eq!(workload["totals"][0]["answered"]["get"]["count"], 4100);
         assert_eq!(workload["totals"][1]["failed"]["refused: OOM"], 1);

@@ -1,9 +1,10 @@
 //! A report as a page that needs nothing else: no scripts, no fonts, no pictures
 //! from elsewhere.
 
-use std::{collections::BTreeMap, fmt::Write};
+use std::fmt::Write;
 
 use super::{
+    curves::curves,
     document::{Document, RoundDocument, WorkloadDocument},
     intervals,
     plot::{Plot, Scale, Series},
@@ -77,8 +78,9 @@ fn write_page(page: &mut String, document: &Document) -> std::fmt::Result {
         page,
         "<p>{generator}, {made_at}, on a machine with {cores} cores.</p>"
     )?;
-    for (group, plot) in by_size(document) {
-        write!(page, "<h2>By size: {}</h2>{}", escape(group), plot.svg())?;
+    for curve in curves(document) {
+        let title = escape(&curve.title);
+        write!(page, "<h2>{title}</h2>{}", curve.plot.svg())?;
     }
     for workload in &document.workloads {
         write_workload(page, workload, &document.targets)?;
@@ -233,43 +235,6 @@ fn rounds(workload: &WorkloadDocument, targets: &[String]) -> Plot {
         y: ("requests/s", Scale::Linear),
         series: targets.iter().enumerate().map(of_target).collect(),
     }
-}
-
-/// Throughput by size, for workloads that differ in nothing else.
-fn by_size(document: &Document) -> Vec<(&str, Plot)> {
-    let mut groups: BTreeMap<&str, Vec<(u64, &WorkloadDocument)>> = BTreeMap::new();
-    for workload in &document.workloads {
-        if let Some(size) = workload.size {
-            groups
-                .entry(&workload.group)
-                .or_default()
-                .push((size, workload));
-        }
-    }
-    groups
-        .values_mut()
-        .for_each(|group| group.sort_by_key(|(size, _)| *size));
-    groups.retain(|_, group| group.len() > 1);
-    let plot = |(group, workloads): (_, Vec<(u64, &WorkloadDocument)>)| {
-        let of_target = |(target, name): (usize, &String)| {
-            let point = |(size, workload): &(u64, &WorkloadDocument)| {
-                (*size as f64, workload.totals[target].bytes_per_second / 1e9)
-            };
-            Series {
-                name: name.clone(),
-                colour: target,
-                is_dashed: false,
-                points: workloads.iter().map(point).collect(),
-            }
-        };
-        let plot = Plot {
-            x: ("bytes of a value", Scale::Log),
-            y: ("GB/s", Scale::Log),
-            series: document.targets.iter().enumerate().map(of_target).collect(),
-        };
-        (group, plot)
-    };
-    groups.into_iter().map(plot).collect()
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use super::document::{AnsweredDocument, Document, RoundDocument, WorkloadDocument};
+use crate::memory::Memory;
 
 /// What matters of a report.
 pub fn text(document: &Document) -> String {
@@ -24,6 +25,9 @@ fn write_workload(
         writeln!(text, "  {}: {}", targets[total.target], speed(total))?;
         for (kind, answered) in &total.answered {
             writeln!(text, "    {kind:<6} {}", times(answered))?;
+        }
+        if let Some(memory) = workload.memory.get(total.target) {
+            write_memory(text, memory, workload.bytes)?;
         }
         write_failures(text, total)?;
     }
@@ -76,6 +80,20 @@ fn times(answered: &AnsweredDocument) -> String {
         "{:>9}  p50 {p50}  p90 {p90}  p99 {p99}  p99.9 {p999}  max {max} µs",
         answered.count
     )
+}
+
+fn write_memory(text: &mut String, memory: &Memory, bytes: u64) -> std::fmt::Result {
+    let Memory { used, resident } = memory;
+    let used = used.map(|used| {
+        let each = used as f64 / bytes.max(1) as f64;
+        format!("{}B used, {each:.2} a byte of value", figure(used as f64))
+    });
+    let resident = resident.map(|it| format!("{}B resident where asked", figure(it as f64)));
+    let told: Vec<String> = [used, resident].into_iter().flatten().collect();
+    match told.is_empty() {
+        true => Ok(()),
+        false => writeln!(text, "    memory {}", told.join(", ")),
+    }
 }
 
 fn write_failures(text: &mut String, total: &RoundDocument) -> std::fmt::Result {

@@ -107,6 +107,32 @@ impl Connection {
     }
 }
 
+impl Connection {
+    /// What the server tells of itself in a section of `INFO`.
+    ///
+    /// # Errors
+    ///
+    /// If it tells nothing, or more than a buffer.
+    pub async fn info(&mut self, section: &str) -> Result<String, Failure> {
+        self.out.clear();
+        command::whole(&mut self.out, &[b"INFO", section.as_bytes()]);
+        self.stream.write_all(&self.out).await?;
+        let (mut reader, _) = self.stream.split();
+        let size = match self.input.head(&mut reader).await? {
+            Head::Value(size) if size <= READ as u64 / 2 => size as usize,
+            Head::Refused(failure) => return Err(failure),
+            _ => return Err(Failure::Protocol),
+        };
+        while self.input.end - self.input.start < size + 2 {
+            self.input.fill(&mut reader).await?;
+        }
+        let text = &self.input.buffer[self.input.start..][..size];
+        let text = String::from_utf8_lossy(text).into_owned();
+        self.input.start += size + 2;
+        Ok(text)
+    }
+}
+
 async fn send(
     writer: &mut WriteHalf<'_>,
     out: &mut Vec<u8>,

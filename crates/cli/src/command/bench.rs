@@ -15,15 +15,16 @@ use infinicache_bench::{
 };
 use infinicache_daemon::{ByteSize, parse_duration};
 
-use crate::{connect::time_span, exit};
+use crate::{connect::time_span, exit, temporary::TemporaryCache};
 
 const EXAMPLES: &str = "  \
   infinicache bench --size 10MiB --mix get
   infinicache bench --size 1KiB --size 1MiB --connections 1,50 --versus redis://127.0.0.1:6379
   infinicache bench infinicache://127.0.0.1:6378 --size 100MiB --mix get --mix set --html report.html
+  infinicache bench --nodes 3,14,50 --size 1MiB --size 10MiB --mix get --html scaling.html
   infinicache bench --size 1KiB --rate 20000 --connections 50 --keys 100000 --popularity zipf";
 
-/// Workloads are made of all sizes with all mixes, connections and pipelines.
+/// Workloads are made of all sizes with all mixes, keys, connections and pipelines.
 #[derive(Args)]
 #[command(after_help = exit::help(EXAMPLES))]
 pub struct Bench {
@@ -51,9 +52,13 @@ pub struct Bench {
     #[arg(long, short = 'P', value_delimiter = ',', default_value = "1")]
     pipeline: Vec<u64>,
 
-    /// How many keys; as many as 256 MiB hold, if not told, and at most 10000
-    #[arg(long)]
-    keys: Option<u64>,
+    /// How many keys; as many as 256 MiB hold, if not told, and at most 10000; may be a list
+    #[arg(long, value_delimiter = ',')]
+    keys: Vec<u64>,
+
+    /// Start a cache of so many nodes on this machine and ask that, not TARGET, by TARGET's protocol; may be a list
+    #[arg(long, value_delimiter = ',')]
+    nodes: Vec<u64>,
 
     /// How often each key is asked for: uniform, zipf or zipf:EXPONENT
     #[arg(long, default_value = "uniform")]
@@ -120,15 +125,23 @@ pub struct Bench {
 
 impl Bench {
     pub fn run(self) -> Result<()> {
-        let plan = self.plan();
-        let measured = plan
-            .run(|step| {
+        let mut measured = Vec::new();
+        for nodes in each(&self.nodes) {
+            let cache = nodes.map(TemporaryCache::start).transpose()?;
+            let target = match &cache {
+                Some(cache) => self.target.at(cache.address),
+                None => self.target.clone(),
+            };
+            let plan = self.plan(target, nodes);
+            let told = |step| {
                 if !self.quiet {
                     exit::say(step);
                 }
-            })
-            .with_context(|| format!("cannot measure {}", self.target))?;
-        let document = Document::new(&plan, &measured);
+            };
+            let failed = || format!("cannot measure {}", plan.targets[0]);
+            measured.extend(plan.run(told).with_context(failed)?);
+        }
+        let document = Document::new(self.names(), &measured);
         if let Some(file) = &self.json {
             write(
                 file,
@@ -144,20 +157,39 @@ impl Bench {
         Ok(())
     }
 
-    fn plan(&self) -> Plan {
+    /// What the targets are called.
+    fn names(&self) -> Vec<String> {
+        let own = match self.nodes.is_empty() {
+            true => self.target.to_string(),
+            false => format!("a cache of {}:// on this machine", self.target.scheme()),
+        };
+        let other = self.versus.as_ref().map(ToString::to_string);
+        [Some(own), other].into_iter().flatten().collect()
+    }
+
+    fn plan(&self, target: Target, nodes: Option<u64>) -> Plan {
         let mut workloads = Vec::new();
         for sizes in &self.size {
             for mix in &self.mix {
-                for connections in &self.connections {
-                    for pipeline in &self.pipeline {
-                        workloads.push(self.workload(sizes, mix, *connections, *pipeline));
+                for keys in each(&self.keys) {
+                    for connections in &self.connections {
+                        for pipeline in &self.pipeline {
+                            workloads.push(Workload {
+                                sizes: sizes.clone(),
+                                mix: mix.clone(),
+                                keys,
+                                connections: *connections,
+                                pipeline: *pipeline,
+                                ..self.workload(nodes)
+                            });
+                        }
                     }
                 }
             }
         }
         let alone = if self.versus.is_some() { 5 } else { 1 };
         Plan {
-            targets: [Some(self.target.clone()), self.versus.clone()]
+            targets: [Some(target), self.versus.clone()]
                 .into_iter()
                 .flatten()
                 .collect(),
@@ -170,20 +202,16 @@ impl Bench {
         }
     }
 
-    fn workload(
-        &self,
-        sizes: &Weights<ByteSize>,
-        mix: &Weights<Operation>,
-        connections: u64,
-        pipeline: u64,
-    ) -> Workload {
+    /// A workload, with the first of what there are several of.
+    fn workload(&self, nodes: Option<u64>) -> Workload {
         Workload {
-            sizes: sizes.clone(),
-            mix: mix.clone(),
-            keys: self.keys,
+            sizes: self.size[0].clone(),
+            nodes,
+            mix: self.mix[0].clone(),
+            keys: self.keys.first().copied(),
             popularity: self.popularity,
-            connections,
-            pipeline,
+            connections: self.connections[0],
+            pipeline: self.pipeline[0],
             rate: self.rate,
             duration: self.duration,
             requests: self.requests,
@@ -191,6 +219,14 @@ impl Bench {
             timeout: self.timeout,
             seed: self.seed,
         }
+    }
+}
+
+/// Each of some numbers, or once none.
+fn each(numbers: &[u64]) -> Vec<Option<u64>> {
+    match numbers {
+        [] => vec![None],
+        _ => numbers.iter().copied().map(Some).collect(),
     }
 }
 
@@ -213,14 +249,16 @@ mod tests {
 
     fn plan(args: &[&str]) -> Plan {
         let line = ["bench"].iter().chain(args);
-        Line::try_parse_from(line).unwrap().bench.plan()
+        let bench = Line::try_parse_from(line).unwrap().bench;
+        bench.plan(bench.target.clone(), bench.nodes.first().copied())
     }
 
     #[test]
-    fn workloads_are_all_sizes_with_all_mixes_connections_and_pipelines() {
-        let line = "--size 1KiB --size 1MiB=9,2MiB=1 --mix get --mix set -c 1,8 -P 1,16 --keys 10";
+    fn workloads_are_all_sizes_with_all_mixes_keys_connections_and_pipelines() {
+        let line =
+            "--size 1KiB --size 1MiB=9,2MiB=1 --mix get --mix set -c 1,8 -P 1,16 --keys 5,10";
         let plan = plan(&line.split(' ').collect::<Vec<_>>());
-        assert_eq!(plan.workloads.len(), 16);
+        assert_eq!(plan.workloads.len(), 32);
         let last = plan.workloads.last().unwrap().describe();
         assert_eq!(
             last,

@@ -8,7 +8,10 @@ use infinicache_daemon::{ByteSize, parse_duration};
 use infinicache_wire::Secret;
 use tokio::runtime::Builder;
 
-use crate::cluster::{self, Plan, Rig};
+use crate::{
+    cluster::{self, Plan, Rig},
+    leash,
+};
 
 /// Smallest memory of a node that is worth a process.
 const MIN_MEMORY: ByteSize = ByteSize(1 << 20);
@@ -95,6 +98,7 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
 
 impl Up {
     pub fn run(self, log: String) -> Result<()> {
+        leash::put_on()?;
         let plan = self.plan(log)?;
         if let Some(warning) = plan.warning() {
             eprintln!("infinicache: {warning}");

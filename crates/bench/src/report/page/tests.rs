@@ -50,10 +50,10 @@ fn the_page_needs_nothing_from_elsewhere() {
 #[test]
 fn the_page_shows_plots_failures_and_ratios() {
     let page = page(&report());
-    // By size; and for each of two workloads ratios, latency and rounds.
-    assert_eq!(page.matches("<svg").count(), 7);
+    // Throughput and memory by size; and for each of two workloads ratios, latency and rounds.
+    assert_eq!(page.matches("<svg").count(), 8);
     assert!(page.contains("1 failed: refused: OOM"));
-    assert!(page.contains("By size: get 80%, set 20%"));
+    assert!(page.contains("Throughput by size: get 80%, set 20%"));
     assert!(!page.contains("Nothing to"));
 }
 

@@ -1,0 +1,95 @@
+//! A cache on this machine for as long as somebody needs one: `infinicache up`, and its end.
+
+use std::{
+    env,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail};
+use hyper::StatusCode;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::runtime::Builder;
+
+use crate::{http, leash};
+
+/// How long it may take to be ready, and to stop.
+const READY: Duration = Duration::from_secs(60);
+const STOPPED: Duration = Duration::from_secs(20);
+
+/// Between two looks at whether it is.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// A cache that stops when this is dropped, or its thread ends.
+#[derive(Debug)]
+pub struct TemporaryCache {
+    process: Child,
+    /// Where it serves Redis clients.
+    pub address: SocketAddr,
+}
+
+impl TemporaryCache {
+    /// Starts a cache of so many nodes, and waits until it is ready.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be started, or ends, or is not ready in time.
+    pub fn start(nodes: u64) -> Result<Self> {
+        let [address, admin] = free_ports()?;
+        let process = Command::new(env::current_exe()?)
+            .arg("up")
+            .args(["--nodes", &nodes.to_string()])
+            .args(["--port", &address.port().to_string()])
+            .args(["--admin-port", &admin.port().to_string()])
+            .envs([leash::parent()])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()
+            .context("cannot start a cache")?;
+        let mut cache = Self { process, address };
+        cache.until_ready(admin)?;
+        Ok(cache)
+    }
+
+    fn until_ready(&mut self, admin: SocketAddr) -> Result<()> {
+        let runtime = Builder::new_current_thread().enable_all().build()?;
+        let until = Instant::now() + READY;
+        while Instant::now() < until {
+            if let Some(status) = self.process.try_wait()? {
+                bail!("the cache ended: {status}");
+            }
+            let asked = runtime.block_on(http::get(admin, "/readyz", READY));
+            if let Ok((StatusCode::OK, _)) = asked {
+                return Ok(());
+            }
+            thread::sleep(PAUSE);
+        }
+        bail!("the cache is not ready after {READY:?}")
+    }
+}
+
+impl Drop for TemporaryCache {
+    fn drop(&mut self) {
+        // If it has ended already there is nobody to tell.
+        let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
+        let until = Instant::now() + STOPPED;
+        while Instant::now() < until {
+            if !matches!(self.process.try_wait(), Ok(None)) {
+                return;
+            }
+            thread::sleep(PAUSE);
+        }
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// Two ports of the loopback interface that were free just now.
+fn free_ports() -> Result<[SocketAddr; 2]> {
+    // Both are held until both are known, or they might be the same.
+    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let (first, second) = (bind()?, bind()?);
+    Ok([first.local_addr()?, second.local_addr()?])
+}
