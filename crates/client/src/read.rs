@@ -14,7 +14,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use infinicache_erasure::{Coder, Geometry};
+use infinicache_erasure::{Coder, Geometry, UNIT_MAX};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
 use tokio::time;
 use tokio_util::task::AbortOnDropHandle;
@@ -24,6 +24,7 @@ use crate::{
     budget::Reservation,
     clock,
     link::NodeLink,
+    mux::MEMBER_CREDIT,
     pool::{Holders, Incident, Pool},
     stripe::{Holder, Plan, Standing},
 };
@@ -44,10 +45,20 @@ pub async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Error
     reserving.map_err(|_| Error::TimedOut("no buffer memory became free"))
 }
 
-/// Stripes that one reader takes while memory is plentiful: the one that its caller has, and
-/// those on their way. With two, nodes and proxy wait for each other now and then: with four
-/// a 10 MiB value comes a fifth faster.
-const WINDOW: usize = 4;
+/// Bytes of a value that are on their way at once, and stripes, at least and at most.
+///
+/// With two stripes of ten units, nodes and proxy wait for each other now and then: with four
+/// a 10 MiB value comes a fifth faster. Stripes of few units need more of them for that, but
+/// more than one member gives credit for would only wait.
+const WINDOW_BYTES: usize = 5 << 20;
+const WINDOW: (usize, usize) = (4, MEMBER_CREDIT / UNIT_MAX);
+
+/// Stripes that one reader takes while memory is plentiful, the one that its caller has and those
+/// on their way; and that one writer sends ahead of their acknowledgements.
+pub(crate) fn window(geometry: &Geometry) -> usize {
+    let stripe = geometry.code().data() * UNIT_MAX;
+    (WINDOW_BYTES / stripe).clamp(WINDOW.0, WINDOW.1)
+}
 
 /// Bytes that fetching one stripe may take: every unit may come.
 pub(crate) fn stripe_memory(geometry: &Geometry) -> usize {
@@ -338,7 +349,7 @@ impl<P: Pool> Reader<P> {
     /// that their members are not held for slow.
     fn look_ahead(&mut self) {
         let bytes = stripe_memory(&self.geometry);
-        while self.arriving.len() < WINDOW - 1 && !self.stripes.is_empty() {
+        while self.arriving.len() < window(&self.geometry) - 1 && !self.stripes.is_empty() {
             let Some(memory) = self.pool.budget().reserve_spare(bytes) else {
                 return;
             };
@@ -378,5 +389,21 @@ impl<P: Pool> Reader<P> {
             }
             Ok(units)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_erasure::Code;
+
+    use super::*;
+
+    #[test]
+    fn the_fewer_units_a_stripe_has_the_more_stripes_are_on_their_way() {
+        let windows = [(1, 2), (4, 2), (7, 2), (10, 2), (100, 20)].map(|(data, parity)| {
+            let code = Code::new(data, parity).unwrap();
+            window(&Geometry::unbounded(code))
+        });
+        assert_eq!(windows, [8, 8, 5, 4, 4]);
     }
 }

@@ -31,16 +31,13 @@ use crate::{
     clock,
     link::NodeLink,
     pool::{Commit, Holders, Pool, Terms},
-    read::{reserve, stripe_memory},
+    read::{reserve, stripe_memory, window},
     rebuild::rebuild,
     source::{Chained, Source},
 };
 
 /// A unit is never longer than a frame's payload may be.
 const _: () = assert!(UNIT_MAX <= MAX_PAYLOAD);
-
-/// Stripes that may be on their way without being acknowledged.
-const WINDOW: usize = 4;
 
 /// How long the last p members may keep a write waiting that all others have acknowledged.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -302,7 +299,7 @@ impl<P: Pool> Upload<P> {
 
     /// Waits for the window to open, and then for the memory of a stripe.
     async fn stripe_memory(&mut self) -> Result<Reservation, Error> {
-        let open = self.chunks.len() * (WINDOW - 1);
+        let open = self.chunks.len() * (window(&self.geometry) - 1);
         while self.unacknowledged() > open {
             self.settle().await?;
         }
