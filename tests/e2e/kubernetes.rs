@@ -99,6 +99,9 @@ async fn nodes_that_are_all_replaced_hand_over_and_are_let_go_though_their_pods_
         },
     )
     .await;
+    let metrics = platform.metrics().await;
+    let forced = metrics.total("infinicache_proxy_rosters_forced");
+    assert_eq!(forced, 0.0, "those who go agree to it while they are there");
     // For longer than a lease.
     until_answered(&platform, 1500.0).await;
     traffic.stop().await.assert_clean();

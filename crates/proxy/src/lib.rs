@@ -68,6 +68,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
 use infinicache_client::{Budget, Health};
+use infinicache_erasure::Kernel;
 use tokio::{net::TcpListener, sync::mpsc};
 use tokio_util::{
     sync::CancellationToken,
@@ -249,7 +250,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     tracker.spawn(admin::serve(admin, view, stop.clone().cancelled_owned()));
 
     let port = redis.local_addr()?.port();
-    info!(address = %redis.local_addr()?, nodes = config.nodes.len(), %code, "serving");
+    let (address, nodes, kernel) = (redis.local_addr()?, config.nodes.len(), Kernel::detect());
+    info!(%address, nodes, %code, kernel = kernel.name(), "serving");
     let clerk = Arc::new(Clerk::new(cache.clone(), port, config.max_connections));
     let _renewing = background(tokio::spawn(
         config.password.clone().follow(password.clone()),
