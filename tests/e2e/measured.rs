@@ -145,7 +145,7 @@ async fn a_benchmark_counts_and_verifies_every_request_by_either_protocol() {
             let bytes = &total["answered"]["get"]["bytes"];
             assert_eq!(
                 bytes.as_u64().unwrap(),
-                count(total, "get") * workload["size"].as_u64().unwrap()
+                count(total, "get") * place(workload, "size")
             );
         }
         assert!(fs::read_to_string(&html.0).unwrap().contains("<svg"));
@@ -177,7 +177,7 @@ async fn a_benchmark_tells_how_two_targets_compare() {
     let json = Scratch::new("versus.json");
     let words = format!(
         "bench infinicache://{} --versus {} --size 100KiB --mix get=50,set=50 -c 2 \
-         --requests 100 --duration 60s --warm-up 0s --rounds 2 --verify 1",
+         --keys 20 --requests 100 --duration 60s --warm-up 0s --rounds 2 --verify 1",
         cluster.address(),
         redis.url
     );
