@@ -161,7 +161,7 @@ impl Bench {
     fn names(&self) -> Vec<String> {
         let own = match self.nodes.is_empty() {
             true => self.target.to_string(),
-            false => format!("a cache of {}:// on this machine", self.target.scheme()),
+            false => format!("{}:// to a cache on this machine", self.target.scheme()),
         };
         let other = self.versus.as_ref().map(ToString::to_string);
         [Some(own), other].into_iter().flatten().collect()
