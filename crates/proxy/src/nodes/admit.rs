@@ -73,7 +73,9 @@ impl Nodes {
         }
         // Names are not locks: an instance of an older session that has been succeeded stays out.
         let is_known = match same {
-            Some(_) => state.invitations.admits_again(&hello.session),
+            Some(_) => state
+                .invitations
+                .admits_again(&hello.session, hello.instance),
             None => state.invitations.admits(&hello.session, hello.instance),
         };
         let is_succeeded = !is_known && same.is_none() && state.life.member().is_some();

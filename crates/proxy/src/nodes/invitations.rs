@@ -28,8 +28,11 @@ impl Invitations {
         &self.last
     }
 
-    /// Whether the member may come again with a session: it may not have heard of the last yet.
-    pub(crate) fn admits_again(&self, session: &str) -> bool {
+    /// Lets in the member again, which may not have heard of the last session yet.
+    pub(crate) fn admits_again(&mut self, session: &str, member: InstanceId) -> bool {
+        if session == self.last {
+            self.taken.get_or_insert(member);
+        }
         !session.is_empty() && (session == self.last || session == self.before)
     }
 
@@ -65,18 +68,22 @@ mod tests {
         let mut invitations = Invitations::default();
         invitations.begin("1".into());
         invitations.begin("2".into());
-        assert!(invitations.admits_again("1"));
-        assert!(invitations.admits_again("2"));
+        assert!(invitations.admits_again("1", FIRST));
+        assert!(invitations.admits_again("2", FIRST));
+        assert!(!invitations.admits("2", SECOND), "it is taken by that");
         invitations.begin("3".into());
-        assert!(!invitations.admits_again("1"));
+        assert!(!invitations.admits_again("1", FIRST));
     }
 
     #[test]
     fn nobody_comes_to_a_node_that_was_not_woken() {
         let mut invitations = Invitations::default();
         assert!(!invitations.admits("", FIRST));
-        assert!(!invitations.admits_again(""));
+        assert!(!invitations.admits_again("", FIRST));
         invitations.begin("1".into());
-        assert!(!invitations.admits_again(""), "there was none before");
+        assert!(
+            !invitations.admits_again("", FIRST),
+            "there was none before"
+        );
     }
 }

@@ -31,13 +31,16 @@ impl Nodes {
             let Some(link) = member.link() else { continue };
             let heard = link.mux().heard().max(since);
             let is_silent = heard.elapsed() > self.0.settings.timing.lost_after;
-            match is_empty(&member) {
-                _ if is_silent => self.act(member.node, Action::Lost(member.id)),
-                false => self.ping(member.node, member.id),
-                // While it counts, it has a say in who does.
-                true if self.may_count(member.id) => needless.push(member.id),
-                true => self.act(member.node, Action::Lost(member.id)),
+            let is_needless = is_empty(&member);
+            if is_silent || (is_needless && !self.may_count(member.id)) {
+                self.act(member.node, Action::Lost(member.id));
+                continue;
             }
+            // While it counts, it has a say in who does.
+            if is_needless {
+                needless.push(member.id);
+            }
+            self.ping(member.node, member.id);
         }
         self.dismiss(&needless);
     }

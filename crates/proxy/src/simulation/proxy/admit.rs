@@ -19,7 +19,7 @@ impl Proxy {
                 .map(|(id, _)| id);
             let invitations = &mut state.invitations[name];
             let is_known = match same {
-                Some(_) => invitations.admits_again(&hello.session),
+                Some(_) => invitations.admits_again(&hello.session, hello.instance),
                 None => invitations.admits(&hello.session, hello.instance),
             };
             (same, is_known)
