@@ -2,7 +2,7 @@
 
 use std::{
     env,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::SocketAddr,
     process::{Child, Command, Stdio},
     thread,
     time::{Duration, Instant},
@@ -13,7 +13,7 @@ use hyper::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
 
-use crate::{http, leash};
+use crate::{front::process::Port, http, leash};
 
 /// How long it may take to be ready, and to stop.
 const READY: Duration = Duration::from_secs(60);
@@ -26,8 +26,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub struct TemporaryCache {
     process: Child,
-    /// Where it serves Redis clients.
-    pub address: SocketAddr,
+    redis: Port,
+    admin: Port,
 }
 
 impl TemporaryCache {
@@ -37,30 +37,40 @@ impl TemporaryCache {
     ///
     /// If it cannot be started, or ends, or is not ready in time.
     pub fn start(nodes: u64) -> Result<Self> {
-        let [address, admin] = free_ports()?;
+        let (redis, admin) = (Port::pick()?, Port::pick()?);
+        let number = |port: &Port| port.address().port().to_string();
         let process = Command::new(env::current_exe()?)
             .arg("up")
             .args(["--nodes", &nodes.to_string()])
-            .args(["--port", &address.port().to_string()])
-            .args(["--admin-port", &admin.port().to_string()])
+            .args(["--port", &number(&redis)])
+            .args(["--admin-port", &number(&admin)])
             .envs([leash::parent()])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .spawn()
             .context("cannot start a cache")?;
-        let mut cache = Self { process, address };
-        cache.until_ready(admin)?;
+        let mut cache = Self {
+            process,
+            redis,
+            admin,
+        };
+        cache.until_ready()?;
         Ok(cache)
     }
 
-    fn until_ready(&mut self, admin: SocketAddr) -> Result<()> {
+    /// Where it serves Redis clients.
+    pub fn address(&self) -> SocketAddr {
+        self.redis.address()
+    }
+
+    fn until_ready(&mut self) -> Result<()> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let until = Instant::now() + READY;
         while Instant::now() < until {
             if let Some(status) = self.process.try_wait()? {
                 bail!("the cache ended: {status}");
             }
-            let asked = runtime.block_on(http::get(admin, "/readyz", READY));
+            let asked = runtime.block_on(http::get(self.admin.address(), "/readyz", READY));
             if let Ok((StatusCode::OK, _)) = asked {
                 return Ok(());
             }
@@ -84,12 +94,4 @@ impl Drop for TemporaryCache {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
-}
-
-/// Two ports of the loopback interface that were free just now.
-fn free_ports() -> Result<[SocketAddr; 2]> {
-    // Both are held until both are known, or they might be the same.
-    let bind = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let (first, second) = (bind()?, bind()?);
-    Ok([first.local_addr()?, second.local_addr()?])
 }

@@ -129,7 +129,7 @@ impl Bench {
         for nodes in each(&self.nodes) {
             let cache = nodes.map(TemporaryCache::start).transpose()?;
             let target = match &cache {
-                Some(cache) => self.target.at(cache.address),
+                Some(cache) => self.target.at(cache.address()),
                 None => self.target.clone(),
             };
             let plan = self.plan(target, nodes);
@@ -176,11 +176,18 @@ impl Bench {
                         for pipeline in &self.pipeline {
                             workloads.push(Workload {
                                 sizes: sizes.clone(),
+                                nodes,
                                 mix: mix.clone(),
                                 keys,
+                                popularity: self.popularity,
                                 connections: *connections,
                                 pipeline: *pipeline,
-                                ..self.workload(nodes)
+                                rate: self.rate,
+                                duration: self.duration,
+                                requests: self.requests,
+                                verified: self.verify,
+                                timeout: self.timeout,
+                                seed: self.seed,
                             });
                         }
                     }
@@ -199,25 +206,6 @@ impl Bench {
             threads: self.threads,
             prefix: self.prefix.clone(),
             keep: self.keep,
-        }
-    }
-
-    /// A workload, with the first of what there are several of.
-    fn workload(&self, nodes: Option<u64>) -> Workload {
-        Workload {
-            sizes: self.size[0].clone(),
-            nodes,
-            mix: self.mix[0].clone(),
-            keys: self.keys.first().copied(),
-            popularity: self.popularity,
-            connections: self.connections[0],
-            pipeline: self.pipeline[0],
-            rate: self.rate,
-            duration: self.duration,
-            requests: self.requests,
-            verified: self.verify,
-            timeout: self.timeout,
-            seed: self.seed,
         }
     }
 }

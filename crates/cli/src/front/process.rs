@@ -83,12 +83,12 @@ async fn healthy(address: SocketAddr) {
 /// It was free when it was picked. Should a stranger take it before the node
 /// does, the node fails to start, and the next wake tries another.
 #[derive(Debug)]
-pub(super) struct Port(u16);
+pub(crate) struct Port(u16);
 
 static TAKEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 impl Port {
-    pub(super) fn pick() -> io::Result<Self> {
+    pub(crate) fn pick() -> io::Result<Self> {
         // The listeners are held until the end, so that the system does not offer one port twice.
         let mut refused = Vec::new();
         loop {
@@ -101,7 +101,7 @@ impl Port {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub(crate) fn address(&self) -> SocketAddr {
         (Ipv4Addr::LOCALHOST, self.0).into()
     }
 }
