@@ -23,8 +23,8 @@ use tracing::debug;
 
 use crate::cache::Cache;
 
-/// Payload that one client may have under way, both ways together: what a window of
-/// two stripes takes on a few streams at once.
+/// Payload that one client may have under way, both ways together: what the windows of a few
+/// streams take at once.
 const CLIENT_BYTES: usize = 256 * MAX_PAYLOAD;
 
 /// What a request counts for at least.

@@ -164,11 +164,10 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
         return answer(session, spec.name, reply);
     }
     let store = session.state.store.clone();
-    let Some(second) = session.connection.ready() else {
+    if !session.connection.is_ready() {
         let reply = first.run(&store).await;
         return answer(session, spec.name, reply);
-    };
-    session.connection.put_back(second);
+    }
     let mut together = vec![(spec.name, first)];
     // The keys that are named, and whether they are written.
     let mut named = HashMap::from([(command.args[1].clone(), spec.verb == Verb::Set)]);

@@ -5,15 +5,11 @@
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
-    metrics::{
-        counter::Counter,
-        family::Family,
-        histogram::{Histogram, exponential_buckets},
-    },
+    metrics::{counter::Counter, family::Family, histogram::Histogram},
     registry::{Registry, Unit},
 };
 
-use super::ByReason;
+use super::{ByReason, seconds};
 use crate::{
     command::{Answered, Outcome},
     shelf::Lookups,
@@ -61,9 +57,7 @@ impl Default for Served {
         let read = |reason| reads.get_or_create_owned(&ByReason { reason });
         Self {
             commands: Family::default(),
-            seconds: Family::new_with_constructor(|| {
-                Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
-            }),
+            seconds: Family::new_with_constructor(seconds),
             taken_in: moved("in"),
             given_out: moved("out"),
             bytes,

@@ -131,6 +131,14 @@ impl Pool {
         awake.expect("the node wakes up")
     }
 
+    /// The member, whose session is over.
+    async fn resting(&self) -> Arc<Member> {
+        let member = self.awake().await;
+        self.whims.tires.notify_one();
+        self.until("it rests", |pool| pool.view().resting).await;
+        member
+    }
+
     fn view(&self) -> NodeView {
         self.nodes.view().remove(0)
     }
@@ -373,9 +381,7 @@ async fn a_member_that_answers_its_preflight_is_not_woken() {
 #[tokio::test]
 async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_needed() {
     let pool = Pool::new(TIMING).await;
-    let member = pool.awake().await;
-    pool.whims.tires.notify_one();
-    pool.until("it rests", |pool| pool.view().resting).await;
+    let member = pool.resting().await;
     assert_eq!(pool.view().state, NodeState::Active);
     assert_eq!(pool.whims.wakes(), 1, "nobody needs it");
 
@@ -394,9 +400,7 @@ async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_nee
 #[tokio::test]
 async fn an_instance_that_answers_in_a_members_place_comes_with_a_session_of_its_own() {
     let pool = Pool::new(TIMING).await;
-    let first = pool.awake().await;
-    pool.whims.tires.notify_one();
-    pool.until("it rests", |pool| pool.view().resting).await;
+    let first = pool.resting().await;
     // The platform has put another process in its place, which the next wake reaches.
     pool.whims.before.store(1, Relaxed);
     pool.nodes.link(first.id).expect("nobody waits");

@@ -90,16 +90,9 @@ impl<R: Input, W: Output> Connection<R, W> {
 
     /// The next command, if it has been received already. What is wrong with it is told later.
     pub(crate) fn ready(&mut self) -> Option<Command> {
-        match self
-            .next
-            .take()
-            .or_else(|| self.reader.parse().transpose())?
-        {
-            Ok(command) => Some(command),
-            Err(error) => {
-                self.next = Some(Err(error));
-                None
-            }
+        match self.is_ready() {
+            true => self.next.take()?.ok(),
+            false => None,
         }
     }
 
