@@ -239,7 +239,12 @@ fn no_code_of_the_proxy_is_in_the_image_of_a_node() {
         .filter_map(|line| line.split(' ').next())
         .filter(|name| name.starts_with("infinicache"))
         .collect();
-    let expected = ["infinicache-daemon", "infinicache-node", "infinicache-wire"];
+    let expected = [
+        "infinicache-daemon",
+        "infinicache-node",
+        "infinicache-socket",
+        "infinicache-wire",
+    ];
     assert_eq!(ours.into_iter().collect::<Vec<_>>(), expected);
     for foreign in ["kube", "redis-protocol", "reed-solomon-erasure"] {
         assert!(

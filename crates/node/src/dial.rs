@@ -10,10 +10,9 @@ use infinicache_wire::{
 use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream, lookup_host},
+    net::TcpStream,
     time::timeout,
 };
-use tracing::debug;
 
 /// How long finding and connecting to a proxy may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -21,7 +20,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long the proxy may take to welcome.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Eight units, so that a burst of them crosses the kernel in few calls.
+/// Four units, so that a burst of them crosses the kernel in few calls.
 const SOCKET_BUFFER: u32 = 1 << 20;
 
 /// Silence after which the kernel asks whether the proxy's host is still there;
@@ -114,37 +113,21 @@ fn reachable(mut listener: SocketAddr, link: &TcpStream) -> io::Result<SocketAdd
     Ok(listener)
 }
 
-/// Tries each address behind a name in turn.
+/// Connects to the proxy, or to another node, by name.
 pub(crate) async fn connect(name: &str) -> io::Result<TcpStream> {
-    let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
-    for address in lookup_host(name).await? {
-        match connect_to(address).await {
-            Ok(stream) => return Ok(stream),
-            Err(error) => {
-                debug!(%address, %error, "cannot connect");
-                failure = error;
-            }
-        }
-    }
-    Err(failure)
-}
-
-async fn connect_to(address: SocketAddr) -> io::Result<TcpStream> {
-    let socket = match address {
-        SocketAddr::V4(_) => TcpSocket::new_v4()?,
-        SocketAddr::V6(_) => TcpSocket::new_v6()?,
-    };
-    // Before connecting, as the window scale is settled by then.
-    socket.set_send_buffer_size(SOCKET_BUFFER)?;
-    socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-    socket.set_nodelay(true)?;
-    socket.set_keepalive(true)?;
-    sockopt::set_tcp_keepidle(&socket, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(&socket, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(&socket, KEEPALIVE_PROBES)?;
-    #[cfg(target_os = "linux")]
-    sockopt::set_tcp_user_timeout(&socket, UNACKNOWLEDGED_MILLIS)?;
-    socket.connect(address).await
+    infinicache_socket::connect(name, |socket| {
+        // Before connecting, as the window scale is settled by then.
+        socket.set_send_buffer_size(SOCKET_BUFFER)?;
+        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
+        socket.set_keepalive(true)?;
+        sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
+        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
+        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
+        #[cfg(target_os = "linux")]
+        sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MILLIS)?;
+        Ok(())
+    })
+    .await
 }
 
 async fn introduce(

@@ -57,7 +57,7 @@ impl Node {
         let secret = config.secret.load()?;
         let bind = async |port| {
             let address = SocketAddr::new(config.listen_address, port);
-            TcpListener::bind(address)
+            infinicache_socket::listen(address)
                 .await
                 .with_context(|| format!("cannot listen on {address}"))
         };

@@ -69,7 +69,7 @@ use std::{future::Future, sync::Arc};
 use anyhow::Context;
 use infinicache_client::{Budget, Health};
 use infinicache_erasure::Kernel;
-use tokio::{net::TcpListener, sync::mpsc};
+use tokio::sync::mpsc;
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -126,7 +126,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let secret = config.secret.load()?;
     let password = config.password.load()?;
     let bind = async |address| {
-        TcpListener::bind(address)
+        infinicache_socket::listen(address)
             .await
             .with_context(|| format!("cannot listen on {address}"))
     };

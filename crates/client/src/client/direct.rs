@@ -16,7 +16,7 @@ use infinicache_wire::{
     control::Way,
     pass::{Pass, Right},
 };
-use tokio::{net::TcpStream, runtime::Handle, time};
+use tokio::{runtime::Handle, time};
 use tracing::debug;
 
 use super::{door::Pause, relay::Relayed};
@@ -198,10 +198,13 @@ impl Peer {
 
     /// `first` is a pass, which lets the link come about.
     async fn dial(&self, first: Frame) {
-        let dialled = time::timeout(DIAL_DEADLINE, TcpStream::connect(&self.address)).await;
+        let dialled = time::timeout(
+            DIAL_DEADLINE,
+            infinicache_socket::connect(&self.address, |_| Ok(())),
+        )
+        .await;
         let stream = match dialled {
-            Ok(Ok(stream)) => stream.set_nodelay(true).map(|()| stream),
-            Ok(Err(error)) => Err(error),
+            Ok(dialled) => dialled,
             Err(late) => Err(late.into()),
         };
         let mut state = lock(&self.state);

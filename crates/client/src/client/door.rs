@@ -75,11 +75,14 @@ impl Door {
             );
             return Err(Error::Unreachable(text));
         }
-        let why = match time::timeout(DIAL_DEADLINE, TcpStream::connect(&self.address)).await {
+        let why = match time::timeout(
+            DIAL_DEADLINE,
+            infinicache_socket::connect(&self.address, |_| Ok(())),
+        )
+        .await
+        {
             Ok(Ok(stream)) => {
                 self.pause().end();
-                // Frames are written whole; waiting for more would only delay them.
-                stream.set_nodelay(true)?;
                 return Ok(stream);
             }
             Ok(Err(error)) => error.to_string(),
