@@ -42,7 +42,7 @@ fn peak_memory(pid: u64) -> u64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn clients_that_stall_neither_fill_the_memory_nor_stop_the_others() {
-    let cluster = Arc::new(Cluster::start(|up| up.buffer_bytes("32MiB")).await);
+    let cluster = Arc::new(Cluster::start(|up| up.buffer_bytes("64MiB")).await);
     let shared: Vec<Value> = (0..3).map(|number| Value::new(number, SIZE)).collect();
     for (key, value) in (0..).zip(&shared) {
         cluster
@@ -129,7 +129,7 @@ async fn watch(cluster: Arc<Cluster>, done: Arc<AtomicBool>) {
         let metrics = cluster.metrics().await;
         let used = metrics.total("infinicache_proxy_buffer_used_bytes");
         let capacity = metrics.total("infinicache_proxy_buffer_capacity_bytes");
-        assert_eq!(capacity, (32 * MIB) as f64);
+        assert_eq!(capacity, (64 * MIB) as f64);
         assert!(used <= capacity, "{used} bytes of {capacity}");
         looks += 1;
     }

@@ -11,7 +11,7 @@ const KIB: u64 = 1 << 10;
 const MIB: u64 = 1 << 20;
 
 /// What one full stripe of 10 chunks holds.
-const STRIPE: u64 = 10 * 128 * KIB;
+const STRIPE: u64 = 10 * 256 * KIB;
 
 /// Where the geometry changes, and a little beside.
 const SIZES: [u64; 14] = [

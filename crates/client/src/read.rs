@@ -47,11 +47,11 @@ pub async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Error
 
 /// Bytes of a value that are on their way at once, and stripes, at least and at most.
 ///
-/// With two stripes of ten units, nodes and proxy wait for each other now and then: with four
-/// a 10 MiB value comes a fifth faster. Stripes of few units need more of them for that, but
+/// With two stripes of ten units, nodes and proxy wait for each other now and then: with three
+/// a 10 MiB value comes a tenth faster, and a fourth changes nothing. Stripes of few units need more of them for that, but
 /// more than one member gives credit for would only wait.
 const WINDOW_BYTES: usize = 5 << 20;
-const WINDOW: (usize, usize) = (4, MEMBER_CREDIT / UNIT_MAX);
+const WINDOW: (usize, usize) = (3, MEMBER_CREDIT / UNIT_MAX);
 
 /// Stripes that one reader takes while memory is plentiful, the one that its caller has and those
 /// on their way; and that one writer sends ahead of their acknowledgements.
@@ -404,6 +404,6 @@ mod tests {
             let code = Code::new(data, parity).unwrap();
             window(&Geometry::unbounded(code))
         });
-        assert_eq!(windows, [8, 8, 5, 4, 4]);
+        assert_eq!(windows, [8, 5, 3, 3, 3]);
     }
 }

@@ -158,7 +158,7 @@ async fn members_are_proposed_from_what_is_known_of_the_pool() {
 #[tokio::test]
 async fn a_small_value_that_is_kept_does_not_weigh_on_the_budget() {
     let proxy = FakeProxy::start(FakePool::new("4+2", 0)).await;
-    let options = Options::default().budget(6 * 128 * 1024);
+    let options = Options::default().budget(6 * 256 * 1024);
     let client = options.connect([proxy.address()]).await.unwrap();
     client.put("key", value(30_000)).await.unwrap();
     let mut kept: Vec<Bytes> = Vec::new();

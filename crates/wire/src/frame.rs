@@ -24,7 +24,7 @@ use crate::id::{ChunkId, MemberId, WriteId};
 pub const HEADER_LEN: usize = 48;
 
 /// Most bytes of payload in one frame: one unit.
-pub const MAX_PAYLOAD: usize = 128 * 1024;
+pub const MAX_PAYLOAD: usize = 256 * 1024;
 
 /// What a frame is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use reed_solomon_erasure::galois_8::ReedSolomon;
 
-const UNIT: usize = 128 * 1024;
+const UNIT: usize = 256 * 1024;
 
 /// The units of each chunk of `value`; trailing units without bytes are left out.
 pub fn chunks(value: &[u8], data: usize, parity: usize) -> Vec<Vec<Bytes>> {
