@@ -1,36 +1,29 @@
 //! Reading: k of k+p chunks, stripe by stripe, in order.
 //!
-//! `fetch` gets one stripe, or the units of it that are wanted, by following a
-//! `Plan`. A [`Reader`] keeps a few stripes on their way while memory is
-//! plentiful, and only the one that its caller waits for otherwise. Rebuilding uses
-//! `fetch` too, with other wishes.
+//! `fetch` gets one stripe, or the units of it that are wanted. A [`Reader`] keeps
+//! a few stripes on their way while memory is plentiful, and only the one that its
+//! caller waits for otherwise. An eager one gives each unit of the first stripe as
+//! it comes, so that later ones come while earlier ones are sent on. Rebuilding
+//! uses `fetch` too, with other wishes.
 
-use std::{
-    future::Future,
-    ops::Range,
-    pin::Pin,
-    time::{Duration, Instant},
-};
+mod fetch;
+
+use std::{future::Future, ops::Range, pin::Pin, time::Duration};
 
 use bytes::Bytes;
-use futures_util::stream::{FuturesOrdered, FuturesUnordered, StreamExt};
-use infinicache_erasure::{Coder, Geometry, UNIT_MAX};
-use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
-use tokio::time;
+use futures_util::stream::{FuturesOrdered, StreamExt};
+use infinicache_erasure::{Geometry, UNIT_MAX};
+use tokio::{sync::mpsc, time};
 use tokio_util::task::AbortOnDropHandle;
 
+use self::fetch::Fetch;
+pub(crate) use self::fetch::fetch;
 use crate::{
     Budget, Error,
     budget::Reservation,
-    clock,
-    link::NodeLink,
     mux::MEMBER_CREDIT,
-    pool::{Holders, Incident, Pool},
-    stripe::{Holder, Plan, Standing},
+    pool::{Holders, Pool},
 };
-
-/// How long a stripe may take, whatever happens.
-const STRIPE_DEADLINE: Duration = Duration::from_secs(20);
 
 /// How long to wait for memory before giving up.
 const MEMORY_DEADLINE: Duration = Duration::from_secs(60);
@@ -75,211 +68,19 @@ pub const PAUSES: [Duration; 5] = [
     Duration::from_millis(800),
 ];
 
-/// Gets the units `wanted` of one stripe, in that order.
+type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
+
+/// Runs `work` on a task that ends with whoever waits for it.
 ///
-/// Each unit holds its part of `memory` for as long as it is referred to.
-///
-/// # Errors
-///
-/// [`Error::Lost`] if too few units are left, [`Error::Unreachable`] if too few of their members
-/// can be reached, [`Error::TimedOut`] if they do not come.
-pub(crate) async fn fetch<P: Pool, F: Holders>(
-    pool: &P,
-    found: &F,
-    stripe: u32,
-    wanted: &[usize],
-    memory: Reservation,
-) -> Result<Vec<Bytes>, Error> {
-    let fetching = Fetch::new(pool, found, stripe, wanted, memory).run();
-    let in_time = time::timeout(STRIPE_DEADLINE, fetching).await;
-    in_time.unwrap_or(Err(Error::TimedOut("a stripe did not come")))
-}
-
-struct Fetch<'a, P: Pool, F: Holders> {
-    pool: &'a P,
-    found: &'a F,
-    geometry: Geometry,
-    stripe: u32,
-    members: Vec<Option<MemberId>>,
-    plan: Plan,
-    wanted: &'a [usize],
-    units: Vec<Bytes>,
-    /// Units that may be there, but whose members cannot be asked now.
-    out_of_reach: usize,
-    memory: Reservation,
-}
-
-impl<'a, P: Pool, F: Holders> Fetch<'a, P, F> {
-    fn new(
-        pool: &'a P,
-        found: &'a F,
-        stripe: u32,
-        wanted: &'a [usize],
-        memory: Reservation,
-    ) -> Self {
-        let geometry = found.geometry();
-        let code = geometry.code();
-        let members: Vec<_> = (0..code.width()).map(|index| found.holder(index)).collect();
-        let now = clock::now();
-        let holder = |index: usize| match members[index] {
-            _ if geometry.unit_len(stripe, index) == 0 => Holder::Empty,
-            None => Holder::Nobody,
-            Some(member) if pool.health().is_slow(member, now) => Holder::Slow,
-            Some(_) => Holder::Quick,
-        };
-        let holders: Vec<Holder> = (0..code.width()).map(holder).collect();
-        Self {
-            pool,
-            found,
-            geometry,
-            stripe,
-            plan: Plan::new(&holders, wanted, code.data()),
-            members,
-            wanted,
-            units: vec![Bytes::new(); code.width()],
-            out_of_reach: 0,
-            memory,
-        }
-    }
-
-    async fn run(mut self) -> Result<Vec<Bytes>, Error> {
-        let mut asked = FuturesUnordered::new();
-        loop {
-            for index in self.plan.asks(self.pool.late_at()) {
-                asked.push(self.ask(index));
-            }
-            match self.plan.standing() {
-                Standing::Whole => return Ok(self.pick()),
-                Standing::Reconstructible => return Ok(self.reconstruct()),
-                Standing::Lost { have } => return Err(self.too_few(have)),
-                Standing::Waiting => {}
-            }
-            let late_at = self.plan.next_late();
-            tokio::select! {
-                biased;
-                Some((index, asked_at, reply)) = asked.next() => self.take(index, asked_at, reply),
-                () = sleep_until(late_at), if late_at.is_some() => self.hedge(),
-            }
-        }
-    }
-
-    /// Why only `have` units can be had.
-    fn too_few(&self, have: usize) -> Error {
-        let need = self.geometry.code().data();
-        let away = self.out_of_reach;
-        match have + away >= need {
-            true => Error::Unreachable(format!("{away} of the value's nodes, {need} needed")),
-            false => Error::Lost { have, need },
-        }
-    }
-
-    /// Asks a unit's member for it.
-    fn ask(
-        &self,
-        index: usize,
-    ) -> impl Future<Output = (usize, Instant, Reply)> + Send + use<P, F> {
-        let chunk = ChunkId {
-            write: self.found.write(),
-            index: index as u8,
-        };
-        let want = self.geometry.unit_len(self.stripe, index) as u32;
-        let request = Request::Get {
-            chunk,
-            unit: self.stripe,
-            want,
-        };
-        let link = self.members[index].and_then(|member| self.pool.link(member));
-        async move {
-            let asked_at = clock::now();
-            let reply = match link {
-                Some(link) => link.call(request).await,
-                None => Reply::Unreachable,
-            };
-            (index, asked_at, reply)
-        }
-    }
-
-    /// Verifies a unit that came, while it is hot, and keeps it.
-    fn take(&mut self, index: usize, asked_at: Instant, reply: Reply) {
-        let chunk = ChunkId {
-            write: self.found.write(),
-            index: index as u8,
-        };
-        let (bytes, sealed) = match reply {
-            Reply::Done { bytes, checksum } => (bytes, checksum),
-            Reply::NotFound => return self.give_up(index, Incident::Missing(chunk)),
-            _ => {
-                self.out_of_reach += 1;
-                return self.plan.failed(index);
-            }
-        };
-        if let Some(member) = self.members[index] {
-            self.pool.health().answered(member, clock::now() - asked_at);
-        }
-        let sound = bytes.len() == self.geometry.unit_len(self.stripe, index)
-            && checksum(chunk, self.stripe, &bytes) == sealed;
-        if !sound {
-            return self.give_up(index, Incident::Corrupt(chunk));
-        }
-        self.units[index] = self.memory.split(bytes.len()).hold(bytes);
-        self.plan.came(index);
-    }
-
-    fn give_up(&mut self, index: usize, incident: Incident) {
-        self.pool.note(incident);
-        if let Some(member) = self.members[index] {
-            self.found.give_up(index, member);
-        }
-        self.plan.failed(index);
-    }
-
-    /// Holds those who are late for slow, so that others are asked in their place.
-    fn hedge(&mut self) {
-        let now = clock::now();
-        for index in self.plan.late(now) {
-            self.pool.note(Incident::Hedged);
-            if let Some(member) = self.members[index] {
-                self.pool.health().was_late(member, now);
-            }
-        }
-    }
-
-    fn pick(mut self) -> Vec<Bytes> {
-        self.wanted
-            .iter()
-            .map(|&index| std::mem::take(&mut self.units[index]))
-            .collect()
-    }
-
-    fn reconstruct(mut self) -> Vec<Bytes> {
-        self.pool.note(Incident::Degraded);
-        let (have, missing) = (self.plan.basis(), self.plan.missing());
-        let reconstruction = Coder::new(self.geometry.code())
-            .reconstruction(&have, &missing)
-            .expect("a basis is k distinct chunks");
-        let units: Vec<&[u8]> = have.iter().map(|&index| &self.units[index][..]).collect();
-        let length = |index: &usize| self.geometry.unit_len(self.stripe, *index);
-        let lengths: Vec<usize> = missing.iter().map(length).collect();
-        let rebuilt = reconstruction.rebuild(&units, &lengths);
-        for (index, unit) in missing.into_iter().zip(rebuilt) {
-            self.units[index] = self.memory.split(unit.len()).hold(unit.into());
-        }
-        self.pick()
-    }
-}
-
-async fn sleep_until(instant: Option<Instant>) {
-    if let Some(instant) = instant {
-        time::sleep_until(instant.into()).await;
-    }
-}
-
-/// Runs `arriving` on a task that ends with whoever waits for it.
-fn beside(arriving: Arriving) -> Arriving {
-    let task = AbortOnDropHandle::new(tokio::spawn(arriving));
+/// So a caller who takes long keeps nobody from looking after what comes meanwhile, and its
+/// members are not held for slow.
+fn beside<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Pending<T> {
+    let task = AbortOnDropHandle::new(tokio::spawn(work));
     Box::pin(async move {
         match task.await {
-            Ok(arrived) => arrived,
+            Ok(output) => output,
             Err(failed) => match failed.try_into_panic() {
                 Ok(panic) => std::panic::resume_unwind(panic),
                 Err(_) => Err(Error::Unreachable("the runtime stops".into())),
@@ -288,7 +89,69 @@ fn beside(arriving: Arriving) -> Arriving {
     })
 }
 
-type Arriving = Pin<Box<dyn Future<Output = Result<Vec<Bytes>, Error>> + Send>>;
+/// What a range touches of one stripe.
+struct Part<P: Pool> {
+    fetch: Fetch<P, P::Found>,
+    /// Of the units that are still to come.
+    cuts: std::vec::IntoIter<Range<usize>>,
+}
+
+impl<P: Pool> Part<P> {
+    /// The next units in order, as many as are here, cut to the range; `None` after the last.
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        if self.cuts.len() == 0 {
+            return Ok(None);
+        }
+        let mut units = self.fetch.next().await?;
+        for (unit, cut) in units.iter_mut().zip(&mut self.cuts) {
+            if cut.len() < unit.len() {
+                *unit = unit.slice(cut);
+            }
+        }
+        Ok(Some(units))
+    }
+
+    /// All units at once.
+    async fn whole(mut self) -> Result<Vec<Bytes>, Error> {
+        let mut units = Vec::with_capacity(self.cuts.len());
+        while let Some(more) = self.next().await? {
+            units.extend(more);
+        }
+        Ok(units)
+    }
+}
+
+/// The first stripe of several, given as it comes.
+struct Front {
+    units: mpsc::UnboundedReceiver<Vec<Bytes>>,
+    end: Pending<()>,
+}
+
+impl Front {
+    fn of<P: Pool>(mut part: Part<P>) -> Self {
+        // No more than one stripe is ever in it.
+        let (sender, units) = mpsc::unbounded_channel();
+        let end = beside(async move {
+            while let Some(units) = part.next().await? {
+                // Nobody listens only when this is about to be aborted.
+                let _ = sender.send(units);
+            }
+            Ok(())
+        });
+        Self { units, end }
+    }
+
+    /// As of [`Part::next`], and whatever else is here.
+    async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        let Some(mut units) = self.units.recv().await else {
+            return (&mut self.end).await.map(|()| None);
+        };
+        while let Ok(more) = self.units.try_recv() {
+            units.extend(more);
+        }
+        Ok(Some(units))
+    }
+}
 
 /// Reads a value, or a range of it, piece by piece.
 pub struct Reader<P: Pool> {
@@ -297,7 +160,9 @@ pub struct Reader<P: Pool> {
     geometry: Geometry,
     range: Range<u64>,
     stripes: Range<u32>,
-    arriving: FuturesOrdered<Arriving>,
+    is_eager: bool,
+    front: Option<Front>,
+    arriving: FuturesOrdered<Pending<Vec<Bytes>>>,
 }
 
 impl<P: Pool> Reader<P> {
@@ -313,8 +178,16 @@ impl<P: Pool> Reader<P> {
             geometry,
             range,
             stripes,
+            is_eager: false,
+            front: None,
             arriving: FuturesOrdered::new(),
         }
+    }
+
+    /// Gives the units of the first of several stripes as they come, for who sends them on.
+    pub fn eager(mut self) -> Self {
+        self.is_eager = true;
+        self
     }
 
     /// Bytes that are still to come.
@@ -326,40 +199,56 @@ impl<P: Pool> Reader<P> {
     ///
     /// # Errors
     ///
-    /// [`Error::Lost`], [`Error::Unreachable`] or [`Error::TimedOut`]; the reader is of no use then.
+    /// [`Error::Lost`], [`Error::Unreachable`] or [`Error::TimedOut`]; the reader is of no use
+    /// then. If it gave nothing before, another may be tried; so what is in one stripe is given
+    /// whole by all.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
-        if self.arriving.is_empty() && !self.stripes.is_empty() {
+        if self.front.is_none() && self.arriving.is_empty() && !self.stripes.is_empty() {
             let memory = reserve(self.pool.budget(), stripe_memory(&self.geometry)).await?;
-            let arriving = self.arrive(memory);
-            self.arriving.push_back(arriving);
+            let part = self.part(memory);
+            match self.is_eager && !self.stripes.is_empty() {
+                true => self.front = Some(Front::of(part)),
+                false => self.arriving.push_back(Box::pin(part.whole())),
+            }
         }
-        let Some(pieces) = self.arriving.next().await.transpose()? else {
-            return Ok(None);
+        let from_front = match &mut self.front {
+            Some(front) => front.next().await?,
+            None => None,
         };
-        self.look_ahead();
+        let pieces = match from_front {
+            Some(pieces) => pieces,
+            None => match self.arriving.next().await.transpose()? {
+                Some(pieces) => pieces,
+                None => return Ok(None),
+            },
+        };
         let length: usize = pieces.iter().map(Bytes::len).sum();
         self.range.start += length as u64;
+        if self.range.start >= self.geometry.stripe_offset(self.stripes.start) {
+            self.front = None;
+        }
+        if self.front.is_none() {
+            self.look_ahead();
+        }
         Ok(Some(pieces))
     }
 
     /// Asks for the stripes after the one that has come, from spare memory.
     ///
-    /// Not before it has come: they would only delay it. They come on tasks of
-    /// their own: a caller who takes long keeps nobody from looking after them, so
-    /// that their members are not held for slow.
+    /// Not before it has come: they would only delay it.
     fn look_ahead(&mut self) {
         let bytes = stripe_memory(&self.geometry);
         while self.arriving.len() < window(&self.geometry) - 1 && !self.stripes.is_empty() {
             let Some(memory) = self.pool.budget().reserve_spare(bytes) else {
                 return;
             };
-            let arriving = beside(self.arrive(memory));
+            let arriving = beside(self.part(memory).whole());
             self.arriving.push_back(arriving);
         }
     }
 
-    /// Fetches the units of the next stripe that the range touches, cut to it.
-    fn arrive(&mut self, memory: Reservation) -> Arriving {
+    /// The units of the next stripe that the range touches.
+    fn part(&mut self, memory: Reservation) -> Part<P> {
         let stripe = self.stripes.start;
         self.stripes.start += 1;
         let start = self.geometry.stripe_offset(stripe);
@@ -368,27 +257,22 @@ impl<P: Pool> Reader<P> {
         let to = (self.range.end - start).min(length) as usize;
 
         let mut at = 0;
+        let mut wanted = Vec::with_capacity(self.geometry.code().data());
         let mut cuts = Vec::with_capacity(self.geometry.code().data());
         for index in 0..self.geometry.code().data() {
             let unit = self.geometry.unit_len(stripe, index);
             let cut = from.clamp(at, at + unit) - at..to.clamp(at, at + unit) - at;
             if !cut.is_empty() {
-                cuts.push((index, cut));
+                wanted.push(index);
+                cuts.push(cut);
             }
             at += unit;
         }
-
         let (pool, found) = (self.pool.clone(), self.found.clone());
-        Box::pin(async move {
-            let wanted: Vec<usize> = cuts.iter().map(|(index, _)| *index).collect();
-            let mut units = fetch(&pool, &found, stripe, &wanted, memory).await?;
-            for (unit, (_, cut)) in units.iter_mut().zip(cuts) {
-                if cut.len() < unit.len() {
-                    *unit = unit.slice(cut);
-                }
-            }
-            Ok(units)
-        })
+        Part {
+            fetch: Fetch::new(pool, found, stripe, wanted, memory),
+            cuts: cuts.into_iter(),
+        }
     }
 }
 

@@ -150,10 +150,14 @@ impl Plan {
         self.units.iter().filter_map(late_at).min()
     }
 
+    /// Whether a unit is here.
+    pub(crate) fn is_here(&self, index: usize) -> bool {
+        self.units[index] == Unit::Here
+    }
+
     /// Where the plan stands.
     pub(crate) fn standing(&self) -> Standing {
-        let is_here = |&index: &usize| self.units[index] == Unit::Here;
-        if self.wanted.iter().all(is_here) {
+        if self.wanted.iter().all(|&index| self.is_here(index)) {
             return Standing::Whole;
         }
         if self
@@ -182,13 +186,13 @@ impl Plan {
 
     /// The first `need` units that are here: enough to reconstruct the others.
     pub(crate) fn basis(&self) -> Vec<usize> {
-        let here = (0..self.units.len()).filter(|&index| self.units[index] == Unit::Here);
+        let here = (0..self.units.len()).filter(|&index| self.is_here(index));
         here.take(self.need).collect()
     }
 
     /// Which of the wanted units are not here.
     pub(crate) fn missing(&self) -> Vec<usize> {
-        let is_missing = |index: &usize| self.units[*index] != Unit::Here;
+        let is_missing = |index: &usize| !self.is_here(*index);
         self.wanted.iter().copied().filter(is_missing).collect()
     }
 }

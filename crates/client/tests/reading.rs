@@ -231,6 +231,49 @@ async fn a_reader_that_stalls_does_not_make_its_members_look_slow() {
     assert!(pool.state().incidents.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn an_eager_reader_gives_the_first_units_before_the_last_come() {
+    let pool = FakePool::new("4+2", 0);
+    let value = value(3 * stripe(4));
+    let found = put(&pool, "key", &value).await.unwrap();
+    pool.nodes()[2].set(Mood::Slow(Duration::from_millis(5)));
+    let begun = Instant::now();
+    let mut reader = Reader::new(pool.clone(), found, 0..u64::MAX).eager();
+    let first = reader.next().await.unwrap().unwrap().concat();
+    assert_eq!(begun.elapsed(), Duration::ZERO);
+    assert_eq!(first, value[..stripe(4) / 4 * 2]);
+    let next = reader.next().await.unwrap().unwrap().concat();
+    assert_eq!(next, value[first.len()..stripe(4)]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_in_one_stripe_an_eager_reader_gives_whole_or_not_at_all() {
+    let pool = FakePool::new("4+2", 0);
+    let value = value(3 * stripe(4));
+    let found = put(&pool, "key", &value).await.unwrap();
+    let range = 5..stripe(4) as u64 - 5;
+    let reader = || Reader::new(pool.clone(), found.clone(), range.clone()).eager();
+    pool.nodes()[2].set(Mood::Slow(Duration::from_millis(5)));
+    let read = reader().next().await.unwrap().unwrap();
+    assert_eq!(read.concat(), value[5..stripe(4) - 5]);
+    (1..4).for_each(|node| pool.nodes()[node].set(Mood::Dead));
+    let read = reader().next().await;
+    assert!(matches!(read, Err(Error::Unreachable(_))), "{read:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_eager_reader_that_stalls_over_the_first_units_does_not_make_the_others_look_slow() {
+    let pool = FakePool::new("4+2", 0);
+    let found = put(&pool, "key", &value(10 * stripe(4))).await.unwrap();
+    (1..4).for_each(|node| pool.nodes()[node].set(Mood::Slow(Duration::from_millis(node as u64))));
+    let mut reader = Reader::new(pool.clone(), found, 0..u64::MAX).eager();
+    while reader.next().await.unwrap().is_some() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(pool.health().patience(), Duration::from_millis(20));
+    assert!(pool.state().incidents.is_empty());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(40))]
 

@@ -188,14 +188,14 @@ impl Cache {
         self.0.metrics.served().read(hit);
     }
 
-    /// Begins to read a range of a value; the first stripe is there when this returns.
+    /// Begins to read a range of a value; its first pieces are there when this returns.
     ///
     /// Members that cannot be reached are waited for a little: they come back, or turn out to be
     /// lost, and only then is it known which of the two the value is.
     ///
     /// # Errors
     ///
-    /// Whatever keeps the first stripe from coming, but not a loss: that is `None`, as a miss is.
+    /// Whatever keeps the first pieces from coming, but not a loss: that is `None`, as a miss is.
     /// [`Error::Lost`] is of a value that is not its key's any more: there may be another.
     pub(crate) async fn read(
         &self,
@@ -204,7 +204,7 @@ impl Cache {
     ) -> Result<Option<Reading>, Error> {
         let mut pauses = PAUSES.into_iter();
         loop {
-            let mut reader = Reader::new(self.clone(), found.clone(), range.clone());
+            let mut reader = Reader::new(self.clone(), found.clone(), range.clone()).eager();
             let length = reader.remaining();
             match reader.next().await {
                 Ok(first) => {

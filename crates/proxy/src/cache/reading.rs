@@ -12,7 +12,7 @@ use crate::metrics::Metrics;
 pub(crate) struct Reading {
     pub(super) reader: Reader<Cache>,
     pub(super) length: u64,
-    /// The first stripe, which is there already.
+    /// The first pieces, which are there already.
     pub(super) first: Option<Vec<Bytes>>,
     pub(super) metrics: Arc<Metrics>,
 }
