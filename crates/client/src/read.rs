@@ -41,8 +41,8 @@ pub async fn reserve(budget: &Budget, bytes: usize) -> Result<Reservation, Error
 /// Bytes of a value that are on their way at once, and stripes, at least and at most.
 ///
 /// With two stripes of ten units, nodes and proxy wait for each other now and then: with three
-/// a 10 MiB value comes a tenth faster, and a fourth changes nothing. Stripes of few units need more of them for that, but
-/// more than one member gives credit for would only wait.
+/// a 10 MiB value comes a tenth faster, and a fourth changes nothing. Stripes of few units need
+/// more of them for that, but more than one member gives credit for would only wait.
 const WINDOW_BYTES: usize = 5 << 20;
 const WINDOW: (usize, usize) = (3, MEMBER_CREDIT / UNIT_MAX);
 
