@@ -97,27 +97,29 @@ struct Part<P: Pool> {
 }
 
 impl<P: Pool> Part<P> {
-    /// The next units in order, as many as are here, cut to the range; `None` after the last.
+    /// The next units in order, as many as are here; `None` after the last.
     async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         if self.cuts.len() == 0 {
             return Ok(None);
         }
-        let mut units = self.fetch.next().await?;
+        let units = self.fetch.next().await?;
+        Ok(Some(self.cut(units)))
+    }
+
+    /// All units at once.
+    async fn whole(mut self) -> Result<Vec<Bytes>, Error> {
+        let units = self.fetch.rest().await?;
+        Ok(self.cut(units))
+    }
+
+    /// Cuts units to the range.
+    fn cut(&mut self, mut units: Vec<Bytes>) -> Vec<Bytes> {
         for (unit, cut) in units.iter_mut().zip(&mut self.cuts) {
             if cut.len() < unit.len() {
                 *unit = unit.slice(cut);
             }
         }
-        Ok(Some(units))
-    }
-
-    /// All units at once.
-    async fn whole(mut self) -> Result<Vec<Bytes>, Error> {
-        let mut units = Vec::with_capacity(self.cuts.len());
-        while let Some(more) = self.next().await? {
-            units.extend(more);
-        }
-        Ok(units)
+        units
     }
 }
 

@@ -39,12 +39,10 @@ pub(crate) async fn fetch<P: Pool, F: Holders>(
     wanted: &[usize],
     memory: Reservation,
 ) -> Result<Vec<Bytes>, Error> {
-    let mut units = Vec::with_capacity(wanted.len());
-    let mut fetch = Fetch::new(pool.clone(), found.clone(), stripe, wanted.to_vec(), memory);
-    while units.len() < wanted.len() {
-        units.extend(fetch.next().await?);
-    }
-    Ok(units)
+    let (pool, found) = (pool.clone(), found.clone());
+    Fetch::new(pool, found, stripe, wanted.to_vec(), memory)
+        .rest()
+        .await
 }
 
 /// A unit that was asked for: which it is, when that was, and what came of it.
@@ -112,8 +110,21 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
     ///
     /// As of [`fetch`].
     pub(super) async fn next(&mut self) -> Result<Vec<Bytes>, Error> {
+        self.give(true).await
+    }
+
+    /// All units that are wanted and were not given yet, once the last of them is here.
+    ///
+    /// # Errors
+    ///
+    /// As of [`fetch`].
+    pub(super) async fn rest(&mut self) -> Result<Vec<Bytes>, Error> {
+        self.give(false).await
+    }
+
+    async fn give(&mut self, early: bool) -> Result<Vec<Bytes>, Error> {
         let deadline = self.deadline.into();
-        let in_time = time::timeout_at(deadline, self.advance()).await;
+        let in_time = time::timeout_at(deadline, self.advance(early)).await;
         in_time.unwrap_or(Err(Error::TimedOut("a stripe did not come")))?;
         let here = self.wanted[self.given..].iter();
         let here = here.take_while(|index| self.plan.is_here(**index));
@@ -122,8 +133,8 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
         Ok(units)
     }
 
-    /// Goes on until the next unit is here.
-    async fn advance(&mut self) -> Result<(), Error> {
+    /// Goes on until all units are here, or, if `early`, the next one.
+    async fn advance(&mut self, early: bool) -> Result<(), Error> {
         loop {
             for index in self.plan.asks(self.pool.late_at()) {
                 let asking = self.ask(index);
@@ -136,7 +147,9 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
                     return Ok(());
                 }
                 Standing::Lost { have } => return Err(self.too_few(have)),
-                Standing::Waiting if self.plan.is_here(self.wanted[self.given]) => return Ok(()),
+                Standing::Waiting if early && self.plan.is_here(self.wanted[self.given]) => {
+                    return Ok(());
+                }
                 Standing::Waiting => {}
             }
             let late_at = self.plan.next_late();
