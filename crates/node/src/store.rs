@@ -671,7 +671,7 @@ mod tests {
 
     #[test]
     fn an_inventory_tells_complete_chunks_in_pages_until_an_empty_one() {
-        const CHUNKS: u64 = 5000;
+        const CHUNKS: u64 = 10_000;
         let (mut store, now) = (store(1 << 30), Instant::now());
         for sequence in (0..CHUNKS).rev() {
             complete_one(&mut store, now, chunk(sequence));

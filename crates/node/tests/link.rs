@@ -65,7 +65,7 @@ async fn small_units_do_not_hold_on_to_the_buffer_they_came_in() {
 
 #[tokio::test]
 async fn a_full_node_refuses_units_and_keeps_what_it_has() {
-    let node = TestNode::start(&["--memory=300KiB"]).await;
+    let node = TestNode::start(&["--memory=600KiB"]).await;
     let (_proxy, mut link) = node.linked().await;
     for unit in 0..2 {
         assert_eq!(link.ask(put(1, unit, MAX_PAYLOAD)).await, Reply::DONE);
@@ -104,7 +104,7 @@ async fn a_proxy_that_reads_late_gets_every_reply() {
     for unit in 0..16 {
         link.ask(put(1, unit, MAX_PAYLOAD)).await;
     }
-    // 125 MiB of replies, far more than may wait in the node and in the kernel.
+    // 250 MiB of replies, far more than may wait in the node and in the kernel.
     let gets = (0..1000).map(|n| get(1, n % 16, MAX_PAYLOAD)).collect();
     for (n, reply) in (0..).zip(link.ask_all(gets).await) {
         assert!(reply == held(1, n % 16, MAX_PAYLOAD), "reply {n}");

@@ -203,7 +203,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_chunk_that_lacks_a_unit_is_given_up_too() {
-        let (held, text) = scrubbed(200_000).await;
+        let (held, text) = scrubbed(infinicache_erasure::UNIT_MAX as u64 + 1).await;
         assert_eq!(held, [false, false]);
         assert!(text.contains("infinicache_proxy_scrub_faults_total 2\n"));
         let missing = "infinicache_proxy_read_incidents_total{reason=\"missing\"} 1\n";
