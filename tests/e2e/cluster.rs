@@ -31,9 +31,15 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::{openmetrics::Metrics, processes::DEADLINE, random::Random, resp::Raw, wire::Wire};
+use crate::{
+    openmetrics::Metrics,
+    processes::{DEADLINE, ports},
+    random::Random,
+    resp::Raw,
+    wire::Wire,
+};
 pub(crate) use nodes::Node;
-pub(crate) use options::{Options, ports};
+pub(crate) use options::Options;
 pub(crate) use run::SECRET;
 
 /// How long anything may take that is expected to happen: wakes and repairs

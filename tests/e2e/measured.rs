@@ -13,7 +13,10 @@ use tokio::{
     time,
 };
 
-use crate::cluster::{Cluster, PATIENCE, dbsize, ports};
+use crate::{
+    cluster::{Cluster, PATIENCE, dbsize},
+    processes::ports,
+};
 
 const TRACE: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),

@@ -6,13 +6,12 @@ mod processes;
 
 use std::{
     fs,
-    net::{Ipv4Addr, TcpListener},
     path::PathBuf,
     process::{Output, Stdio},
     time::Instant,
 };
 
-use processes::{DEADLINE, kill};
+use processes::{DEADLINE, kill, ports};
 use rustix::process::Signal;
 use serde_json::Value;
 use tokio::{
@@ -29,8 +28,8 @@ fn value(length: u32) -> Vec<u8> {
 }
 
 fn port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    let [port] = ports();
+    port
 }
 
 /// A cache that is ready, and a directory for files.

@@ -11,7 +11,7 @@ use std::{
 
 use axum::{body::Body, extract::Request};
 use infinicache::http;
-use processes::{DEADLINE, is_running, kill, until_gone};
+use processes::{DEADLINE, is_running, kill, ports, until_gone};
 use redis::Commands;
 use rustix::process::Signal;
 use serde_json::Value;
@@ -21,10 +21,9 @@ use tokio::{
     time,
 };
 
-/// A free port: one that the system does not hand out again at once.
 fn port() -> u16 {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    listener.local_addr().unwrap().port()
+    let [port] = ports();
+    port
 }
 
 fn command(port: u16, admin: u16) -> Command {

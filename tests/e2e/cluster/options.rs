@@ -1,14 +1,6 @@
 //! How a cache is started.
 
-use std::{
-    net::{Ipv4Addr, SocketAddr, TcpListener},
-    process,
-    sync::atomic::{AtomicU32, Ordering::Relaxed},
-};
-
-/// Ports from which the system does not give any to whoever wants any: a proxy
-/// that is restarted finds its own still free.
-const PORTS: (u32, u32) = (10_240, 32_000);
+use std::net::SocketAddr;
 
 /// The arguments and the environment of `infinicache up`.
 pub(crate) struct Options {
@@ -91,20 +83,4 @@ impl Options {
         self.env.push((name, value.to_string()));
         self
     }
-}
-
-/// Ports that nobody has, and that no other cache of these tests is given.
-pub(crate) fn ports<const N: usize>() -> [u16; N] {
-    static GIVEN: AtomicU32 = AtomicU32::new(0);
-    let (first, end) = PORTS;
-    // Processes that run at once mostly have ids that are near each other.
-    let start = process::id().wrapping_mul(64);
-    let mut free = (0..end - first).map_while(|_| {
-        let number = start.wrapping_add(GIVEN.fetch_add(1, Relaxed));
-        Some((first + number % (end - first)) as u16)
-    });
-    [(); N].map(|()| {
-        free.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
-            .expect("a free port")
-    })
 }

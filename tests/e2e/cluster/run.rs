@@ -10,8 +10,11 @@ use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
 use tokio::process::{Child, Command};
 
-use super::{Cluster, options, until};
-use crate::{openmetrics::Metrics, processes::kill};
+use super::{Cluster, until};
+use crate::{
+    openmetrics::Metrics,
+    processes::{kill, ports},
+};
 
 /// The secret of caches that a test starts another proxy for.
 pub(crate) const SECRET: &str = "a secret that is only for tests";
@@ -37,7 +40,7 @@ impl Cluster {
     /// Starts another proxy of the same nodes, which knows nothing of the first, with `env` besides
     /// the usual.
     pub(crate) async fn another_proxy(&self, env: &[(&str, &str)]) -> Rival {
-        let [redis, admin] = options::ports();
+        let [redis, admin] = ports();
         let nodes = self.nodes().await;
         let urls: Vec<String> = nodes
             .iter()

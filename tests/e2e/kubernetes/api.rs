@@ -38,7 +38,7 @@ use tokio_rustls::{
 };
 
 use super::store::{Gone, Selector, Store, path};
-use crate::cluster::ports;
+use crate::processes::ports;
 
 /// What clients prove themselves by.
 const TOKEN: &str = "a-token-that-is-only-for-tests";

@@ -40,9 +40,9 @@ use tokio::{
 
 use super::api::Api;
 use crate::{
-    cluster::{Cluster, PATIENCE, ports, until},
+    cluster::{Cluster, PATIENCE, until},
     openmetrics::Metrics,
-    processes::{kill, until_gone},
+    processes::{kill, ports, until_gone},
 };
 
 /// Where pods find the Secret.

@@ -2,6 +2,9 @@
 
 use std::{
     fs,
+    net::{Ipv4Addr, TcpListener},
+    process,
+    sync::atomic::{AtomicU32, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -10,6 +13,10 @@ use tokio::time;
 
 /// How long anything may take that is expected to happen.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// Ports from which the system does not give any to whoever wants any: a proxy
+/// that is restarted finds its own still free.
+const PORTS: (u32, u32) = (10_240, 32_000);
 
 /// Sends a signal, unless the process is gone.
 pub(crate) fn kill(pid: u64, signal: Signal) {
@@ -34,4 +41,20 @@ pub(crate) fn is_running(pid: u64) -> bool {
     // The state follows the name, which is in parentheses and may contain some.
     let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
     !matches!(state, Some("Z" | "X"))
+}
+
+/// Ports that nobody has, and that no other cache of these tests is given.
+pub(crate) fn ports<const N: usize>() -> [u16; N] {
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let (first, end) = PORTS;
+    // Processes that run at once mostly have ids that are near each other.
+    let start = process::id().wrapping_mul(64);
+    let mut free = (0..end - first).map_while(|_| {
+        let number = start.wrapping_add(GIVEN.fetch_add(1, Relaxed));
+        Some((first + number % (end - first)) as u16)
+    });
+    [(); N].map(|()| {
+        free.find(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok())
+            .expect("a free port")
+    })
 }
