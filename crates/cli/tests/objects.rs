@@ -27,11 +27,6 @@ fn value(length: u32) -> Vec<u8> {
         .collect()
 }
 
-fn port() -> u16 {
-    let [port] = ports();
-    port
-}
-
 /// A cache that is ready, and a directory for files.
 struct Cache {
     _up: Child,
@@ -41,7 +36,7 @@ struct Cache {
 
 impl Cache {
     async fn new(name: &str) -> Self {
-        let (redis, admin) = (port(), port());
+        let [redis, admin] = ports();
         let mut up = Command::new(env!("CARGO_BIN_EXE_infinicache"))
             .args(["up", "--nodes", "4", "--data", "2", "--parity", "1"])
             .args(["--memory", "32MiB", "--buffer-bytes", "64MiB"])
@@ -323,7 +318,8 @@ async fn what_is_not_accepted_or_not_there_is_told_apart() {
     let ((), status) = tokio::join!(feeding, status_of(put));
     assert_eq!(status, Some(5));
 
-    let nobody = format!("127.0.0.1:{}", port());
+    let [nobody] = ports();
+    let nobody = format!("127.0.0.1:{nobody}");
     let said = cache.fails(&format!("get key --server {nobody}"), 6).await;
     assert!(said.contains("\"key\"") && said.contains(&nobody), "{said}");
     cache.fails("get key --server nobody", 2).await;

@@ -21,11 +21,6 @@ use tokio::{
     time,
 };
 
-fn port() -> u16 {
-    let [port] = ports();
-    port
-}
-
 fn command(port: u16, admin: u16) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_infinicache"));
     command
@@ -47,8 +42,8 @@ struct Up {
 
 impl Up {
     async fn new() -> Self {
-        let redis = port();
-        let mut child = command(redis, port())
+        let [redis, admin] = ports();
+        let mut child = command(redis, admin)
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
@@ -167,9 +162,10 @@ async fn a_proxy_that_dies_is_restarted() {
 async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = listener.local_addr().unwrap().port();
+    let [free] = ports();
     for (mut command, flag) in [
-        (command(taken, port()), "--port"),
-        (command(port(), taken), "--admin-port"),
+        (command(taken, free), "--port"),
+        (command(free, taken), "--admin-port"),
     ] {
         let output = time::timeout(DEADLINE, command.output())
             .await

@@ -9,7 +9,7 @@
 /// What a listener accepts later is like the listener. Not for connected sockets: once BBR has
 /// begun to pace a connection, the kernel goes on doing so under any other control.
 #[cfg(target_os = "linux")]
-pub fn avoid_pacing(socket: &impl std::os::fd::AsFd) {
+pub(crate) fn avoid_pacing(socket: &impl std::os::fd::AsFd) {
     use rustix::net::sockopt;
 
     let paces = |control: String| control.starts_with("bbr");
@@ -25,7 +25,7 @@ pub fn avoid_pacing(socket: &impl std::os::fd::AsFd) {
 
 /// Does nothing: other systems do not pace.
 #[cfg(not(target_os = "linux"))]
-pub fn avoid_pacing<T>(_socket: &T) {}
+pub(crate) fn avoid_pacing<T>(_socket: &T) {}
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {

@@ -2,14 +2,14 @@
 //!
 //! Two things hold bytes back. Nagle's algorithm waits for more of them
 //! (`TCP_NODELAY` ends that). And where the system's congestion control is BBR,
-//! the kernel spaces segments out by timers ([`congestion`]), which suits a long
+//! the kernel spaces segments out by timers (`congestion`), which suits a long
 //! way with queues of unknown length, and costs a process that sends units to a
 //! dozen others over a short one a fifth of its throughput.
 //!
 //! Nothing here is needed for anything to work: what the system refuses stays as it is.
 #![forbid(unsafe_code)]
 
-pub mod congestion;
+mod congestion;
 
 use std::{io, net::SocketAddr};
 
