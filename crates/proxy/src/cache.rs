@@ -17,6 +17,8 @@ mod adopt;
 mod arriving;
 mod commit;
 mod fate;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod group;
 mod open;
 mod partings;
@@ -180,7 +182,7 @@ impl Cache {
 
     /// The value of a key: it can be read for as long as the answer is held.
     pub(crate) fn find(&self, key: &[u8]) -> Option<Found> {
-        self.0.catalog.get(key, now_ms()).map(Found)
+        self.0.catalog.get(key, now_ms).map(Found)
     }
 
     /// A read found a value, or did not.

@@ -29,10 +29,13 @@ pub(crate) struct Catalog {
 
 impl Catalog {
     /// The object of a key, which counts as used; an expired one is no object.
-    pub(crate) fn get(&self, key: &[u8], now_ms: u64) -> Option<Arc<Object>> {
+    ///
+    /// Only one that may have expired is worth a look at the clock.
+    pub(crate) fn get(&self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Arc<Object>> {
         let object = self.objects.get(key)?.key().0.clone();
         object.touch();
-        (!object.is_expired(now_ms)).then_some(object)
+        let is_expired = object.expires_at().is_some() && object.is_expired(now_ms());
+        (!is_expired).then_some(object)
     }
 
     /// The object of a key, expired or not; it does not count as used.

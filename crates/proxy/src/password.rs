@@ -120,7 +120,8 @@ impl Password {
 
     /// Whether clients need one.
     pub(crate) fn is_needed(&self) -> bool {
-        self.proof().is_some()
+        let proof = self.proof.read();
+        proof.unwrap_or_else(PoisonError::into_inner).is_some()
     }
 
     /// Whether it is this one, or none is needed; in constant time.

@@ -126,63 +126,19 @@ fn judge(chunk: ChunkId, unit: u32, length: usize, reply: Reply) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_client::Budget;
-    use infinicache_erasure::{Code, Geometry};
-    use infinicache_wire::{Version, WriteId};
-    use tokio::sync::mpsc;
+    use infinicache_wire::WriteId;
 
     use super::*;
-    use crate::{
-        cache::{Partings, Settings},
-        house::{Chore, Housekeeper},
-        metrics::Metrics,
-        nodes::tests::{Pool as OneNode, TIMING},
-        tenure::Epoch,
-    };
+    use crate::{cache::fixture::OneNode, house::Chore};
 
     /// An object of two chunks on the same member, which gives the first unit of each, but the
     /// second chunk's corrupt; scrubbed once.
     async fn scrubbed(size: u64) -> (Vec<bool>, String) {
-        let pool = OneNode::new(TIMING).await;
-        let member = pool.awake().await;
-        let (chores, mut left) = mpsc::unbounded_channel();
-        let partings = Arc::new(Partings::default());
-        let keeper = Housekeeper::new(pool.nodes.clone(), partings.clone(), chores);
-        let keeper = Arc::new(keeper);
-        let code = Code::new(1, 1).unwrap();
-        let settings = Settings {
-            code,
-            max_object_bytes: 1 << 30,
-            epoch: Epoch::beginning(1, 0),
-            presumed_capacity: 1 << 30,
-            place_deadline: Duration::from_secs(8),
-            small_value: 16 << 10,
-            shelf_bytes: 1 << 20,
-        };
-        let (budget, metrics) = (Budget::new(1 << 20), Arc::new(Metrics::new()));
-        let (nodes, health) = (pool.nodes.clone(), Arc::default());
-        let cache = Cache::new(
-            settings,
-            nodes,
-            budget,
-            health,
-            metrics,
-            keeper.clone(),
-            partings,
-        );
-        let (epoch, sequence, counter) = (1, 1, 1);
-        let object = Object::new(
-            b"key"[..].into(),
-            WriteId { epoch, sequence },
-            Version { epoch, counter },
-            Geometry::new(size, code),
-            vec![member.id; 2].into(),
-            None,
-            keeper,
-        );
+        let mut node = OneNode::new().await;
+        let (cache, object) = (node.cache.clone(), node.object(size));
         scrub(&cache, &object, 1 << 30).await;
         let held = object.members().iter().map(Option::is_some).collect();
-        let to_repair = std::iter::from_fn(|| left.try_recv().ok());
+        let to_repair = std::iter::from_fn(|| node.chores.try_recv().ok());
         let repairs = to_repair
             .filter(|chore| matches!(chore, Chore::Repair(_)))
             .count();

@@ -76,6 +76,11 @@ impl Partings {
         strays.push((chunk.index, member));
     }
 
+    /// Whether chunks were dropped from a value that their members have yet to let go of.
+    pub(crate) fn has_strays(&self, write: WriteId) -> bool {
+        self.strays.contains_key(&write)
+    }
+
     /// A member let go of a chunk.
     pub(crate) fn acknowledged(
         &self,

@@ -47,7 +47,7 @@ impl Cache {
         reason: &'static str,
         ending: Ending,
     ) -> Result<(), Error> {
-        let farewell = self.part_with(object, reason);
+        self.bury(object, reason);
         let request = |index| {
             let chunk = object.chunk(usize::from(index));
             match ending {
@@ -55,20 +55,51 @@ impl Cache {
                 Ending::Freed => Request::Free { chunk },
             }
         };
-        let let_go = |index, member| {
-            self.let_go(object.chunk(usize::from(index)), member);
+        let was_freed = |index, member| {
             if ending == Ending::Freed {
                 object.was_freed(usize::from(index), member);
             }
         };
-        self.persuade(farewell, object.parity(), request, let_go)
-            .await?;
+        if !self.dies_at_once(object, &request, was_freed).await {
+            let farewell = self.begin_farewell(object);
+            let let_go = |index, member| {
+                self.let_go(object.chunk(usize::from(index)), member);
+                was_freed(index, member);
+            };
+            self.insist(farewell, object.parity(), request, let_go)
+                .await?;
+        }
         self.settle(object.key()).await
+    }
+
+    /// Whether all members of a small value let go of it at once, as they do when all is well:
+    /// then there is nothing to be remembered of it.
+    async fn dies_at_once(
+        &self,
+        object: &Object,
+        request: impl Fn(u8) -> Request,
+        was_freed: impl Fn(u8, MemberId),
+    ) -> bool {
+        if object.data() > 1 {
+            return false;
+        }
+        let unheard = Unheard {
+            cache: self,
+            object,
+        };
+        let holders = object.held_by();
+        let heard = self.heard_at_once(&holders, request).await;
+        std::mem::forget(unheard);
+        heard
+            .iter()
+            .for_each(|&(index, member)| was_freed(index, member));
+        heard.len() == holders.len() && !self.0.partings.has_strays(object.write())
     }
 
     /// The same, without waiting for the members.
     pub(crate) fn retire_unasked(&self, object: &Arc<Object>, reason: &'static str) {
-        let farewell = self.part_with(object, reason);
+        self.bury(object, reason);
+        let farewell = self.begin_farewell(object);
         // The caller holds it once. If it is read by others, its memory is not to be freed yet.
         if Arc::strong_count(object) > 1 {
             for (index, member) in farewell.left() {
@@ -78,10 +109,14 @@ impl Cache {
         }
     }
 
-    fn part_with(&self, object: &Arc<Object>, reason: &'static str) -> Farewell<MemberId> {
+    /// From now on an object is nobody's value.
+    fn bury(&self, object: &Object, reason: &'static str) {
         object.retire();
         self.0.shelf.drop_value(object.write());
         self.0.metrics.removed(reason);
+    }
+
+    fn begin_farewell(&self, object: &Object) -> Farewell<MemberId> {
         let (key, write) = (object.key(), object.write());
         self.begin_parting(key, write, object.data(), object.held_by())
     }
@@ -117,24 +152,41 @@ impl Cache {
         request: impl Fn(u8) -> Request,
         acknowledged: impl Fn(u8, MemberId),
     ) -> Result<(), Error> {
-        let nodes = &self.0.nodes;
-        let is_over = |farewell: &Farewell<MemberId>| farewell.is_over(|it| nodes.may_count(it));
         if farewell.takes_all() {
             let holders: Vec<_> = farewell.left().collect();
-            let asked = holders
-                .iter()
-                .map(|(index, member)| (*member, request(*index)));
-            let at_once = nodes.ask_at_once(asked).await;
-            for (&(index, member), reply) in holders.iter().zip(at_once) {
-                if is_gone(&reply) {
-                    farewell.acknowledged(index, member);
-                    acknowledged(index, member);
-                }
-            }
-            if is_over(&farewell) {
-                return Ok(());
+            for (index, member) in self.heard_at_once(&holders, &request).await {
+                farewell.acknowledged(index, member);
+                acknowledged(index, member);
             }
         }
+        self.insist(farewell, parity, request, acknowledged).await
+    }
+
+    /// Those of `holders` who make a change at once, as all do when all is well.
+    async fn heard_at_once(
+        &self,
+        holders: &[(u8, MemberId)],
+        request: impl Fn(u8) -> Request,
+    ) -> Vec<(u8, MemberId)> {
+        let asked = holders
+            .iter()
+            .map(|(index, member)| (*member, request(*index)));
+        let replies = self.0.nodes.ask_at_once(asked).await;
+        let answered = holders.iter().zip(&replies);
+        let heard = answered.filter(|(_, reply)| is_gone(reply));
+        heard.map(|(holder, _)| *holder).collect()
+    }
+
+    /// The same as [`persuade`](Self::persuade), one member after another has answered.
+    async fn insist(
+        &self,
+        mut farewell: Farewell<MemberId>,
+        parity: usize,
+        request: impl Fn(u8) -> Request,
+        acknowledged: impl Fn(u8, MemberId),
+    ) -> Result<(), Error> {
+        let nodes = &self.0.nodes;
+        let is_over = |farewell: &Farewell<MemberId>| farewell.is_over(|it| nodes.may_count(it));
         let mut asking: FuturesUnordered<_> = farewell
             .left()
             .map(|(index, member)| {
@@ -241,6 +293,19 @@ impl Cache {
     }
 }
 
+/// A value whose members were asked to let go of it; if nobody waits for their answers, it is
+/// remembered as being on its way out.
+struct Unheard<'a> {
+    cache: &'a Cache,
+    object: &'a Object,
+}
+
+impl Drop for Unheard<'_> {
+    fn drop(&mut self) {
+        self.cache.begin_farewell(self.object);
+    }
+}
+
 /// Whether a member has made a change: whoever does not know the chunk does not hold it.
 fn is_gone(reply: &Option<Reply>) -> bool {
     matches!(reply, Some(Reply::Done { .. } | Reply::NotFound))
@@ -248,3 +313,33 @@ fn is_gone(reply: &Option<Reply>) -> bool {
 
 /// What the client is told of a change that may or may not outlive this run of the proxy.
 const UNKNOWN: Error = Error::TimedOut("members did not acknowledge: the outcome is unknown");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::fixture::OneNode;
+
+    #[tokio::test]
+    async fn nothing_is_remembered_of_a_small_value_that_its_members_let_go_of_at_once() {
+        let node = OneNode::new().await;
+        let object = node.object(100);
+        let retired = node.cache.retire(&object, "replaced", Ending::Freed);
+        retired.await.unwrap();
+        assert_eq!(node.cache.partings().len(), 0);
+        assert_eq!(object.members(), [None, None]);
+    }
+
+    #[tokio::test]
+    async fn a_value_is_remembered_if_nobody_waits_until_its_members_have_let_go_of_it() {
+        let node = OneNode::new().await;
+        let object = node.object(100);
+        node.pool.fall_silent();
+        {
+            let retiring = node.cache.retire(&object, "replaced", Ending::Freed);
+            let retiring = std::pin::pin!(retiring);
+            assert!(futures_util::poll!(retiring).is_pending());
+        }
+        let of_key = node.cache.partings().of(b"key").unwrap();
+        assert_eq!(of_key.left(), [node.member]);
+    }
+}

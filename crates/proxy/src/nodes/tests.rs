@@ -131,6 +131,11 @@ impl Pool {
         awake.expect("the node wakes up")
     }
 
+    /// From now on the node reads, and does not answer.
+    pub(crate) fn fall_silent(&self) {
+        self.whims.is_silent.store(true, Relaxed);
+    }
+
     /// The member, whose session is over.
     async fn resting(&self) -> Arc<Member> {
         let member = self.awake().await;
@@ -250,6 +255,7 @@ async fn dial(wake: Wake, whims: Arc<Whims>) {
                         Reply::Done { bytes, checksum: sealed }
                     }
                     Request::Get { .. } => Reply::NotFound,
+                    Request::Free { .. } => Reply::Done { bytes: Bytes::new(), checksum: 0 },
                     other => panic!("nobody asks for {other:?} here"),
                 };
                 if !whims.is_silent.load(Relaxed) {
@@ -341,7 +347,7 @@ async fn a_silent_member_is_pinged_then_woken_and_is_the_member_that_it_was() {
     let pool = Pool::new(TIMING).await;
     let member = pool.awake().await;
     let before = pool.nodes.link(member.id).unwrap();
-    pool.whims.is_silent.store(true, Relaxed);
+    pool.fall_silent();
     pool.until("it is ranked behind those that are heard", |pool| {
         pool.view().slow && pool.nodes.usable()[0].member.is_none()
     })

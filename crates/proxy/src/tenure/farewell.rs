@@ -6,17 +6,15 @@
 //! are left who have not heard of it. A member that does not answer is expelled:
 //! then it does not count.
 
-use std::collections::BTreeSet;
-
 /// Who has not acknowledged a change yet.
 #[derive(Clone, Debug)]
 pub(crate) struct Farewell<M> {
     /// How many chunks make the value.
     data: usize,
-    left: BTreeSet<(u8, M)>,
+    left: Vec<(u8, M)>,
 }
 
-impl<M: Copy + Ord> Farewell<M> {
+impl<M: Copy + PartialEq> Farewell<M> {
     /// A change that each of `holders` has to make to its chunk; `data` chunks make the value.
     pub(crate) fn new(data: usize, holders: impl IntoIterator<Item = (u8, M)>) -> Self {
         Self {
@@ -27,13 +25,18 @@ impl<M: Copy + Ord> Farewell<M> {
 
     /// A member made the change to its chunk.
     pub(crate) fn acknowledged(&mut self, index: u8, member: M) {
-        self.left.remove(&(index, member));
+        self.left.retain(|it| *it != (index, member));
     }
 
     /// Whether too few are left who `may_count` for the old state to be found again.
     pub(crate) fn is_over(&self, may_count: impl Fn(M) -> bool) -> bool {
+        if self.left.len() < self.data {
+            return true;
+        }
         let left = self.left.iter().filter(|(_, member)| may_count(*member));
-        let indexes: BTreeSet<u8> = left.map(|(index, _)| *index).collect();
+        let mut indexes: Vec<u8> = left.map(|(index, _)| *index).collect();
+        indexes.sort_unstable();
+        indexes.dedup();
         indexes.len() < self.data
     }
 

@@ -1,0 +1,77 @@
+//! A cache over one node that is a test, and objects on that node.
+
+use std::{sync::Arc, time::Duration};
+
+use infinicache_client::Budget;
+use infinicache_erasure::{Code, Geometry};
+use infinicache_wire::{MemberId, Version, WriteId};
+use tokio::sync::mpsc;
+
+use super::{Cache, Partings, Settings};
+use crate::{
+    catalog::Object,
+    house::{Chore, Housekeeper},
+    metrics::Metrics,
+    nodes::tests::{Pool, TIMING},
+    tenure::Epoch,
+};
+
+pub(crate) struct OneNode {
+    pub(crate) pool: Pool,
+    pub(crate) cache: Cache,
+    pub(crate) member: MemberId,
+    /// Nobody does them.
+    pub(crate) chores: mpsc::UnboundedReceiver<Chore>,
+}
+
+impl OneNode {
+    pub(crate) async fn new() -> Self {
+        let pool = Pool::new(TIMING).await;
+        let member = pool.awake().await.id;
+        let (leave, chores) = mpsc::unbounded_channel();
+        let partings = Arc::new(Partings::default());
+        let keeper = Housekeeper::new(pool.nodes.clone(), partings.clone(), leave);
+        let settings = Settings {
+            code: code(),
+            max_object_bytes: 1 << 30,
+            epoch: Epoch::beginning(1, 0),
+            presumed_capacity: 1 << 30,
+            place_deadline: Duration::from_secs(8),
+            small_value: 16 << 10,
+            shelf_bytes: 1 << 20,
+        };
+        let cache = Cache::new(
+            settings,
+            pool.nodes.clone(),
+            Budget::new(1 << 20),
+            Arc::default(),
+            Arc::new(Metrics::new()),
+            Arc::new(keeper),
+            partings,
+        );
+        Self {
+            pool,
+            cache,
+            member,
+            chores,
+        }
+    }
+
+    /// An object of two chunks, both on the node.
+    pub(crate) fn object(&self, size: u64) -> Arc<Object> {
+        let (epoch, sequence, counter) = (1, 1, 1);
+        Object::new(
+            b"key"[..].into(),
+            WriteId { epoch, sequence },
+            Version { epoch, counter },
+            Geometry::new(size, code()),
+            vec![self.member; 2].into(),
+            None,
+            self.cache.keeper().clone(),
+        )
+    }
+}
+
+fn code() -> Code {
+    Code::new(1, 1).unwrap()
+}
