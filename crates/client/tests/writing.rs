@@ -174,22 +174,6 @@ async fn a_unit_that_finds_no_room_at_first_is_there_for_the_next_commit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_member_that_a_commit_waited_for_is_not_waited_for_again() {
-    let value = value(stripe(4));
-    let pool = FakePool::new("4+2", 1).in_order();
-    pool.nodes()[1].set(Mood::Frozen);
-    let began = Instant::now();
-    let found = put(&pool, "key", &value).await.unwrap();
-    assert!(
-        began.elapsed() < FakePool::PATIENCE * 3 / 2,
-        "{:?}",
-        began.elapsed()
-    );
-    pool.assert_exact(&found, &value);
-    assert_eq!(pool.state().replaced, [(1, MemberId(1))]);
-}
-
-#[tokio::test(start_paused = true)]
 async fn as_many_nodes_may_fail_as_there_are_parity_chunks() {
     let value = value(5 * stripe(4) + 77);
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {

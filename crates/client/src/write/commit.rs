@@ -29,7 +29,7 @@ impl<P: Pool> Upload<P> {
     /// [`Error::Unreachable`] of a remote pool: then it is not known which one is.
     pub async fn commit(mut self, terms: &Terms) -> Result<Commit<P::Found>, Error> {
         for _ in 0..COMMIT_ATTEMPTS {
-            let began = clock::now();
+            // Their units may have come too late for the attempt, and be there for the next.
             let unheard: Vec<bool> = self
                 .chunks
                 .iter()
@@ -40,11 +40,8 @@ impl<P: Pool> Upload<P> {
                 self.settled = true;
                 return Ok(committed);
             };
-            // Units may have come too late for this attempt, and be there for the next: but not
-            // of a member that was waited for.
-            let waited = clock::now() - began >= PATIENCE;
             for index in incomplete.into_iter().map(usize::from) {
-                if unheard.get(index).is_some_and(|unheard| waited || !unheard) {
+                if unheard.get(index) == Some(&false) {
                     self.take_down(index)?;
                 }
             }

@@ -3,7 +3,6 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
-    time::Duration,
 };
 
 use infinicache_client::{
@@ -87,9 +86,6 @@ impl FakeFound {
 }
 
 impl FakePool {
-    /// How long a commit waits for a member that does not answer.
-    pub const PATIENCE: Duration = Duration::from_secs(1);
-
     /// A pool of this code, with `spare` nodes more than it is wide, and plenty of memory.
     pub fn new(code: &str, spare: usize) -> Self {
         Self::with_budget(code, spare, 1 << 30)
@@ -311,11 +307,6 @@ impl Pool for FakePool {
         if !holds {
             Pool::abort(self, write);
             return Ok(Commit::ConditionFailed { current });
-        }
-        // As a real one does before it holds a member for lost to the write.
-        let is_frozen = |member: &MemberId| self.node(*member).state().mood == Mood::Frozen;
-        if open.members.iter().any(is_frozen) {
-            tokio::time::sleep(Self::PATIENCE).await;
         }
         let geometry = Geometry::new(size, open.code);
         let finish = |(index, member): (u8, &MemberId)| {
