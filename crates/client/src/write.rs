@@ -10,13 +10,10 @@
 //! Nothing is visible before [`Upload::commit`], and an upload that is dropped
 //! is given up.
 
-mod commit;
-
 use std::{
     future::Future,
     io,
     pin::{Pin, pin},
-    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -33,7 +30,7 @@ use crate::{
     budget::Reservation,
     clock,
     link::NodeLink,
-    pool::{Holders, Pool},
+    pool::{Commit, Holders, Pool, Terms},
     read::{reserve, stripe_memory, window},
     rebuild::rebuild,
     source::{Chained, Source},
@@ -51,6 +48,9 @@ const STALL: Duration = Duration::from_secs(30);
 /// How long to wait before a unit is offered again to a node that was full, at first and at last.
 const FIRST_FULL_PAUSE: Duration = Duration::from_millis(5);
 const LAST_FULL_PAUSE: Duration = Duration::from_millis(320);
+
+/// How often a commit is tried, with what was incomplete rebuilt in between.
+const COMMIT_ATTEMPTS: usize = 4;
 
 /// Sends a value of `size` bytes, or of as many as `source` gives, to the nodes.
 ///
@@ -98,8 +98,6 @@ pub struct Upload<P: Pool> {
     geometry: Geometry,
     chunks: Vec<Chunk>,
     steps: FuturesUnordered<Pending>,
-    /// Held by each unit that is not on its way to its member yet.
-    unsent: Arc<()>,
     /// Bytes of value that there is room for.
     reserved: u64,
     /// For how many of the next stripes memory was reserved already, and it.
@@ -176,7 +174,6 @@ impl<P: Pool> Upload<P> {
             geometry: size.map_or(Geometry::unbounded(code), |size| Geometry::new(size, code)),
             chunks: opened.members.into_iter().map(chunk).collect(),
             steps: FuturesUnordered::new(),
-            unsent: Arc::default(),
             reserved: opened.reserved,
             ahead: None,
             settled: false,
@@ -208,6 +205,31 @@ impl<P: Pool> Upload<P> {
         self.geometry.size()
     }
 
+    /// Makes the upload the value of its key, if the terms allow it.
+    ///
+    /// # Errors
+    ///
+    /// The old value is still there, except after [`Error::TimedOut`] or
+    /// [`Error::Unreachable`] of a remote pool: then it is not known which one is.
+    pub async fn commit(mut self, terms: &Terms) -> Result<Commit<P::Found>, Error> {
+        for _ in 0..COMMIT_ATTEMPTS {
+            let committed = self.pool.commit(self.write, self.size(), terms).await?;
+            let Commit::Incomplete(incomplete) = committed else {
+                self.settled = true;
+                return Ok(committed);
+            };
+            for index in incomplete.into_iter().map(usize::from) {
+                if index < self.chunks.len() {
+                    self.take_down(index)?;
+                }
+            }
+            self.make_whole().await?;
+        }
+        Err(Error::Unreachable(
+            "nodes kept failing to complete the write".into(),
+        ))
+    }
+
     async fn send_sized(mut self, size: u64, mut source: impl Source) -> Result<Self, Error> {
         let geometry = self.geometry;
         for stripe in 0..geometry.stripes() {
@@ -230,7 +252,7 @@ impl<P: Pool> Upload<P> {
             }
             self.send_parity(stripe, &units, memory);
         }
-        self.hand_over().await?;
+        self.make_whole().await?;
         Ok(self)
     }
 
@@ -262,7 +284,7 @@ impl<P: Pool> Upload<P> {
                 break;
             }
         }
-        self.hand_over().await?;
+        self.make_whole().await?;
         Ok(self)
     }
 
@@ -319,17 +341,7 @@ impl<P: Pool> Upload<P> {
             return;
         }
         chunk.unacknowledged += 1;
-        let unsent = self.unsent.clone();
-        let sent = move || drop(unsent);
-        let putting = put(
-            &self.pool,
-            self.write,
-            index,
-            chunk.member,
-            stripe,
-            unit,
-            sent,
-        );
+        let putting = put(&self.pool, self.write, index, chunk.member, stripe, unit);
         self.steps.push(Pending {
             unit_of: Some(index),
             step: Box::pin(async move {
@@ -498,16 +510,15 @@ fn ended_early(size: u64) -> io::Error {
     )
 }
 
-/// Sends one sealed unit to its member; `sent` is called when it is on its way.
-pub(crate) fn put<P: Pool, F: FnOnce() + Send>(
+/// Sends one sealed unit to its member.
+pub(crate) fn put<P: Pool>(
     pool: &P,
     write: WriteId,
     index: usize,
     member: MemberId,
     stripe: u32,
     unit: Bytes,
-    sent: F,
-) -> impl Future<Output = Reply> + Send + use<P, F> {
+) -> impl Future<Output = Reply> + Send + use<P> {
     let chunk = ChunkId {
         write,
         index: index as u8,
@@ -525,14 +536,14 @@ pub(crate) fn put<P: Pool, F: FnOnce() + Send>(
             return Reply::Unreachable;
         };
         let mut pause = FIRST_FULL_PAUSE;
-        let mut reply = link.call_noting(request.clone(), sent).await;
-        // Room was made, but what was evicted may be freed a moment later than this comes.
-        while reply == Reply::Full && pause <= LAST_FULL_PAUSE {
-            time::sleep(pause).await;
-            reply = link.call(request.clone()).await;
+        loop {
+            // Room was made, but what was evicted may be freed a moment later than this comes.
+            match link.call(request.clone()).await {
+                Reply::Full if pause <= LAST_FULL_PAUSE => time::sleep(pause).await,
+                reply => return reply,
+            }
             pause *= 2;
         }
-        reply
     }
 }
 

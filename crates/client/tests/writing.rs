@@ -39,14 +39,6 @@ fn stream(value: &Bytes) -> Stream<impl tokio::io::AsyncRead + Unpin + Send> {
     ))
 }
 
-/// Two pools: commits of the second need not wait for units that are on their way.
-fn both(code: &str, spare: usize) -> [FakePool; 2] {
-    [
-        FakePool::new(code, spare),
-        FakePool::new(code, spare).in_order(),
-    ]
-}
-
 #[tokio::test]
 async fn what_is_put_is_got_whatever_its_size_and_whether_or_not_it_is_told() {
     for code in CODES {
@@ -107,70 +99,23 @@ async fn a_node_that_fails_in_mid_write_is_replaced_and_its_chunk_rebuilt() {
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
         for units in 0..7 {
             for chunk in [0, 3, 5] {
-                for pool in both("4+2", 1) {
-                    pool.nodes()[chunk].set_after(units, mood);
-                    let found = put(&pool, "key", &value).await.unwrap();
-                    pool.assert_exact(&found, &value);
-                    assert_eq!(
-                        found.members[chunk],
-                        Some(MemberId(6)),
-                        "{mood:?} after {units}"
-                    );
-                    assert_eq!(
-                        pool.state().replaced,
-                        [(chunk as u8, MemberId(chunk as u32))]
-                    );
-                    assert_eq!(get(&pool, &found).await.unwrap(), value);
-                }
+                let pool = FakePool::new("4+2", 1);
+                pool.nodes()[chunk].set_after(units, mood);
+                let found = put(&pool, "key", &value).await.unwrap();
+                pool.assert_exact(&found, &value);
+                assert_eq!(
+                    found.members[chunk],
+                    Some(MemberId(6)),
+                    "{mood:?} after {units}"
+                );
+                assert_eq!(
+                    pool.state().replaced,
+                    [(chunk as u8, MemberId(chunk as u32))]
+                );
+                assert_eq!(get(&pool, &found).await.unwrap(), value);
             }
         }
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_commit_waits_for_its_units_only_where_it_could_overtake_them() {
-    for (pool, waits) in both("4+2", 0).into_iter().zip([true, false]) {
-        let slow = Mood::Slow(Duration::from_millis(50));
-        pool.nodes().iter().for_each(|node| node.set(slow));
-        let value = value(stripe(4));
-        let size = Some(value.len() as u64);
-        let upload = upload(&pool, b"key", size, value.clone()).await.unwrap();
-        let stored = pool.nodes().iter().all(|node| node.state().puts == 1);
-        assert_eq!(stored, waits);
-        commit(upload).await.unwrap();
-        pool.assert_exact(&pool.found("key").unwrap(), &value);
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_unit_that_comes_too_late_for_a_commit_is_there_for_the_next() {
-    let value = value(2 * stripe(4));
-    for late in [0, 3, 5] {
-        let pool = FakePool::new("4+2", 1).in_order();
-        pool.nodes()[late].set(Mood::Slow(Duration::from_millis(50)));
-        let found = put(&pool, "key", &value).await.unwrap();
-        pool.assert_exact(&found, &value);
-        assert_eq!(pool.state().commits, 2);
-        assert!(pool.state().replaced.is_empty());
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_unit_that_finds_no_room_at_first_is_there_for_the_next_commit() {
-    let value = value(stripe(4));
-    let pool = FakePool::new("4+2", 1).in_order();
-    pool.nodes()[2].set(Mood::Full);
-    let upload = upload(&pool, b"key", Some(value.len() as u64), value.clone());
-    let upload = upload.await.unwrap();
-    let freed = pool.nodes()[2].clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(30)).await;
-        freed.set(Mood::Well);
-    });
-    commit(upload).await.unwrap();
-    pool.assert_exact(&pool.found("key").unwrap(), &value);
-    assert_eq!(pool.state().commits, 2);
-    assert!(pool.state().replaced.is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -178,17 +123,16 @@ async fn as_many_nodes_may_fail_as_there_are_parity_chunks() {
     let value = value(5 * stripe(4) + 77);
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
         for (first, second) in [(0, 0), (0, 3), (2, 1), (3, 3)] {
-            for pool in both("4+2", 2) {
-                pool.nodes()[1].set_after(first, mood);
-                pool.nodes()[4].set_after(second, mood);
-                let found = put(&pool, "key", &value).await.unwrap();
-                pool.assert_exact(&found, &value);
-                assert_eq!(
-                    get(&pool, &found).await.unwrap(),
-                    value,
-                    "{mood:?} {first} {second}"
-                );
-            }
+            let pool = FakePool::new("4+2", 2);
+            pool.nodes()[1].set_after(first, mood);
+            pool.nodes()[4].set_after(second, mood);
+            let found = put(&pool, "key", &value).await.unwrap();
+            pool.assert_exact(&found, &value);
+            assert_eq!(
+                get(&pool, &found).await.unwrap(),
+                value,
+                "{mood:?} {first} {second}"
+            );
         }
     }
 }

@@ -188,13 +188,8 @@ impl FakeNode {
 
 impl NodeLink for FakeNode {
     async fn call(&self, request: Request) -> Reply {
-        self.call_noting(request, || ()).await
-    }
-
-    async fn call_noting(&self, request: Request, sent: impl FnOnce() + Send) -> Reply {
         // As on a real link, an answer takes at least a turn of the scheduler.
         tokio::task::yield_now().await;
-        sent();
         let answered = time::timeout(CALL_DEADLINE, self.answer(request)).await;
         answered.unwrap_or(Reply::Late)
     }

@@ -42,8 +42,6 @@ pub struct State {
     pub most_used: usize,
     /// Nobody ever finds another member for a chunk.
     pub never_replaces: bool,
-    /// Commits need not wait for units that are on their way. Here they overtake them nevertheless.
-    pub in_order: bool,
 }
 
 #[derive(Clone)]
@@ -89,12 +87,6 @@ impl FakePool {
     /// A pool of this code, with `spare` nodes more than it is wide, and plenty of memory.
     pub fn new(code: &str, spare: usize) -> Self {
         Self::with_budget(code, spare, 1 << 30)
-    }
-
-    /// The same, whose commits need not wait for units that are on their way.
-    pub fn in_order(self) -> Self {
-        self.state().in_order = true;
-        self
     }
 
     pub fn with_budget(code: &str, spare: usize, budget: usize) -> Self {
@@ -213,10 +205,6 @@ impl Pool for FakePool {
 
     fn note(&self, incident: Incident) {
         self.state().incidents.push(incident);
-    }
-
-    fn commits_in_order(&self) -> bool {
-        self.state().in_order
     }
 
     fn full_stripe(&self) -> usize {
