@@ -26,6 +26,9 @@ pub const READ_AHEAD: usize = 16 * 1024;
 /// Payloads of at least this many bytes get a buffer of their own.
 pub const LARGE_PAYLOAD: usize = 4 * 1024;
 
+/// How far from the beginning of a page is far enough.
+const LEAD: usize = 1024;
+
 /// Cuts a byte stream into frames.
 #[derive(Debug, Default)]
 pub struct Decoder {
@@ -37,6 +40,8 @@ pub struct Decoder {
     payload: BytesMut,
     /// Whether the frame before was a large one.
     after_large: bool,
+    /// How far from the beginning of its buffer a large payload is.
+    lead: usize,
 }
 
 impl Decoder {
@@ -53,12 +58,26 @@ impl Decoder {
         }
     }
 
+    /// The same, which does not let a large payload begin at the beginning of its buffer, and
+    /// that is of a page.
+    ///
+    /// For payloads that are sent on behind some bytes of another protocol. Where a system copies
+    /// from the beginning of a page to a little after the beginning of another, some CPUs take each
+    /// load for one that depends on the store before (4K aliasing), and take three times as long.
+    #[must_use]
+    pub fn off_pages(mut self) -> Self {
+        self.lead = LEAD;
+        self
+    }
+
     /// Where the next bytes of the stream belong. Never without room.
     pub fn buffer(&mut self) -> Limit<&mut BytesMut> {
         if let Some(header) = self.large_header() {
             let length = header.length as usize;
             if self.payload.capacity() == 0 {
-                self.payload = BytesMut::with_capacity(length);
+                self.payload = BytesMut::with_capacity(self.lead + length);
+                self.payload.put_bytes(0, self.lead);
+                self.payload.advance(self.lead);
                 let head = self.ahead.len().min(length);
                 self.payload.put((&mut self.ahead).take(head));
             }
@@ -178,8 +197,15 @@ mod tests {
     }
 
     /// Feeds `bytes` as a socket would that never has more than `step` at once.
-    fn decode_all(mut bytes: &[u8], step: usize) -> Result<(Vec<Frame>, Decoder), FrameError> {
-        let mut decoder = Decoder::new();
+    fn decode_all(bytes: &[u8], step: usize) -> Result<(Vec<Frame>, Decoder), FrameError> {
+        decode_with(Decoder::new(), bytes, step)
+    }
+
+    fn decode_with(
+        mut decoder: Decoder,
+        mut bytes: &[u8],
+        step: usize,
+    ) -> Result<(Vec<Frame>, Decoder), FrameError> {
         let mut frames = Vec::new();
         loop {
             while let Some(frame) = decoder.decode()? {
@@ -213,6 +239,9 @@ mod tests {
         #[test]
         fn frames_come_out_as_they_went_in(frames in frames(), step in 1usize..400_000) {
             let (decoded, _) = decode_all(&bytes_of(&frames), step.max(97)).unwrap();
+            prop_assert_eq!(&decoded, &frames);
+            let off_pages = Decoder::new().off_pages();
+            let (decoded, _) = decode_with(off_pages, &bytes_of(&frames), step.max(97)).unwrap();
             prop_assert_eq!(decoded, frames);
         }
 

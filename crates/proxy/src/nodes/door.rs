@@ -48,7 +48,7 @@ pub(crate) async fn open(listener: TcpListener, nodes: Nodes) {
 
 async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
     stream.set_nodelay(true)?;
-    let mut decoder = Decoder::new();
+    let mut decoder = Decoder::new().off_pages();
     let frame = read_frame(&mut stream, &mut decoder).await?;
     let hello = Hello::from_frame(&frame).map_err(invalid)?;
     let admitted = match nodes.admit(&hello) {
