@@ -45,6 +45,17 @@ pub(crate) struct State {
     touched: Instant,
 }
 
+impl State {
+    /// A member takes chunk `index` in the place of another, which is the one to be freed of it in
+    /// the end; one that took it before is not, from now on.
+    pub(crate) fn substitute(&mut self, index: u8, substitute: Arc<Member>) {
+        let id = substitute.id;
+        let replaced = std::mem::replace(&mut self.members[usize::from(index)], substitute);
+        self.replaced.retain(|it| (it.0, it.1.id) != (index, id));
+        self.replaced.push((index, replaced));
+    }
+}
+
 impl OpenWrite {
     pub(crate) fn new(
         id: WriteId,
@@ -157,5 +168,31 @@ impl Writes {
 
     pub(crate) fn len(&self) -> usize {
         self.open.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_takes_its_chunk_again_is_not_freed_of_it() {
+        let [a, b] = [1, 2].map(|id| Arc::new(Member::of(MemberId(id))));
+        let id = WriteId {
+            epoch: 1,
+            sequence: 1,
+        };
+        let code = Code::new(1, 0).unwrap();
+        let write = OpenWrite::new(id, Bytes::new(), code, None, vec![a.clone()]);
+        let mut state = write.state();
+        let replaced = |state: &State| -> Vec<(u8, MemberId)> {
+            let replaced = state.replaced.iter();
+            replaced.map(|(index, it)| (*index, it.id)).collect()
+        };
+        state.substitute(0, b.clone());
+        assert_eq!(replaced(&state), [(0, a.id)]);
+        state.substitute(0, a.clone());
+        assert_eq!(state.members[0].id, a.id);
+        assert_eq!(replaced(&state), [(0, b.id)]);
     }
 }

@@ -194,8 +194,7 @@ impl Cache {
             return Ok(Err(no_room));
         }
         member.give_back(taken);
-        state.members[usize::from(index)] = substitute.clone();
-        state.replaced.push((index, member));
+        state.substitute(index, substitute.clone());
         Ok(Ok(Placed {
             member: substitute.id,
             way: None,

@@ -68,6 +68,16 @@ impl Member {
         }
     }
 
+    /// One that nothing is known of.
+    #[cfg(test)]
+    pub(crate) fn of(id: MemberId) -> Self {
+        let hello = serde_json::json!({
+            "protocol": 1, "node": "", "instance": "1", "session": "",
+            "capacity": 1, "used": 0, "epoch": 0,
+        });
+        Self::new(id, 0, &serde_json::from_value(hello).expect("a hello"))
+    }
+
     /// Where it runs.
     pub(crate) fn site(&self) -> Site {
         lock(&self.site).clone()
