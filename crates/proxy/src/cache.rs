@@ -313,6 +313,8 @@ impl Cache {
             self.still_in_charge()?;
             return Ok(false);
         };
+        // They would be found when this one has expired.
+        self.settle(key).await?;
         self.0.catalog.set_expiry(&object, at_ms);
         object.set_expiry_sequence(object.expiry().sequence + 1);
         let expiry = object.expiry();

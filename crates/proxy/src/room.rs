@@ -24,7 +24,7 @@ pub(crate) struct NoRoom {
     needed: u64,
     free: u64,
     capacity: u64,
-    /// What was evicted is still read: there may be room as soon as it is not.
+    /// What was evicted is still read, or what may not go yet will: there may be room then.
     pub(crate) soon: bool,
 }
 
@@ -50,7 +50,7 @@ impl Room {
         is_free
     }
 
-    /// Takes `bytes` on each of `members`, evicting what must go, but never the value of `key`.
+    /// Takes `bytes` on each of `members`, evicting what must go of what may.
     ///
     /// Evicted objects are given to `retire`.
     ///
@@ -63,14 +63,13 @@ impl Room {
         catalog: &Catalog,
         members: &[Arc<Member>],
         bytes: u64,
-        key: &[u8],
+        may_go: impl Fn(&Object) -> bool,
         mut retire: impl FnMut(Arc<Object>),
     ) -> Result<(), NoRoom> {
         let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for member in members {
             while member.free() < bytes {
-                let may_go = |object: &Object| object.key() != key && object.is_held_by(member.id);
-                let victim = catalog.evict(may_go);
+                let victim = catalog.evict(|it| it.is_held_by(member.id) && may_go(it));
                 let victim = victim.ok_or_else(|| NoRoom::on(member, bytes, false))?;
                 debug!(size = victim.size(), "evicted");
                 let before = member.free();

@@ -43,6 +43,11 @@ impl Turns {
         turn.guard = Some(mutex.lock_owned().await);
         turn
     }
+
+    /// Whether somebody changes `key`, or waits to.
+    pub(crate) fn is_taken(&self, key: &[u8]) -> bool {
+        self.keys.contains_key(key)
+    }
 }
 
 impl Drop for Turn<'_> {
@@ -69,6 +74,7 @@ mod tests {
                 drop(turns.take(b"key").await);
             }
         });
+        assert!(turns.is_taken(b"key") && !turns.is_taken(b"other"));
         drop(turns.take(b"other").await);
         tokio::task::yield_now().await;
         assert!(!second.is_finished());

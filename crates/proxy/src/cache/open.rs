@@ -1,6 +1,7 @@
 //! A write gets members, and room on them.
 
 use std::{
+    cell::Cell,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -16,7 +17,7 @@ use tokio::time;
 use tracing::{debug, info};
 
 use super::Cache;
-use crate::{nodes::member::Member, room::NoRoom, writes::OpenWrite};
+use crate::{catalog::Object, nodes::member::Member, room::NoRoom, writes::OpenWrite};
 
 /// Room is made in steps of this many bytes of value.
 const STEP: u64 = 16 << 20;
@@ -133,11 +134,24 @@ impl Cache {
         bytes: u64,
         key: &[u8],
     ) -> Result<(), NoRoom> {
-        let retire = |victim: Arc<crate::catalog::Object>| {
+        let retire = |victim: Arc<Object>| {
             self.retire_unasked(&victim, "evicted");
         };
+        // A value covers earlier ones of its key, which would be found in its place, until they
+        // are gone.
+        let is_covering = Cell::new(false);
+        let covers = |key: &[u8]| {
+            let covers = self.0.turns.is_taken(key) || self.0.partings.has(key);
+            is_covering.set(is_covering.get() || covers);
+            covers
+        };
+        let may_go = |object: &Object| object.key() != key && !covers(object.key());
         let room = &self.0.room;
-        room.take(&self.0.catalog, members, bytes, key, retire)
+        let taken = room.take(&self.0.catalog, members, bytes, may_go, retire);
+        taken.map_err(|mut no_room| {
+            no_room.soon |= is_covering.get();
+            no_room
+        })
     }
 
     /// Finds another member for a chunk whose member failed.
@@ -240,5 +254,37 @@ impl Cache {
             }
             pause *= 2;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::fixture::OneNode;
+
+    #[tokio::test]
+    async fn a_value_stays_while_earlier_ones_of_its_key_are_on_their_way_out() {
+        let node = OneNode::new().await;
+        let member = node.pool.awake().await;
+        node.cache.0.catalog.insert(node.object(100));
+        let earlier = WriteId {
+            epoch: 1,
+            sequence: 0,
+        };
+        let holders = [(0, node.member)];
+        node.cache.begin_parting(b"key", earlier, 1, holders);
+        let too_much = member.free() + 1;
+        let take = || {
+            let members = std::slice::from_ref(&member);
+            node.cache.take_room(members, too_much, b"other")
+        };
+        assert!(take().is_err_and(|no_room| no_room.soon));
+        assert!(node.cache.find(b"key").is_some());
+        let [(chunk, member)] = node.cache.0.partings.of(b"key").unwrap().chunks_left()[..] else {
+            panic!("one chunk is left");
+        };
+        node.cache.let_go(chunk, member);
+        assert!(take().is_err());
+        assert!(node.cache.find(b"key").is_none(), "it was evicted");
     }
 }

@@ -132,6 +132,11 @@ impl Partings {
         self.keys.get(key).map(|it| it.clone())
     }
 
+    /// Whether values of a key are on their way out.
+    pub(crate) fn has(&self, key: &[u8]) -> bool {
+        self.keys.contains_key(key)
+    }
+
     /// Keys whose values have been on their way out for longer than `patience`.
     pub(crate) fn overdue(&self, now: Instant, patience: Duration) -> Vec<Arc<OfKey>> {
         self.keys

@@ -39,6 +39,10 @@ impl Proxy {
                 false => Answer::Failed,
             };
         };
+        // They would be found when this one has expired.
+        if self.world.rules.earlier_stay_covered && !self.settle(key).await {
+            return Answer::Unsure;
+        }
         let expires_at = Some(at).filter(|at| *at > 0);
         let changed = self.change(key, found.write, |object| {
             object.expires_at = expires_at;
@@ -88,6 +92,7 @@ impl Proxy {
             if !self.world.is_calm.get()
                 && self.world.chance(1)
                 && let Some(key) = self.world.pick(&keys)
+                && !self.covers_others(key)
             {
                 self.evict(key, "evicted");
             }
@@ -97,6 +102,14 @@ impl Proxy {
                 self.give_up_overdue();
             }
         }
+    }
+
+    /// Whether the value of a key covers earlier ones that might be found in its place.
+    fn covers_others(&self, key: u8) -> bool {
+        let state = self.state.borrow();
+        let is_changed = state.turns.get(&key).is_some_and(|it| !it.is_empty());
+        let covers = is_changed || self.partings.has(&super::key_bytes(key));
+        covers && self.world.rules.earlier_stay_covered
     }
 
     fn evict(self: &Rc<Self>, key: u8, why: &str) {
