@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 pub(crate) const SPARED: Duration = Duration::from_secs(1);
 
 /// Time that ran out so long before anybody looked was not the members': whoever waited was held
-/// up, and their answers may be there unread.
-const HELD_UP: Duration = Duration::from_millis(500);
+/// up, and their answers may be there unread, or that they have turned to another run.
+const HELD_UP: Duration = Duration::from_millis(100);
+
+/// How often a wait may begin anew: whoever is always held up waits long, but not for ever.
+const ANEW: u8 = 5;
 
 /// How long all of it may take.
 pub(crate) const LONGEST: Duration = Duration::from_secs(10);
@@ -22,6 +25,8 @@ pub(crate) struct Patience {
     began: Instant,
     /// When the last answer came.
     heard: Instant,
+    /// How often it has begun anew.
+    anew: u8,
 }
 
 impl Patience {
@@ -30,6 +35,7 @@ impl Patience {
         Self {
             began: now,
             heard: now,
+            anew: 0,
         }
     }
 
@@ -40,11 +46,14 @@ impl Patience {
 
     /// Whether the time is over, now that it seems to be; if not, it begins anew.
     pub(crate) fn is_over(&mut self, now: Instant, end: Instant) -> bool {
-        let held_up = now > end + HELD_UP;
-        if held_up {
-            *self = Self::new(now);
+        let begins_anew = now > end + HELD_UP && self.anew < ANEW;
+        if begins_anew {
+            *self = Self {
+                anew: self.anew + 1,
+                ..Self::new(now)
+            };
         }
-        !held_up
+        !begins_anew
     }
 
     /// Until when to wait for `silent` of them, if `spare` can be done without.
@@ -79,6 +88,18 @@ mod tests {
         let later = end + SPARED * 30;
         assert!(!patience.is_over(later, end));
         assert_eq!(patience.ends(1, 2), later + SPARED);
+    }
+
+    #[test]
+    fn whoever_is_always_held_up_does_not_wait_for_ever() {
+        let mut now = Instant::now();
+        let mut patience = Patience::new(now);
+        let begins_anew = |_: &usize| {
+            let end = patience.ends(1, 2);
+            now = end + SPARED;
+            !patience.is_over(now, end)
+        };
+        assert_eq!((0..100).take_while(begins_anew).count(), usize::from(ANEW));
     }
 
     #[test]
