@@ -107,10 +107,13 @@ async fn listen(cache: &Cache) -> Option<Roster> {
     loop {
         changes.mark_unchanged();
         let (standing, progress, roster) = {
-            let census = nodes.census();
-            let census = census.as_ref().expect("recovery has not ended");
+            let mut census = nodes.census();
+            let census = census.as_mut().expect("recovery has not ended");
             let standing = census.standing(Instant::now());
-            (standing, census.progress(), census.roster().cloned())
+            if let Standing::Nobody | Standing::Undecidable = standing {
+                census.close();
+            }
+            (standing, census.progress(), census.roster())
         };
         if std::mem::replace(&mut told, progress) != progress {
             info!(heard = progress.0, of = progress.1, "listening to nodes");
@@ -179,7 +182,7 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
     {
         warn!("the first roster of this run is not in force yet");
     }
-    if cache.settings().epoch.get() != epoch {
+    if !nodes.close_census(epoch) {
         // The run above which it was raised may have changed what there is.
         return None;
     }

@@ -12,19 +12,21 @@ use infinicache_wire::{Reply, Request, inventory, inventory::Entry};
 use tracing::{debug, info, warn};
 
 use super::Cache;
-use crate::{catalog::Found, label, nodes::member::Member};
+use crate::{catalog::Found, label, nodes::member::Member, tenure::absence::Outcome};
 
 impl Cache {
     /// Reconciles a member and lets its chunks count again.
     pub(crate) async fn take_back(&self, member: &Arc<Member>) {
-        match self.reconcile(member).await {
-            Some(freed) => {
-                info!(member = %member.id, freed, "member fits the metadata again");
-                self.0.nodes.enrol_again(member);
+        loop {
+            let freed = self.reconcile(member).await;
+            let outcome = self.0.nodes.enrol_again(member, freed.is_some());
+            let member = member.id;
+            match freed {
+                Some(freed) => info!(%member, freed, ?outcome, "member fits the metadata again"),
+                None => debug!(%member, ?outcome, "member does not answer"),
             }
-            None => {
-                debug!(member = %member.id, "member does not answer");
-                self.0.nodes.still_out(member.id);
+            if outcome != Outcome::Again {
+                return;
             }
         }
     }

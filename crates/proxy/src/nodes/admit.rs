@@ -14,6 +14,7 @@ use infinicache_wire::{
 use tracing::{debug, info, warn};
 
 use super::{Nodes, life::Action, member::Member};
+use crate::tenure::census::Census;
 
 /// Why an instance is not admitted.
 #[derive(Debug, thiserror::Error)]
@@ -108,22 +109,33 @@ impl Nodes {
         if hello.epoch <= epoch.get() {
             return Ok(());
         }
-        if !self.is_recovering() {
-            self.0.metrics.tenure().superseded();
-            self.superseded();
-            return Err(Inadmissible::Superseded {
-                node: hello.node.clone(),
-                epoch: hello.epoch,
-            });
+        if self.exceed(hello.epoch) {
+            return Ok(());
         }
-        self.exceed(hello.epoch);
-        Ok(())
+        self.0.metrics.tenure().superseded();
+        self.superseded();
+        Err(Inadmissible::Superseded {
+            node: hello.node.clone(),
+            epoch: hello.epoch,
+        })
     }
 
-    /// This run, which has decided nothing yet, is to be later than one that was heard of.
-    pub(super) fn exceed(&self, heard: u64) {
+    /// This run is to be later than one that was heard of, if it has decided nothing yet;
+    /// whether it is.
+    pub(super) fn exceed(&self, heard: u64) -> bool {
         let epoch = &self.0.settings.epoch;
-        if epoch.exceed(heard) {
+        let is_raised = {
+            let census = self.census();
+            if census.as_ref().is_none_or(Census::is_closed) {
+                return false;
+            }
+            let is_raised = epoch.exceed(heard);
+            if is_raised {
+                self.disown();
+            }
+            is_raised
+        };
+        if is_raised {
             warn!(
                 epoch = epoch.get(),
                 "epoch raised above one that was heard of"
@@ -131,6 +143,18 @@ impl Nodes {
             // Who obeys an epoch that is not the highest dials again, and is told the new one.
             self.hear_anew();
         }
+        true
+    }
+
+    /// Nothing of what was heard is put in question any more; whether that is so, because this
+    /// run goes by `epoch` still.
+    pub(crate) fn close_census(&self, epoch: u64) -> bool {
+        let mut census = self.census();
+        let is_current = self.0.settings.epoch.get() == epoch;
+        if is_current && let Some(census) = census.as_mut() {
+            census.close();
+        }
+        is_current
     }
 
     /// Admits an instance that said hello; what to answer it.
@@ -155,7 +179,9 @@ impl Nodes {
     /// A member has been welcomed and is linked from now on.
     pub(super) fn linked(&self, admitted: &Admitted, hello: &Hello, mux: &Mux) {
         let Admitted {
-            member, standing, ..
+            member,
+            standing,
+            welcome,
         } = admitted;
         let replaced = member.set_link(mux.link(member.id));
         if let Some(replaced) = replaced {
@@ -175,16 +201,31 @@ impl Nodes {
         if let Some(action) = action {
             self.act(member.node, action);
         }
-        match (self.is_recovering(), standing) {
-            (true, _) => self.question(member, hello),
-            (false, Standing::New) => self.enrol(member),
-            // What was under way when its link broke may or may not have reached it.
-            (false, Standing::Known) => self.returned(member),
+        match standing {
+            _ if self.is_recovering() => self.question(member, hello),
+            Standing::New if welcome.fresh => self.enrol_once_empty(member),
+            // It may hold anything: what was under way when its link broke may or may not have
+            // reached it, and it may have come before this run knew what there is.
+            Standing::New | Standing::Known => self.returned(member),
             // Too late to be believed.
-            (false, Standing::Succeeded) => self.act(member.node, Action::Lost(member.id)),
+            Standing::Succeeded => self.act(member.node, Action::Lost(member.id)),
         }
         node.tell();
         self.see_member(member);
+    }
+
+    /// Lets the chunks of a new member count once it answers: by then it has dropped all that it
+    /// held, perhaps as a member that was taken for gone.
+    fn enrol_once_empty(&self, member: &Arc<Member>) {
+        let Some(link) = member.link() else { return };
+        let (nodes, member) = (self.clone(), member.clone());
+        tokio::spawn(async move {
+            match nodes.exchange(&member, &link).await {
+                true => nodes.enrol(&member),
+                // It is reconciled when it has another link.
+                false => link.mux().close(),
+            }
+        });
     }
 
     /// Asks a member what it remembers of the runs before this one.

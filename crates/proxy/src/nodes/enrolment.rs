@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 use super::{Event, Nodes, member::Member};
 use crate::tenure::{
     Epoch,
-    absence::{Absence, TooMany},
+    absence::{Absence, Outcome, TooMany},
     lease::{Lease, Right},
     roster::Roster,
 };
@@ -221,7 +221,7 @@ impl Nodes {
             let mut state = self.0.enrolment.state();
             let instances = |entries: &[Entry]| entries.iter().map(|it| it.instance).collect();
             let (members, before) = (instances(&last.members), instances(&last.before));
-            state.roster = Roster::succeed(self.0.enrolment.parity, members, before);
+            state.roster.succeed(members, before);
             for entry in last.members.iter().chain(&last.before) {
                 state.names.insert(entry.instance, entry.node.clone());
                 if !heard.iter().any(|it| it.instance == entry.instance) {
@@ -235,22 +235,40 @@ impl Nodes {
         self.advance();
     }
 
+    /// Nobody's chunks count any more: what this run went by is out of date.
+    pub(super) fn disown(&self) {
+        let mut state = self.0.enrolment.state();
+        state.roster.disown();
+        state.instances.clear();
+    }
+
     /// The chunks of an instance that has none shall count.
     pub(super) fn enrol(&self, member: &Member) {
-        self.enter(&mut self.0.enrolment.state(), member);
+        self.enter_alone(&mut self.0.enrolment.state(), member);
         self.advance();
     }
 
-    /// The chunks of a member that was made to fit the metadata shall count again, unless it was
-    /// expelled meanwhile.
-    pub(crate) fn enrol_again(&self, member: &Member) {
-        {
+    /// The chunks of a member shall count again, if it `fits` the metadata and was not expelled
+    /// meanwhile.
+    pub(crate) fn enrol_again(&self, member: &Member, fits: bool) -> Outcome {
+        let outcome = {
             let mut state = self.0.enrolment.state();
-            if state.absence.fits(member.id) {
-                self.enter(&mut state, member);
+            let outcome = state.absence.concluded(member.id, fits);
+            if outcome == Outcome::Joins {
+                self.enter_alone(&mut state, member);
             }
-        }
+            outcome
+        };
         self.advance();
+        outcome
+    }
+
+    /// A member that holds what is listed, and nothing else: what its instance held as another
+    /// member is gone.
+    fn enter_alone(&self, state: &mut State, member: &Member) {
+        let instances = &mut state.instances;
+        instances.retain(|_, instance| *instance != member.instance);
+        self.enter(state, member);
     }
 
     fn enter(&self, state: &mut State, member: &Member) {
@@ -263,6 +281,9 @@ impl Nodes {
 
     /// The chunks of `members` shall count no longer; whether that is in force in time.
     pub(crate) async fn expel(&self, members: &[MemberId]) -> bool {
+        // Who is gone has no place among those that may come back.
+        let may_count = |member: &MemberId| self.may_count(*member);
+        let members: Vec<_> = members.iter().copied().filter(may_count).collect();
         if members.is_empty() {
             return true;
         }
@@ -272,14 +293,14 @@ impl Nodes {
         }
         {
             let mut state = self.0.enrolment.state();
-            if let Err(TooMany(too_many)) = state.absence.expel(members) {
+            if let Err(TooMany(too_many)) = state.absence.expel(&members) {
                 warn!(
                     too_many,
                     "members do not answer, but cannot be done without"
                 );
                 return false;
             }
-            for member in members {
+            for member in &members {
                 if let Some(instance) = state.instances.get(member).copied() {
                     warn!(%member, %instance, "member expelled: it does not answer");
                     self.0.metrics.tenure().expelled();
@@ -288,7 +309,7 @@ impl Nodes {
             }
         }
         self.advance();
-        let expelled = self.until_gone(members);
+        let expelled = self.until_gone(&members);
         let deadline = self.0.settings.timing.lost_after + EXPULSION_MARGIN;
         time::timeout(deadline, expelled).await.is_ok()
     }
@@ -382,11 +403,6 @@ impl Nodes {
     /// Somebody may be waiting to hear what there is to hear of members.
     pub(super) fn roster_changed(&self) {
         self.0.enrolment.changed.send_replace(());
-    }
-
-    /// A member could not be made to fit the metadata; it is tried again when it answers.
-    pub(crate) fn still_out(&self, member: MemberId) {
-        self.0.enrolment.state().absence.failed(member);
     }
 
     /// Asks whoever has not stored the roster that is proposed, and is linked.

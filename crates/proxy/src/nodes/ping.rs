@@ -81,7 +81,7 @@ impl Nodes {
     }
 
     /// Sends a PING and takes in what the member tells of itself; whether it did.
-    async fn exchange(&self, member: &Arc<Member>, link: &MuxLink) -> bool {
+    pub(super) async fn exchange(&self, member: &Arc<Member>, link: &MuxLink) -> bool {
         let sent = Instant::now();
         let now_ms = crate::cache::now_ms();
         let reply = link.call(Request::Ping { now_ms }).await;

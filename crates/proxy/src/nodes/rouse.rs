@@ -160,11 +160,10 @@ impl Rousing {
 
     fn failed(&self, error: &WakeError) {
         let (failure, now) = (error.failure(), Instant::now());
-        if let WakeError::Superseded(epoch) = error {
-            match self.nodes.is_recovering() {
-                true => self.nodes.exceed(*epoch),
-                false => self.nodes.superseded(),
-            }
+        if let WakeError::Superseded(epoch) = error
+            && !self.nodes.exceed(*epoch)
+        {
+            self.nodes.superseded();
         }
         let node = self.node();
         let (matters, action) = {

@@ -325,6 +325,32 @@ async fn a_node_that_never_dials_back_holds_nobody_up_and_is_told_of() {
 }
 
 #[tokio::test]
+async fn a_new_member_counts_only_once_it_answers_for_it_may_hold_something_until_then() {
+    let pool = Pool::new(TIMING).await;
+    pool.fall_silent();
+    assert!(pool.ensure(Duration::from_millis(10)).await.is_none());
+    pool.until("it is linked", |pool| !pool.nodes.members().is_empty())
+        .await;
+    assert!(!pool.nodes.may_count(pool.nodes.members()[0].id));
+}
+
+#[tokio::test]
+async fn an_instance_that_joins_anew_counts_as_the_member_that_it_is_now_alone() {
+    let pool = Pool::new(TIMING).await;
+    let before = pool.awake().await.id;
+    let now = Member::of(MemberId(before.0 + 1));
+    pool.nodes.enrol(&now);
+    assert!(pool.nodes.may_count(now.id) && !pool.nodes.may_count(before));
+}
+
+#[tokio::test]
+async fn expelling_who_is_gone_takes_nothing() {
+    let pool = Pool::new(TIMING).await;
+    let nobody = MemberId(pool.awake().await.id.0 + 1);
+    assert!(pool.nodes.expel(&[nobody]).await);
+}
+
+#[tokio::test]
 async fn a_member_that_answers_pings_needs_no_preflight() {
     let pool = Pool::new(TIMING).await;
     let member = pool.awake().await;

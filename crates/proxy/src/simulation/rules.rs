@@ -37,6 +37,8 @@ rules! {
     first_roster_in_force,
     /// An expelled member is reconciled after its expulsion is in force, not before.
     return_after_expulsion,
+    /// An instance that is a new member counts once it has been emptied.
+    emptied_first,
     /// A member that returns is reconciled with the metadata.
     reconcile,
     /// A member that comes back after it was expelled is nobody's place of an open write.
@@ -45,6 +47,8 @@ rules! {
     farewell,
     /// They wait for earlier values of the key as well.
     earlier_farewells,
+    /// A value is not evicted while earlier ones of its key are on their way out.
+    earlier_stay_covered,
     /// Chunks that were taken off an object are remembered until they are freed.
     strays,
     /// A write that is given up after a Finish is unknown until it is removed.

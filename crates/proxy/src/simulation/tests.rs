@@ -98,7 +98,7 @@ fn a_seed_gives_the_same_run_again() {
 }
 
 /// Seeds within which a rule has to be missed.
-const ENOUGH: u64 = 400;
+const ENOUGH: u64 = 600;
 
 /// Rules that are soon missed, and when. The others are seldom, or only in company:
 /// `SIMULATION_RULE` looks for one of them.

@@ -303,6 +303,12 @@ impl World {
                 drop(controls);
                 return self.network.borrow_mut().unreachable(self, process, event);
             }
+            // What was under way on a link that broke is lost; what has arrived is not.
+            if let Event::Frame(link, _) = &event
+                && !self.network.borrow().takes(process, *link, &event)
+            {
+                return;
+            }
             if control.is_frozen {
                 return control.held.push(event);
             }

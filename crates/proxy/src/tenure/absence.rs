@@ -3,8 +3,8 @@
 //! ```text
 //!   counts ── expelled ──▶ out ── answers again ──▶ returning ── fits the metadata ──▶ counts
 //!     │                                              ▲     │ does not answer
-//!     └──────────── linked anew ─────────────────────┘     ▼
-//!                                                 ▲──── unfit: until it answers again
+//!     └──────────── linked anew ─────────────────────┤     ▼
+//!                                                    └──── unfit: until it answers again
 //! ```
 //!
 //! Who returns has to hear of every change meanwhile. Values must stay recoverable
@@ -20,6 +20,8 @@ pub(crate) struct Absence<M> {
     out: BTreeSet<M>,
     /// Who is being made to fit.
     returning: BTreeSet<M>,
+    /// Who was linked anew while it was, and may have missed something since.
+    linked_anew: BTreeSet<M>,
     /// Who did not answer while it was.
     unfit: BTreeSet<M>,
 }
@@ -28,6 +30,17 @@ pub(crate) struct Absence<M> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany(pub(crate) usize);
 
+/// What becomes of a member that was to be made to fit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It may join.
+    Joins,
+    /// It is out, until it answers or is linked anew.
+    StaysOut,
+    /// It was linked anew meanwhile: what was found before says nothing of what it holds now.
+    Again,
+}
+
 impl<M: Copy + Ord> Absence<M> {
     /// Everybody fits; values can do without `parity` of them.
     pub(crate) fn new(parity: usize) -> Self {
@@ -35,6 +48,7 @@ impl<M: Copy + Ord> Absence<M> {
             parity,
             out: BTreeSet::new(),
             returning: BTreeSet::new(),
+            linked_anew: BTreeSet::new(),
             unfit: BTreeSet::new(),
         }
     }
@@ -52,14 +66,18 @@ impl<M: Copy + Ord> Absence<M> {
         self.out = out;
         for member in members {
             self.returning.remove(member);
+            self.linked_anew.remove(member);
         }
         Ok(())
     }
 
     /// A member is linked anew; whether it is to be made to fit now.
     pub(crate) fn returned(&mut self, member: M) -> bool {
-        // If it is being made to already, that will fail, because it began over another link.
-        self.returning.insert(member)
+        let is_due = self.returning.insert(member);
+        if !is_due {
+            self.linked_anew.insert(member);
+        }
+        is_due
     }
 
     /// A member answers, that `may_join` if it is not one at present; whether it is to be made
@@ -73,25 +91,30 @@ impl<M: Copy + Ord> Absence<M> {
         returns
     }
 
-    /// A member could not be made to fit.
-    pub(crate) fn failed(&mut self, member: M) {
-        self.returning.remove(&member);
-        self.unfit.insert(member);
-    }
-
-    /// A member fits; whether it may join, for it was not expelled meanwhile.
-    pub(crate) fn fits(&mut self, member: M) -> bool {
-        let may_join = self.returning.remove(&member);
-        if may_join {
-            self.out.remove(&member);
+    /// A member could not be made to fit, or does.
+    pub(crate) fn concluded(&mut self, member: M, fits: bool) -> Outcome {
+        if self.linked_anew.remove(&member) {
+            return Outcome::Again;
         }
-        may_join
+        // Unless it was expelled meanwhile.
+        let may_join = self.returning.remove(&member);
+        if !fits {
+            self.unfit.insert(member);
+        }
+        match fits && may_join {
+            true => {
+                self.out.remove(&member);
+                Outcome::Joins
+            }
+            false => Outcome::StaysOut,
+        }
     }
 
     /// A member is gone for good.
     pub(crate) fn gone(&mut self, member: M) {
         self.out.remove(&member);
         self.returning.remove(&member);
+        self.linked_anew.remove(&member);
         self.unfit.remove(&member);
     }
 
@@ -128,7 +151,7 @@ mod tests {
         assert!(absence.answered(1, true));
         assert!(absence.is_returning(1) && absence.is_out(1));
         assert!(!absence.answered(1, true), "it is being made to fit");
-        assert!(absence.fits(1));
+        assert_eq!(absence.concluded(1, true), Outcome::Joins);
         assert!(!absence.is_returning(1) && !absence.is_out(1));
     }
 
@@ -137,18 +160,29 @@ mod tests {
         let mut absence = Absence::new(1);
         assert!(absence.returned(1));
         absence.expel(&[1]).unwrap();
-        assert!(!absence.fits(1));
+        assert_eq!(absence.concluded(1, true), Outcome::StaysOut);
         assert!(absence.is_out(1));
     }
 
     #[test]
-    fn who_was_linked_anew_while_it_returned_is_tried_again_when_it_answers() {
+    fn who_could_not_be_made_to_fit_is_tried_again_when_it_answers() {
         let mut absence = Absence::new(1);
         assert!(absence.returned(1));
-        assert!(!absence.returned(1), "over another link");
-        absence.failed(1);
+        assert_eq!(absence.concluded(1, false), Outcome::StaysOut);
         assert!(absence.answered(1, false), "a member all along");
-        assert!(absence.fits(1));
+        assert_eq!(absence.concluded(1, true), Outcome::Joins);
         assert!(!absence.answered(1, false));
+    }
+
+    #[test]
+    fn what_was_found_over_an_earlier_link_says_nothing_of_a_member() {
+        for fits in [true, false] {
+            let mut absence = Absence::new(1);
+            assert!(absence.returned(1));
+            assert!(!absence.returned(1), "over another link");
+            assert_eq!(absence.concluded(1, fits), Outcome::Again);
+            assert!(absence.is_returning(1));
+            assert_eq!(absence.concluded(1, true), Outcome::Joins);
+        }
     }
 }

@@ -21,7 +21,7 @@ use infinicache_wire::{
     roster::{Entry, Testimony},
 };
 
-use super::{fence, read_quorum};
+use super::{fence, read_quorum, write_quorum};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
@@ -55,6 +55,7 @@ pub(crate) struct Census {
     patience: Patience,
     began: Instant,
     witnesses: BTreeMap<InstanceId, Witness>,
+    is_closed: bool,
 }
 
 #[derive(Debug)]
@@ -74,6 +75,7 @@ impl Census {
             patience,
             began: now,
             witnesses: BTreeMap::new(),
+            is_closed: false,
         }
     }
 
@@ -109,10 +111,47 @@ impl Census {
         self.began = now;
     }
 
-    /// The latest roster that was told of.
-    pub(crate) fn roster(&self) -> Option<&Roster> {
+    /// It is decided what is believed.
+    pub(crate) fn close(&mut self) {
+        self.is_closed = true;
+    }
+
+    /// Whether it is decided what is believed.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.is_closed
+    }
+
+    /// The latest roster that was told of; if it was only proposed, and so many do not know of it
+    /// that it has not been in force, the one before it.
+    ///
+    /// A run that is being succeeded may take those who turn away from it for silent, and propose
+    /// to do without them.
+    pub(crate) fn roster(&self) -> Option<Roster> {
         let rosters = self.witnesses.values().filter_map(|it| it.roster.as_ref());
-        rosters.reduce(|latest, it| if it.supersedes(latest) { it } else { latest })
+        let latest =
+            rosters.reduce(|latest, it| if it.supersedes(latest) { it } else { latest })?;
+        if latest.before.is_empty() || self.may_be_in_force(latest) {
+            return Some(latest.clone());
+        }
+        Some(Roster {
+            members: latest.before.clone(),
+            before: Vec::new(),
+            ..*latest
+        })
+    }
+
+    /// Whether a quorum of those before a proposal, and one of its members, may have stored it:
+    /// whoever was heard, and tells of another, never will.
+    fn may_be_in_force(&self, proposal: &Roster) -> bool {
+        let may_have_stored = |it: &&Entry| {
+            let witness = self.witnesses.get(&it.instance);
+            let told = witness.map(|it| it.roster.as_ref().map(|it| it.id));
+            told.is_none_or(|id| id == Some(proposal.id))
+        };
+        [&proposal.members, &proposal.before].iter().all(|members| {
+            let stored = members.iter().filter(may_have_stored).count();
+            stored >= write_quorum(members.len(), proposal.parity)
+        })
     }
 
     /// All instances that were heard.
@@ -155,7 +194,7 @@ impl Census {
             .iter()
             .filter(|it| !self.has_heard(it.instance) && !self.is_succeeded(it, now));
         let is_complete = missing.count() == 0;
-        let leases_end = self.leases_end(roster).unwrap_or(now);
+        let leases_end = self.leases_end(&roster).unwrap_or(now);
 
         match (knows_latest && is_alone, is_complete || now >= end) {
             (true, true) if now >= leases_end => Standing::Believe,
@@ -278,7 +317,7 @@ mod tests {
     fn a_roster_all_of_whose_members_were_heard_is_believed_at_once() {
         let (census, now) = census(&roster(1, 0..14), 0..14);
         assert_eq!(census.standing(now), Standing::Believe);
-        assert_eq!(census.roster(), Some(&roster(1, 0..14)));
+        assert_eq!(census.roster(), Some(roster(1, 0..14)));
     }
 
     #[test]
@@ -287,7 +326,29 @@ mod tests {
         let latest = roster(2, 1..14);
         tell(&mut census, 13, Some(&latest), None, now);
         assert_eq!(census.standing(now), Standing::Believe);
-        assert_eq!(census.roster(), Some(&latest));
+        assert_eq!(census.roster(), Some(latest));
+    }
+
+    #[test]
+    fn a_proposal_that_too_few_know_of_is_not_believed_once_that_is_known() {
+        let before = roster(1, 0..4);
+        let proposal = Roster {
+            before: before.members.clone(),
+            ..roster(2, 1..4)
+        };
+        let (mut census, now) = census(&before, 0..1);
+        tell(&mut census, 1, Some(&proposal), None, now);
+        let told = |census: &Census| census.roster().unwrap().members;
+        assert_eq!(
+            told(&census),
+            proposal.members,
+            "three of four may know of it"
+        );
+        tell(&mut census, 2, Some(&before), None, now);
+        assert_eq!(told(&census), before.members);
+        let settled = roster(2, 1..4);
+        tell(&mut census, 3, Some(&settled), None, now);
+        assert_eq!(told(&census), settled.members, "it was in force");
     }
 
     #[test]
@@ -360,9 +421,9 @@ mod tests {
         let (mut census, now) = census(&proposal, 3..14);
         let late = now + PATIENCE.deadline;
         assert_eq!(census.standing(late), Standing::Undecidable);
-        tell(&mut census, 0, None, None, now);
+        tell(&mut census, 0, Some(&proposal), None, now);
         assert_eq!(census.standing(late), Standing::Undecidable);
-        tell(&mut census, 1, None, None, now);
+        tell(&mut census, 1, Some(&proposal), None, now);
         assert_eq!(census.standing(now), Standing::Believe);
     }
 

@@ -49,8 +49,15 @@ impl<M: Copy + Ord> Roster<M> {
     /// A roster of nobody.
     pub(crate) fn new(parity: usize) -> Self {
         Self {
+            parity,
+            number: 0,
+            wanted: Members::new(),
+            in_force: Members::new(),
+            proposal: None,
+            gone: Members::new(),
+            elders: Members::new(),
             stale: false,
-            ..Self::succeed(parity, Members::new(), Members::new())
+            forced: 0,
         }
     }
 
@@ -58,18 +65,23 @@ impl<M: Copy + Ord> Roster<M> {
     ///
     /// Some of them stored an earlier run's roster, perhaps only as a proposal to those
     /// `before`: they all have to store one of this run's, though it be the same.
-    pub(crate) fn succeed(parity: usize, members: Members<M>, before: Members<M>) -> Self {
-        Self {
-            parity,
-            number: 0,
-            wanted: members.clone(),
-            in_force: members,
-            proposal: None,
-            gone: Members::new(),
-            elders: before,
-            stale: true,
-            forced: 0,
-        }
+    pub(crate) fn succeed(&mut self, members: Members<M>, before: Members<M>) {
+        self.disown();
+        self.wanted = members.clone();
+        self.in_force = members;
+        self.elders = before;
+        self.stale = true;
+    }
+
+    /// It is of nobody again, and nobody is asked to store it: what it was made of is out of date.
+    ///
+    /// The numbers go on: some may have stored what was proposed.
+    pub(crate) fn disown(&mut self) {
+        *self = Self {
+            number: self.number,
+            forced: self.forced,
+            ..Self::new(self.parity)
+        };
     }
 
     /// The chunks of an instance shall count.
@@ -359,7 +371,8 @@ mod tests {
 
     #[test]
     fn a_run_that_succeeds_another_has_its_members_store_a_roster_of_its_own() {
-        let mut roster = Roster::succeed(2, members(0..3), members([]));
+        let mut roster = Roster::new(2);
+        roster.succeed(members(0..3), members([]));
         assert!(roster.advance());
         assert!(!roster.is_settled());
         (0..3).for_each(|member| roster.stored(member, 1));
@@ -369,8 +382,26 @@ mod tests {
     }
 
     #[test]
+    fn a_run_that_begins_anew_goes_on_with_its_numbers() {
+        let mut roster = of(3);
+        roster.expel(0);
+        roster.advance();
+        roster.disown();
+        assert!(!roster.advance() && roster.is_settled());
+        assert!(!roster.may_count(1));
+        roster.succeed(members(5..8), members([]));
+        roster.advance();
+        assert_eq!(
+            roster.to_send().unwrap().0.number,
+            3,
+            "the second was proposed"
+        );
+    }
+
+    #[test]
     fn what_was_only_proposed_is_stored_by_those_before_too() {
-        let mut roster = Roster::succeed(1, members(0..3), members(3..6));
+        let mut roster = Roster::new(1);
+        roster.succeed(members(0..3), members(3..6));
         roster.advance();
         assert_eq!(roster.to_send().unwrap().1, [0, 1, 2, 3, 4, 5]);
         (0..4).for_each(|member| roster.stored(member, 1));

@@ -54,6 +54,7 @@ impl Proxy {
         if self.epoch.exceed(heard) {
             self.world
                 .note(|| format!("proxy {} rises to {:x}", self.id, self.epoch.get()));
+            self.disown();
             self.hear_anew();
         }
         true
@@ -96,9 +97,22 @@ impl Proxy {
                 let (proxy, epoch) = (self.clone(), self.epoch.get());
                 self.spawn(async move { proxy.question(id, instance, name, epoch).await });
             }
-            (false, true) => self.enrol(id),
+            (false, true) if !self.world.rules.emptied_first => self.enrol(id),
+            (false, true) => {
+                let proxy = self.clone();
+                self.spawn(async move { proxy.enrol_once_empty(id).await });
+            }
             // What was under way when its link broke may or may not have reached it.
             (false, false) => self.returned(id),
+        }
+    }
+
+    /// Lets the chunks of a new member count once it answers: by then it holds none.
+    async fn enrol_once_empty(self: &Rc<Self>, id: MemberId) {
+        let now_ms = self.now_ms();
+        // If its link ends before, it is reconciled when it has another.
+        if let Reply::Done { .. } = self.call(id, Request::Ping { now_ms }).await {
+            self.enrol(id);
         }
     }
 

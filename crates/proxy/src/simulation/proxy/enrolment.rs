@@ -14,7 +14,7 @@ use super::{LEASE, LOST_AFTER, Member, Millis, News, Proxy};
 use crate::{
     simulation::{faults::Faults, world::World},
     tenure::{
-        absence::Absence,
+        absence::{Absence, Outcome},
         lease::{Lease, Right},
         roster::Roster,
     },
@@ -68,6 +68,10 @@ impl Enrolment {
 }
 
 impl Proxy {
+    pub(super) fn has_members(&self) -> bool {
+        !self.state.borrow().enrolment.roster.members().is_empty()
+    }
+
     /// Whether the chunks of a member count.
     pub(super) fn counts(&self, id: MemberId) -> bool {
         let state = self.state.borrow();
@@ -93,7 +97,7 @@ impl Proxy {
             let instances = |entries: &[Entry]| entries.iter().map(|it| it.instance).collect();
             let (members, before) = (instances(&last.members), instances(&last.before));
             let enrolment = &mut state.enrolment;
-            enrolment.roster = Roster::succeed(self.world.parity, members, before);
+            enrolment.roster.succeed(members, before);
             let heard: Vec<(MemberId, Member)> = heard
                 .iter()
                 .filter_map(|id| Some((*id, state.members.get(id)?.clone())))
@@ -110,36 +114,56 @@ impl Proxy {
         self.advance();
     }
 
+    /// What this run went by is out of date, for there was another since.
+    pub(super) fn disown(&self) {
+        if self.world.rules.evidence_of_one_epoch {
+            let enrolment = &mut self.state.borrow_mut().enrolment;
+            enrolment.roster.disown();
+            enrolment.instances.clear();
+        }
+    }
+
     /// The chunks of an instance that has none shall count.
     pub(super) fn enrol(self: &Rc<Self>, id: MemberId) {
         self.enter(id);
         self.advance();
     }
 
+    /// A member that holds what is listed, and nothing else.
     fn enter(&self, id: MemberId) {
         let mut state = self.state.borrow_mut();
         let state = &mut *state;
         if let Some(member) = state.members.get(&id) {
+            let instances = &mut state.enrolment.instances;
+            // What its instance held as another member is gone.
+            instances.retain(|_, instance| *instance != member.instance);
             state.enrolment.enter(id, member);
         }
     }
 
-    /// The chunks of a member that was made to fit the metadata shall count again, unless it was
-    /// expelled meanwhile.
-    pub(super) fn enrol_again(self: &Rc<Self>, id: MemberId) {
-        if self.state.borrow_mut().enrolment.absence.fits(id) {
+    /// The chunks of a member shall count again, if it `fits` the metadata and was not expelled
+    /// meanwhile.
+    pub(super) fn enrol_again(self: &Rc<Self>, id: MemberId, fits: bool) -> Outcome {
+        let outcome = {
+            let absence = &mut self.state.borrow_mut().enrolment.absence;
+            absence.concluded(id, fits)
+        };
+        if outcome == Outcome::Joins {
             self.enter(id);
         }
         self.advance();
-    }
-
-    /// A member could not be made to fit the metadata; it is tried again when it answers.
-    pub(super) fn still_out(&self, id: MemberId) {
-        self.state.borrow_mut().enrolment.absence.failed(id);
+        outcome
     }
 
     /// The chunks of `members` shall count no longer; whether that is in force in time.
     pub(super) async fn expel(self: &Rc<Self>, members: &[MemberId]) -> bool {
+        // Who is gone has no place among those that may come back.
+        let members: Vec<MemberId> = members
+            .iter()
+            .copied()
+            .filter(|id| self.may_count(*id))
+            .collect();
+        let members = &members[..];
         if members.is_empty() {
             return true;
         }

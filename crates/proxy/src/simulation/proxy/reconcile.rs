@@ -8,14 +8,16 @@ use infinicache_wire::{
 };
 
 use super::Proxy;
-use crate::label;
+use crate::{label, tenure::absence::Outcome};
 
 impl Proxy {
     /// Reconciles a member and lets its chunks count again.
     pub(super) async fn take_back(self: &Rc<Self>, id: MemberId) {
-        match self.reconcile(id).await {
-            Some(()) => self.enrol_again(id),
-            None => self.still_out(id),
+        loop {
+            let fits = self.reconcile(id).await.is_some();
+            if self.enrol_again(id, fits) != Outcome::Again {
+                return;
+            }
         }
     }
 

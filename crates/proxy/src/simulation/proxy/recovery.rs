@@ -88,7 +88,7 @@ impl Proxy {
             let look = |now| {
                 let state = self.state.borrow();
                 let census = state.census.as_ref().expect("recovery has not ended");
-                (census.standing(now), census.roster().cloned())
+                (census.standing(now), census.roster())
             };
             let (standing, roster) = look(self.instant());
             let Standing::Wait(until) = standing else {
@@ -119,8 +119,10 @@ impl Proxy {
         let mut history = self.world.history.borrow_mut();
         let knew = standing == Standing::Undecidable || history.acknowledged > 0;
         history.undecided += u64::from(knew);
-        // An earlier run may have been left with members that nobody knows of.
-        history.forced += u64::from(knew);
+        // Another run may have been left with members that nobody knows of.
+        let has_members = |it: &Rc<Self>| it.id != self.id && it.has_members();
+        let is_apart = knew || self.world.proxies.borrow().values().any(has_members);
+        history.forced += u64::from(is_apart);
         history.all_may_vanish(self.world.now());
     }
 
