@@ -13,4 +13,16 @@ pub trait NodeLink: Clone + Send + Sync + 'static {
     ///
     /// Safe: the member may still do what it was asked, but nobody waits for its answer.
     fn call(&self, request: Request) -> impl Future<Output = Reply> + Send;
+
+    /// The same; `sent` is called once what is asked of the member after this cannot overtake it.
+    ///
+    /// It is dropped without having been called where that is never known.
+    fn call_noting(
+        &self,
+        request: Request,
+        sent: impl FnOnce() + Send,
+    ) -> impl Future<Output = Reply> + Send {
+        drop(sent);
+        self.call(request)
+    }
 }

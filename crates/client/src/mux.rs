@@ -181,7 +181,12 @@ impl Mux {
         self.shared().queue.try_send(frame).is_ok()
     }
 
-    async fn exchange(&self, member: MemberId, request: Request) -> Reply {
+    async fn exchange(
+        &self,
+        member: MemberId,
+        request: Request,
+        sent: impl FnOnce() + Send,
+    ) -> Reply {
         let (sender, answer) = oneshot::channel();
         let Some(ticket) = Ticket::take(self.shared(), Asker::Alone(sender)) else {
             return Reply::Unreachable;
@@ -190,6 +195,7 @@ impl Mux {
         if self.shared().queue.send(frame).await.is_err() {
             return Reply::Unreachable;
         }
+        sent();
         answer.await.unwrap_or(Reply::Unreachable)
     }
 }
@@ -306,12 +312,21 @@ impl MuxLink {
     /// The same as [`NodeLink::call`], with a deadline of its own: for what takes longer than
     /// an answer usually does.
     pub async fn call_within(&self, request: Request, deadline: Duration) -> Reply {
-        time::timeout(deadline, self.exchange(request))
+        self.within(request, deadline, || ()).await
+    }
+
+    async fn within(
+        &self,
+        request: Request,
+        deadline: Duration,
+        sent: impl FnOnce() + Send,
+    ) -> Reply {
+        time::timeout(deadline, self.exchange(request, sent))
             .await
             .unwrap_or(Reply::Late)
     }
 
-    async fn exchange(&self, request: Request) -> Reply {
+    async fn exchange(&self, request: Request, sent: impl FnOnce() + Send) -> Reply {
         // What decides something must not queue up behind the units that wait for credit.
         let weight = match &request {
             Request::Put { bytes, .. } => bytes.len(),
@@ -323,12 +338,16 @@ impl MuxLink {
             .acquire_many(credit)
             .await
             .expect("never closed");
-        self.mux.exchange(self.member, request).await
+        self.mux.exchange(self.member, request, sent).await
     }
 }
 
 impl NodeLink for MuxLink {
     async fn call(&self, request: Request) -> Reply {
         self.call_within(request, CALL_DEADLINE).await
+    }
+
+    async fn call_noting(&self, request: Request, sent: impl FnOnce() + Send) -> Reply {
+        self.within(request, CALL_DEADLINE, sent).await
     }
 }

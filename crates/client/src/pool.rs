@@ -113,6 +113,13 @@ pub trait Pool: Clone + Send + Sync + 'static {
     /// Takes note of something that went wrong while reading.
     fn note(&self, incident: Incident);
 
+    /// Whether what a commit asks of members comes over the links that their units went over: then
+    /// it cannot overtake those that were [sent](NodeLink::call_noting), and need not wait until
+    /// they are acknowledged.
+    fn commits_in_order(&self) -> bool {
+        false
+    }
+
     /// Bytes of a value that fill one stripe of the widest code.
     fn full_stripe(&self) -> usize;
 

@@ -52,7 +52,7 @@ pub async fn rebuild<P: Pool, F: Holders>(
                 if unit.is_empty() || failed.load(Relaxed) {
                     return;
                 }
-                let reply = put(pool, found.write(), index, member, stripe, unit).await;
+                let reply = put(pool, found.write(), index, member, stripe, unit, || ()).await;
                 if !matches!(reply, Reply::Done { .. }) {
                     failed.store(true, Relaxed);
                 }

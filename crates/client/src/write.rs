@@ -10,10 +10,13 @@
 //! Nothing is visible before [`Upload::commit`], and an upload that is dropped
 //! is given up.
 
+mod commit;
+
 use std::{
     future::Future,
     io,
     pin::{Pin, pin},
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -30,7 +33,7 @@ use crate::{
     budget::Reservation,
     clock,
     link::NodeLink,
-    pool::{Commit, Holders, Pool, Terms},
+    pool::{Holders, Pool},
     read::{reserve, stripe_memory, window},
     rebuild::rebuild,
     source::{Chained, Source},
@@ -48,9 +51,6 @@ const STALL: Duration = Duration::from_secs(30);
 /// How long to wait before a unit is offered again to a node that was full, at first and at last.
 const FIRST_FULL_PAUSE: Duration = Duration::from_millis(5);
 const LAST_FULL_PAUSE: Duration = Duration::from_millis(320);
-
-/// How often a commit is tried, with what was incomplete rebuilt in between.
-const COMMIT_ATTEMPTS: usize = 4;
 
 /// Sends a value of `size` bytes, or of as many as `source` gives, to the nodes.
 ///
@@ -98,6 +98,8 @@ pub struct Upload<P: Pool> {
     geometry: Geometry,
     chunks: Vec<Chunk>,
     steps: FuturesUnordered<Pending>,
+    /// Held by each unit that is not on its way to its member yet.
+    unsent: Arc<()>,
     /// Bytes of value that there is room for.
     reserved: u64,
     /// For how many of the next stripes memory was reserved already, and it.
@@ -138,6 +140,15 @@ enum Step {
     },
 }
 
+impl Step {
+    /// The chunk that it is about.
+    fn index(&self) -> usize {
+        match self {
+            Self::Put { index, .. } | Self::Replaced { index, .. } => *index,
+        }
+    }
+}
+
 /// A step that is waited for.
 struct Pending {
     /// The chunk, if it is a unit that waits to be acknowledged.
@@ -174,6 +185,7 @@ impl<P: Pool> Upload<P> {
             geometry: size.map_or(Geometry::unbounded(code), |size| Geometry::new(size, code)),
             chunks: opened.members.into_iter().map(chunk).collect(),
             steps: FuturesUnordered::new(),
+            unsent: Arc::default(),
             reserved: opened.reserved,
             ahead: None,
             settled: false,
@@ -205,31 +217,6 @@ impl<P: Pool> Upload<P> {
         self.geometry.size()
     }
 
-    /// Makes the upload the value of its key, if the terms allow it.
-    ///
-    /// # Errors
-    ///
-    /// The old value is still there, except after [`Error::TimedOut`] or
-    /// [`Error::Unreachable`] of a remote pool: then it is not known which one is.
-    pub async fn commit(mut self, terms: &Terms) -> Result<Commit<P::Found>, Error> {
-        for _ in 0..COMMIT_ATTEMPTS {
-            let committed = self.pool.commit(self.write, self.size(), terms).await?;
-            let Commit::Incomplete(incomplete) = committed else {
-                self.settled = true;
-                return Ok(committed);
-            };
-            for index in incomplete.into_iter().map(usize::from) {
-                if index < self.chunks.len() {
-                    self.take_down(index)?;
-                }
-            }
-            self.make_whole().await?;
-        }
-        Err(Error::Unreachable(
-            "nodes kept failing to complete the write".into(),
-        ))
-    }
-
     async fn send_sized(mut self, size: u64, mut source: impl Source) -> Result<Self, Error> {
         let geometry = self.geometry;
         for stripe in 0..geometry.stripes() {
@@ -252,7 +239,7 @@ impl<P: Pool> Upload<P> {
             }
             self.send_parity(stripe, &units, memory);
         }
-        self.make_whole().await?;
+        self.hand_over().await?;
         Ok(self)
     }
 
@@ -284,7 +271,7 @@ impl<P: Pool> Upload<P> {
                 break;
             }
         }
-        self.make_whole().await?;
+        self.hand_over().await?;
         Ok(self)
     }
 
@@ -341,7 +328,17 @@ impl<P: Pool> Upload<P> {
             return;
         }
         chunk.unacknowledged += 1;
-        let putting = put(&self.pool, self.write, index, chunk.member, stripe, unit);
+        let unsent = self.unsent.clone();
+        let sent = move || drop(unsent);
+        let putting = put(
+            &self.pool,
+            self.write,
+            index,
+            chunk.member,
+            stripe,
+            unit,
+            sent,
+        );
         self.steps.push(Pending {
             unit_of: Some(index),
             step: Box::pin(async move {
@@ -397,6 +394,9 @@ impl<P: Pool> Upload<P> {
         match step {
             Step::Put { index, reply } => {
                 let chunk = &mut self.chunks[index];
+                if chunk.down {
+                    return Ok(());
+                }
                 chunk.unacknowledged -= 1;
                 match reply {
                     Reply::Done { .. } => Ok(()),
@@ -423,7 +423,6 @@ impl<P: Pool> Upload<P> {
             return Ok(());
         }
         chunk.down = true;
-        chunk.unacknowledged = 0;
         chunk.whole_from = chunk.next;
         let lacking = self
             .chunks
@@ -435,11 +434,7 @@ impl<P: Pool> Upload<P> {
                 "{lacking} of the write's nodes failed"
             )));
         }
-        // Nobody waits for what is on its way to the member any more; its memory is free.
-        let steps = std::mem::take(&mut self.steps).into_iter();
-        self.steps = steps
-            .filter(|pending| pending.unit_of != Some(index))
-            .collect();
+        self.stop_waiting(|of| of == index);
         let (pool, write) = (self.pool.clone(), self.write);
         let replacing = async move {
             let replaced = time::timeout(STALL, pool.replace(write, index as u8)).await;
@@ -452,6 +447,18 @@ impl<P: Pool> Upload<P> {
             step: Box::pin(replacing),
         });
         Ok(())
+    }
+
+    /// Nobody waits any more for the units of some chunks that are on their way; their memory is
+    /// free.
+    fn stop_waiting(&mut self, is_of: impl Fn(usize) -> bool) {
+        let chunks = (0..).zip(&mut self.chunks);
+        let chunks = chunks.filter(|(index, _)| is_of(*index));
+        chunks.for_each(|(_, chunk)| chunk.unacknowledged = 0);
+        let steps = std::mem::take(&mut self.steps).into_iter();
+        self.steps = steps
+            .filter(|pending| !pending.unit_of.is_some_and(&is_of))
+            .collect();
     }
 
     /// Waits for everything that is on its way and rebuilds what replaced chunks lack.
@@ -510,15 +517,16 @@ fn ended_early(size: u64) -> io::Error {
     )
 }
 
-/// Sends one sealed unit to its member.
-pub(crate) fn put<P: Pool>(
+/// Sends one sealed unit to its member; `sent` is called when it is on its way.
+pub(crate) fn put<P: Pool, F: FnOnce() + Send>(
     pool: &P,
     write: WriteId,
     index: usize,
     member: MemberId,
     stripe: u32,
     unit: Bytes,
-) -> impl Future<Output = Reply> + Send + use<P> {
+    sent: F,
+) -> impl Future<Output = Reply> + Send + use<P, F> {
     let chunk = ChunkId {
         write,
         index: index as u8,
@@ -536,14 +544,14 @@ pub(crate) fn put<P: Pool>(
             return Reply::Unreachable;
         };
         let mut pause = FIRST_FULL_PAUSE;
-        loop {
-            // Room was made, but what was evicted may be freed a moment later than this comes.
-            match link.call(request.clone()).await {
-                Reply::Full if pause <= LAST_FULL_PAUSE => time::sleep(pause).await,
-                reply => return reply,
-            }
+        let mut reply = link.call_noting(request.clone(), sent).await;
+        // Room was made, but what was evicted may be freed a moment later than this comes.
+        while reply == Reply::Full && pause <= LAST_FULL_PAUSE {
+            time::sleep(pause).await;
+            reply = link.call(request.clone()).await;
             pause *= 2;
         }
+        reply
     }
 }
 

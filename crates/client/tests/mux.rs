@@ -363,3 +363,35 @@ async fn one_that_does_not_answer_leaves_the_others_their_answers() {
     peer.answer(&frame).await;
     assert_eq!(asking.await.unwrap(), done("4"));
 }
+
+#[tokio::test]
+async fn what_is_asked_after_a_unit_is_known_to_be_sent_comes_behind_it() {
+    let (mux, mut peer) = connect();
+    let link = mux.link(MEMBER);
+    // While credit is out, a unit waits for it, and whatever is no unit goes past.
+    let ahead: Vec<_> = (0..MEMBER_CREDIT / MAX_PAYLOAD)
+        .map(|_| call(&link, put(MAX_PAYLOAD)))
+        .collect();
+    let mut units = peer.frames(ahead.len()).await;
+    let (sent, mut told) = tokio::sync::oneshot::channel();
+    let waiting = tokio::spawn({
+        let link = link.clone();
+        async move {
+            let sent = || sent.send(()).unwrap();
+            link.call_noting(put(MAX_PAYLOAD), sent).await
+        }
+    });
+    let early = call(&link, get(1));
+    assert_eq!(peer.frame().await.unwrap().header.kind, Kind::Get);
+    assert!(told.try_recv().is_err());
+
+    peer.answer(&units.remove(0)).await;
+    told.await.unwrap();
+    let late = call(&link, get(2));
+    let kinds = peer.frames(2).await.into_iter().map(|it| it.header.kind);
+    assert!(kinds.eq([Kind::Put, Kind::Get]));
+    mux.close();
+    for call in ahead.into_iter().chain([waiting, early, late]) {
+        call.await.unwrap();
+    }
+}

@@ -7,6 +7,7 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use infinicache_client::{Error, Source, Stream, upload};
 use infinicache_wire::MemberId;
+use proptest::{collection::vec, prelude::*};
 use support::{FakePool, Mood, assert_nothing_buffered, commit, get, put, stripe, value};
 use tokio::time::{Instant, timeout};
 
@@ -37,6 +38,14 @@ fn stream(value: &Bytes) -> Stream<impl tokio::io::AsyncRead + Unpin + Send> {
                 .collect::<Vec<_>>(),
         ),
     ))
+}
+
+/// Two pools: commits of the second need not wait for units that are on their way.
+fn both(code: &str, spare: usize) -> [FakePool; 2] {
+    [
+        FakePool::new(code, spare),
+        FakePool::new(code, spare).in_order(),
+    ]
 }
 
 #[tokio::test]
@@ -99,23 +108,125 @@ async fn a_node_that_fails_in_mid_write_is_replaced_and_its_chunk_rebuilt() {
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
         for units in 0..7 {
             for chunk in [0, 3, 5] {
-                let pool = FakePool::new("4+2", 1);
-                pool.nodes()[chunk].set_after(units, mood);
-                let found = put(&pool, "key", &value).await.unwrap();
-                pool.assert_exact(&found, &value);
-                assert_eq!(
-                    found.members[chunk],
-                    Some(MemberId(6)),
-                    "{mood:?} after {units}"
-                );
-                assert_eq!(
-                    pool.state().replaced,
-                    [(chunk as u8, MemberId(chunk as u32))]
-                );
-                assert_eq!(get(&pool, &found).await.unwrap(), value);
+                for pool in both("4+2", 1) {
+                    pool.nodes()[chunk].set_after(units, mood);
+                    let found = put(&pool, "key", &value).await.unwrap();
+                    pool.assert_exact(&found, &value);
+                    assert_eq!(
+                        found.members[chunk],
+                        Some(MemberId(6)),
+                        "{mood:?} after {units}"
+                    );
+                    assert_eq!(
+                        pool.state().replaced,
+                        [(chunk as u8, MemberId(chunk as u32))]
+                    );
+                    assert_eq!(get(&pool, &found).await.unwrap(), value);
+                }
             }
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_commit_waits_for_its_units_only_where_it_could_overtake_them() {
+    for (pool, waits) in both("4+2", 0).into_iter().zip([true, false]) {
+        let slow = Mood::Slow(Duration::from_millis(50));
+        pool.nodes().iter().for_each(|node| node.set(slow));
+        let value = value(stripe(4));
+        let size = Some(value.len() as u64);
+        let upload = upload(&pool, b"key", size, value.clone()).await.unwrap();
+        let stored = pool.nodes().iter().all(|node| node.state().puts == 1);
+        assert_eq!(stored, waits);
+        commit(upload).await.unwrap();
+        pool.assert_exact(&pool.found("key").unwrap(), &value);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_comes_too_late_for_a_commit_is_there_for_the_next() {
+    let value = value(2 * stripe(4));
+    for late in [0, 3, 5] {
+        let pool = FakePool::new("4+2", 1).in_order();
+        pool.nodes()[late].set(Mood::Slow(Duration::from_millis(50)));
+        let found = put(&pool, "key", &value).await.unwrap();
+        pool.assert_exact(&found, &value);
+        assert_eq!(pool.state().commits, 2);
+        assert!(pool.state().replaced.is_empty());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_unit_that_finds_no_room_at_first_is_there_for_the_next_commit() {
+    let value = value(stripe(4));
+    let pool = FakePool::new("4+2", 1).in_order();
+    pool.nodes()[2].set(Mood::Full);
+    let upload = upload(&pool, b"key", Some(value.len() as u64), value.clone());
+    let upload = upload.await.unwrap();
+    let freed = pool.nodes()[2].clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(30)).await;
+        freed.set(Mood::Well);
+    });
+    commit(upload).await.unwrap();
+    pool.assert_exact(&pool.found("key").unwrap(), &value);
+    assert_eq!(pool.state().commits, 2);
+    assert!(pool.state().replaced.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_completed_its_chunk_keeps_it_though_its_acknowledgements_are_lost() {
+    let value = value(stripe(4));
+    let pool = FakePool::new("4+2", 1).in_order();
+    let [soon, late] = [20, 50].map(Duration::from_millis);
+    pool.nodes()[2].set(Mood::Unheard(soon));
+    pool.nodes()[4].set(Mood::Slow(late));
+    let found = put(&pool, "key", &value).await.unwrap();
+    pool.assert_exact(&found, &value);
+    assert_eq!(pool.state().commits, 2);
+    assert!(pool.state().replaced.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_a_commit_waited_for_is_not_waited_for_again() {
+    let value = value(stripe(4));
+    let pool = FakePool::new("4+2", 1).in_order();
+    pool.nodes()[1].set(Mood::Frozen);
+    let began = Instant::now();
+    let found = put(&pool, "key", &value).await.unwrap();
+    assert!(
+        began.elapsed() < FakePool::PATIENCE * 3 / 2,
+        "{:?}",
+        began.elapsed()
+    );
+    pool.assert_exact(&found, &value);
+    assert_eq!(pool.state().replaced, [(1, MemberId(1))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn units_that_were_late_only_while_a_commit_waited_for_another_member_stay_where_they_are() {
+    let value = value(2 * stripe(4));
+    let pool = FakePool::new("4+2", 1).in_order();
+    pool.nodes()[1].set(Mood::Frozen);
+    for late in [0, 2, 5] {
+        pool.nodes()[late].set(Mood::Slow(Duration::from_millis(50)));
+    }
+    let found = put(&pool, "key", &value).await.unwrap();
+    pool.assert_exact(&found, &value);
+    assert_eq!(pool.state().replaced, [(1, MemberId(1))]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_loses_all_its_units_during_a_commit_is_replaced_once() {
+    let value = value(2 * stripe(4));
+    let pool = FakePool::new("4+2", 2).in_order();
+    pool.nodes()[1].set(Mood::Frozen);
+    pool.nodes()[2].set(Mood::Breaking(Duration::from_millis(20)));
+    let found = put(&pool, "key", &value).await.unwrap();
+    pool.assert_exact(&found, &value);
+    let mut replaced = pool.state().replaced.clone();
+    replaced.sort_unstable();
+    assert_eq!(replaced, [(1, MemberId(1)), (2, MemberId(2))]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -123,16 +234,17 @@ async fn as_many_nodes_may_fail_as_there_are_parity_chunks() {
     let value = value(5 * stripe(4) + 77);
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
         for (first, second) in [(0, 0), (0, 3), (2, 1), (3, 3)] {
-            let pool = FakePool::new("4+2", 2);
-            pool.nodes()[1].set_after(first, mood);
-            pool.nodes()[4].set_after(second, mood);
-            let found = put(&pool, "key", &value).await.unwrap();
-            pool.assert_exact(&found, &value);
-            assert_eq!(
-                get(&pool, &found).await.unwrap(),
-                value,
-                "{mood:?} {first} {second}"
-            );
+            for pool in both("4+2", 2) {
+                pool.nodes()[1].set_after(first, mood);
+                pool.nodes()[4].set_after(second, mood);
+                let found = put(&pool, "key", &value).await.unwrap();
+                pool.assert_exact(&found, &value);
+                assert_eq!(
+                    get(&pool, &found).await.unwrap(),
+                    value,
+                    "{mood:?} {first} {second}"
+                );
+            }
         }
     }
 }
@@ -378,4 +490,58 @@ async fn room_is_made_before_it_is_used_and_for_the_whole_value() {
     let pool = FakePool::new("4+2", 0);
     put(&pool, "key", &value(3 * stripe(4) + 9)).await.unwrap();
     assert_eq!(pool.state().reserved, 3 * stripe(4) as u64 + 9);
+}
+
+/// How a node fails a write, for good.
+fn failing() -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        Just(Mood::Dead),
+        Just(Mood::Frozen),
+        Just(Mood::Full),
+        moment().prop_map(Mood::Unheard),
+        moment().prop_map(Mood::Breaking),
+    ]
+}
+
+/// How a node holds a write up, until it has had some units.
+fn hesitant() -> impl Strategy<Value = Mood> {
+    prop_oneof![
+        Just(Mood::Well),
+        Just(Mood::Full),
+        moment().prop_map(Mood::Slow),
+    ]
+}
+
+fn moment() -> impl Strategy<Value = Duration> {
+    (0u64..200).prop_map(Duration::from_millis)
+}
+
+proptest! {
+    #[test]
+    fn a_write_survives_whatever_befalls_as_many_nodes_as_there_are_parity_chunks(
+        size in 0..4 * stripe(4),
+        hesitant in vec((hesitant(), 1usize..4), 8),
+        failing in vec((0usize..6, failing(), 0usize..6), 0..=2),
+    ) {
+        let value = value(size);
+        for pool in both("4+2", 2) {
+            for (node, &(mood, units)) in pool.nodes().iter().zip(&hesitant) {
+                node.set(mood);
+                node.set_after(units, Mood::Well);
+            }
+            for &(node, mood, units) in &failing {
+                pool.nodes()[node].set(Mood::Well);
+                pool.nodes()[node].set_after(units, mood);
+            }
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_time()
+                .start_paused(true)
+                .build()
+                .unwrap();
+            runtime.block_on(async {
+                let found = put(&pool, "key", &value).await.unwrap();
+                pool.assert_exact(&found, &value);
+            });
+        }
+    }
 }

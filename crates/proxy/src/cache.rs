@@ -420,6 +420,10 @@ impl Pool for Cache {
         self.0.metrics.incident(incident);
     }
 
+    fn commits_in_order(&self) -> bool {
+        true
+    }
+
     fn full_stripe(&self) -> usize {
         self.0.settings.code.data() * infinicache_erasure::UNIT_MAX
     }

@@ -25,6 +25,10 @@ pub enum Mood {
     Slow(Duration),
     /// It has no room for another unit.
     Full,
+    /// It keeps units, and after so long its link breaks before it has said so.
+    Unheard(Duration),
+    /// It loses units, and after so long its link breaks.
+    Breaking(Duration),
 }
 
 /// A node. Clones are handles to the same.
@@ -181,6 +185,16 @@ impl FakeNode {
             Mood::Slow(delay) => time::sleep(delay).await,
             Mood::Full if is_put => return Reply::Full,
             Mood::Full => {}
+            Mood::Unheard(delay) if is_put => {
+                self.serve(request);
+                time::sleep(delay).await;
+                return Reply::Unreachable;
+            }
+            Mood::Breaking(delay) if is_put => {
+                time::sleep(delay).await;
+                return Reply::Unreachable;
+            }
+            Mood::Unheard(_) | Mood::Breaking(_) => {}
         }
         self.serve(request)
     }
@@ -188,8 +202,13 @@ impl FakeNode {
 
 impl NodeLink for FakeNode {
     async fn call(&self, request: Request) -> Reply {
+        self.call_noting(request, || ()).await
+    }
+
+    async fn call_noting(&self, request: Request, sent: impl FnOnce() + Send) -> Reply {
         // As on a real link, an answer takes at least a turn of the scheduler.
         tokio::task::yield_now().await;
+        sent();
         let answered = time::timeout(CALL_DEADLINE, self.answer(request)).await;
         answered.unwrap_or(Reply::Late)
     }

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
 };
 
 use infinicache_client::{
@@ -42,6 +43,8 @@ pub struct State {
     pub most_used: usize,
     /// Nobody ever finds another member for a chunk.
     pub never_replaces: bool,
+    /// Commits need not wait for units that are on their way. Here they overtake them nevertheless.
+    pub in_order: bool,
 }
 
 #[derive(Clone)]
@@ -84,9 +87,18 @@ impl FakeFound {
 }
 
 impl FakePool {
+    /// How long a commit waits for a member that does not answer.
+    pub const PATIENCE: Duration = Duration::from_secs(1);
+
     /// A pool of this code, with `spare` nodes more than it is wide, and plenty of memory.
     pub fn new(code: &str, spare: usize) -> Self {
         Self::with_budget(code, spare, 1 << 30)
+    }
+
+    /// The same, whose commits need not wait for units that are on their way.
+    pub fn in_order(self) -> Self {
+        self.state().in_order = true;
+        self
     }
 
     pub fn with_budget(code: &str, spare: usize, budget: usize) -> Self {
@@ -207,6 +219,10 @@ impl Pool for FakePool {
         self.state().incidents.push(incident);
     }
 
+    fn commits_in_order(&self) -> bool {
+        self.state().in_order
+    }
+
     fn full_stripe(&self) -> usize {
         stripe(self.0.code.data())
     }
@@ -310,6 +326,11 @@ impl Pool for FakePool {
             (is_dead || node.serve(request) != Reply::DONE).then_some(index)
         };
         let incomplete: Vec<u8> = (0u8..).zip(&open.members).filter_map(finish).collect();
+        // As a real one does before it holds a member for lost to the write.
+        let is_frozen = |member: &MemberId| self.node(*member).state().mood == Mood::Frozen;
+        if open.members.iter().any(is_frozen) {
+            tokio::time::sleep(Self::PATIENCE).await;
+        }
         if !incomplete.is_empty() {
             return Ok(Commit::Incomplete(incomplete));
         }

@@ -107,6 +107,10 @@ impl Pool for InPlace {
         self.cache.note(incident);
     }
 
+    fn commits_in_order(&self) -> bool {
+        true
+    }
+
     fn full_stripe(&self) -> usize {
         self.cache.full_stripe()
     }

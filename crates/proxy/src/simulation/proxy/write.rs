@@ -5,7 +5,7 @@ use std::rc::Rc;
 use infinicache_erasure::Geometry;
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 
-use super::{Answer, Millis, Proxy, commit::Decision, geometry, unit};
+use super::{Answer, Millis, Proxy, calls::Call, commit::Decision, geometry, unit};
 
 /// How long a member may take for a unit that the code can spare.
 const PATIENCE: Millis = 1_000;
@@ -43,7 +43,14 @@ impl Proxy {
     }
 
     async fn upload(self: &Rc<Self>, id: WriteId, if_absent: bool, ticket: u64) -> Answer {
-        if !self.stream(id).await {
+        let Some(puts) = self.stream(id) else {
+            return Answer::Failed;
+        };
+        // A commit may follow units that are on their way; here it overtakes some of them.
+        let mut unheard = None;
+        if self.world.range(0, 2) == 0 {
+            unheard = Some(puts);
+        } else if !self.settle_puts(id, &puts, |_| true).await {
             return Answer::Failed;
         }
         for _ in 0..COMMIT_ATTEMPTS {
@@ -57,13 +64,18 @@ impl Proxy {
                 .writes
                 .get(&id)
                 .is_some_and(|it| it.finishing);
-            for index in incomplete {
-                if !self.substitute(id, index).await {
-                    return match has_begun {
-                        true => Answer::Unsure,
-                        false => Answer::Failed,
-                    };
+            let is_whole = match unheard.take() {
+                // Who completed a chunk has it, whatever became of the answer before.
+                Some(puts) => {
+                    let is_open = |index| incomplete.contains(&index);
+                    self.settle_puts(id, &puts, is_open).await
                 }
+                None => self.substitute_all(id, incomplete).await,
+            };
+            match (is_whole, has_begun) {
+                (true, _) => {}
+                (false, true) => return Answer::Unsure,
+                (false, false) => return Answer::Failed,
             }
         }
         Answer::Unsure
@@ -123,18 +135,28 @@ impl Proxy {
         Some(id)
     }
 
-    /// Sends every member its chunk; whether all have it.
-    async fn stream(self: &Rc<Self>, id: WriteId) -> bool {
+    /// Sends every member its chunk.
+    fn stream(self: &Rc<Self>, id: WriteId) -> Option<Vec<Option<Call>>> {
+        let write = self.write(id)?;
+        let puts = (0u8..).zip(&write.members);
+        let calls = puts.map(|(index, &member)| self.send(member, put(&write, id, index)));
+        Some(calls.collect())
+    }
+
+    /// Waits until every member of an open chunk has it, or another in its place; whether that is so.
+    async fn settle_puts(
+        self: &Rc<Self>,
+        id: WriteId,
+        calls: &[Option<Call>],
+        is_open: impl Fn(u8) -> bool,
+    ) -> bool {
         let Some(write) = self.write(id) else {
             return false;
         };
-        let puts = (0u8..).zip(&write.members);
-        let calls: Vec<_> = puts
-            .map(|(index, &member)| self.send(member, put(&write, id, index)))
-            .collect();
-        let mut stored = vec![None; calls.len()];
+        let open = (0u8..).map(is_open).take(calls.len());
+        let mut stored: Vec<Option<bool>> = open.map(|it| (!it).then_some(true)).collect();
         let answered = || {
-            for (stored, call) in stored.iter_mut().zip(&calls) {
+            for (stored, call) in stored.iter_mut().zip(calls) {
                 if stored.is_none() {
                     let reply = call.map_or(Some(Reply::Unreachable), |call| self.reply(call));
                     *stored = reply.map(|reply| matches!(reply, Reply::Done { .. }));
@@ -151,6 +173,11 @@ impl Proxy {
         if failed.len() > write.geometry.code().parity() {
             return false;
         }
+        self.substitute_all(id, failed).await
+    }
+
+    /// Other members take chunks whose members failed; whether there are enough.
+    async fn substitute_all(self: &Rc<Self>, id: WriteId, failed: Vec<u8>) -> bool {
         for index in failed {
             if !self.substitute(id, index).await {
                 return false;
@@ -182,6 +209,7 @@ impl Proxy {
                 return false;
             };
             write.members[usize::from(index)] = target;
+            write.replaced.retain(|it| *it != (index, target));
             write.replaced.push((index, failed));
         }
         let put = put(&write, id, index);
