@@ -40,12 +40,14 @@
 //! - `courier`: chunks on their way to another node;
 //! - `allegiance`: what is remembered for the next proxy;
 //! - `service`: one request answered;
+//! - `closed`: chunks of which no unit is wanted any more;
 //! - [`store`]: the chunks;
 //! - `metrics`: what is told to operators.
 #![forbid(unsafe_code)]
 
 pub mod allegiance;
 mod clock;
+mod closed;
 pub mod config;
 mod courier;
 mod dial;

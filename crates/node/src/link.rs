@@ -229,9 +229,10 @@ impl Link {
                 copies.spawn(async move { (id, keeper.copy(chunk, units, target).await) });
                 continue;
             }
-            let reply = match self.rights.allow(&request) {
-                true => keeper.service.answer(now, request),
-                false => Reply::Unreachable,
+            let reply = match &self.rights {
+                Rights::Proxy => keeper.service.answer(now, request),
+                rights if rights.allow(&request) => keeper.service.answer_late(now, request),
+                Rights::Peer | Rights::Client(_) => Reply::Unreachable,
             };
             self.outbox.push(reply.into_frame(id));
         }

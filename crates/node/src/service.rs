@@ -11,6 +11,7 @@ use tracing::{debug, warn};
 
 use crate::{
     allegiance::Allegiance,
+    closed::Closed,
     metrics::{Counters, Resident},
     store::{Finish, Limits, Put, Store, Unit},
 };
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Service {
     store: Mutex<Store>,
+    closed: Mutex<Closed>,
     allegiance: Mutex<Allegiance>,
     pub(crate) counters: Counters,
     resident: Resident,
@@ -29,10 +31,20 @@ impl Service {
     pub(crate) fn new(limits: Limits) -> Self {
         Self {
             store: Mutex::new(Store::new(limits)),
+            closed: Mutex::default(),
             allegiance: Mutex::default(),
             counters: Counters::default(),
             resident: Resident::default(),
             vacated: Notify::new(),
+        }
+    }
+
+    /// Answers a request that the proxy did not send, and that may come later than what the proxy
+    /// sent after it. Never waits.
+    pub(crate) fn answer_late(&self, now: Instant, request: Request) -> Reply {
+        match &request {
+            Request::Put { chunk, .. } if self.closed().has(*chunk, now) => Reply::Conflict,
+            _ => self.answer(now, request),
         }
     }
 
@@ -95,7 +107,9 @@ impl Service {
                 Reply::DONE
             }
             Request::Free { chunk } => {
-                self.change(|store| store.free(chunk));
+                if !self.change(|store| store.free(chunk)) {
+                    self.closed().close(chunk, now);
+                }
                 Reply::DONE
             }
             Request::Expire { chunk, expiry } => match self.store().set_expiry(chunk, expiry) {
@@ -228,6 +242,10 @@ impl Service {
 
     fn allegiance(&self) -> MutexGuard<'_, Allegiance> {
         self.allegiance.lock().expect("allegiance does not panic")
+    }
+
+    fn closed(&self) -> MutexGuard<'_, Closed> {
+        self.closed.lock().expect("what is closed does not panic")
     }
 
     fn store(&self) -> MutexGuard<'_, Store> {

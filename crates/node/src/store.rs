@@ -302,7 +302,7 @@ impl Store {
             return;
         };
         match chunk.state {
-            State::Pending { .. } => self.free(id),
+            State::Pending { .. } => drop(self.free(id)),
             State::Dead { .. } => {}
             State::Complete { .. } => {
                 let due = now + self.limits.dead_timeout;
@@ -315,11 +315,12 @@ impl Store {
         }
     }
 
-    /// Lets go of a chunk, whatever state it is in.
-    pub fn free(&mut self, id: ChunkId) {
+    /// Lets go of a chunk, whatever state it is in; whether it had ever been complete.
+    pub fn free(&mut self, id: ChunkId) -> bool {
         let Some(chunk) = self.chunks.remove(&id) else {
-            return;
+            return false;
         };
+        let was_complete = !matches!(chunk.state, State::Pending { .. });
         self.usage.used -= chunk.weight;
         match chunk.state {
             State::Pending { due, .. } => {
@@ -334,6 +335,7 @@ impl Store {
                 self.usage.dead_chunks -= 1;
             }
         }
+        was_complete
     }
 
     /// Lets go of everything.

@@ -244,6 +244,23 @@ async fn a_client_exchanges_the_units_that_it_has_passes_for() {
 }
 
 #[tokio::test]
+async fn a_client_s_unit_that_comes_after_its_chunk_was_freed_is_not_kept() {
+    let node = TestNode::start(&[]).await;
+    let (_proxy, mut link) = node.linked().await;
+    let (mut stream, mut decoder) = client(&link, 1, Right::Put, &secret()).await;
+    let first = ask(&mut stream, &mut decoder, put(1, 0, 1000)).await;
+    assert_eq!(first, Some(Reply::DONE));
+    let free = Request::Free { chunk: chunk(1) };
+    assert_eq!(link.ask(free).await, Reply::DONE);
+    let late = ask(&mut stream, &mut decoder, put(1, 1, 1000)).await;
+    assert_eq!(late, Some(Reply::Conflict));
+    assert_eq!(link.report().await.used_bytes, 0);
+    // What the proxy sends after it has freed the chunk is meant.
+    assert_eq!(link.ask(put(1, 0, 1000)).await, Reply::DONE);
+    assert_eq!(link.ask(finish(1, 1)).await, Reply::DONE);
+}
+
+#[tokio::test]
 async fn a_client_whose_pass_is_no_good_gets_nothing() {
     let node = TestNode::start(&[]).await;
     let (_proxy, mut link) = node.linked().await;

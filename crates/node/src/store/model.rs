@@ -220,8 +220,10 @@ proptest! {
                     store.delete(instant, id(chunk));
                 }
                 Step::Free(chunk) => {
-                    model.chunks.remove(&chunk);
-                    store.free(id(chunk));
+                    let freed = model.chunks.remove(&chunk);
+                    let is_pending = |chunk: &Chunk| matches!(chunk.state, State::Pending { .. });
+                    let was_complete = freed.is_some_and(|chunk| !is_pending(&chunk));
+                    prop_assert_eq!(store.free(id(chunk)), was_complete);
                 }
                 Step::Expire => prop_assert_eq!(store.expire(instant), model.expire(now)),
                 Step::Clear => {
