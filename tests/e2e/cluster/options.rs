@@ -1,6 +1,6 @@
 //! How a cache is started.
 
-use std::net::SocketAddr;
+use std::{env, net::SocketAddr};
 
 /// The arguments and the environment of `infinicache up`.
 pub(crate) struct Options {
@@ -9,8 +9,9 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// A small cache of the usual code.
+    /// A small cache of the usual code; `INFINICACHE_LOG` says what it logs, if it is set.
     pub(super) fn new(redis: u16, admin: u16) -> Self {
+        let log = env::var("INFINICACHE_LOG").unwrap_or_else(|_| "info".into());
         let options = Self {
             args: Vec::new(),
             env: Vec::new(),
@@ -22,7 +23,7 @@ impl Options {
             .memory("64MiB")
             .buffer_bytes("64MiB")
             .env("INFINICACHE_FAULTS", true)
-            .env("INFINICACHE_LOG", "info")
+            .env("INFINICACHE_LOG", log)
     }
 
     pub(crate) fn nodes(self, count: usize) -> Self {
