@@ -11,6 +11,7 @@ mod run;
 mod stop;
 
 use std::{
+    collections::BTreeSet,
     fs::File,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -210,7 +211,7 @@ impl Cluster {
         serde_json::from_slice(&body).unwrap()
     }
 
-    /// Waits until every chunk of the values of these keys is on a node that
+    /// Waits until every chunk of the values of these keys is on a node of its own that
     /// takes part, and the proxy knows of no object that lacks one.
     pub(crate) async fn until_whole(&self, keys: impl IntoIterator<Item = &str>) {
         let client = self.client().await;
@@ -218,7 +219,13 @@ impl Cluster {
             until("a value is whole", async || {
                 let is_held = |chunk: &ChunkStat| chunk.state == Some(NodeState::Active);
                 match client.stat(key).await {
-                    Ok(stat) => stat.chunks.iter().all(is_held).then_some(()),
+                    Ok(stat) if stat.chunks.iter().all(is_held) => {
+                        let nodes: BTreeSet<_> = stat.chunks.iter().map(|it| &it.node).collect();
+                        let is_spread = nodes.len() == stat.chunks.len();
+                        assert!(is_spread, "{key}: two chunks on a node: {stat:?}");
+                        Some(())
+                    }
+                    Ok(_) => None,
                     Err(Error::Miss) => Some(()),
                     Err(error) => panic!("{key}: {error}"),
                 }

@@ -46,6 +46,13 @@ pub(crate) struct State {
 }
 
 impl State {
+    /// The nodes of all chunks but one.
+    pub(crate) fn nodes_beside(&self, index: u8) -> Vec<usize> {
+        let others = (0u8..).zip(&self.members);
+        let others = others.filter(|(other, _)| *other != index);
+        others.map(|(_, member)| member.node).collect()
+    }
+
     /// A member takes chunk `index` in the place of another, which is the one to be freed of it in
     /// the end; one that took it before is not, from now on.
     pub(crate) fn substitute(&mut self, index: u8, substitute: Arc<Member>) {

@@ -157,43 +157,43 @@ impl Cache {
     /// Finds another member for a chunk whose member failed.
     pub(super) async fn substitute(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
         let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
-        let excluded: Vec<usize> = {
-            let state = write.state();
-            let replaced = state.replaced.iter().map(|(_, member)| member.node);
-            state
-                .members
-                .iter()
-                .map(|member| member.node)
-                .chain(replaced)
-                .collect()
-        };
-        let parity = write.code.parity();
-        // The node itself may have a new instance, which is as good as any other.
-        let substitute = match self.place(1, parity, &excluded).await {
-            Ok(members) => members,
-            Err(_) => {
-                let kept = write
-                    .state()
-                    .members
-                    .iter()
-                    .map(|member| member.node)
-                    .collect::<Vec<_>>();
-                let own = kept.get(usize::from(index)).copied();
-                let others: Vec<_> = kept.into_iter().filter(|node| Some(*node) != own).collect();
-                self.place(1, parity, &others).await?
+        // Other chunks of the write are placed at the same time, perhaps on the same node.
+        for _ in 0..write.code.width() {
+            let substitute = self.place_beside(&write, index).await?;
+            let attempt = || self.try_substitute(&write, index, &substitute);
+            if let Some(placed) = self.patiently(attempt).await? {
+                return Ok(placed);
             }
-        };
-        let substitute = substitute.into_iter().next().ok_or(Error::NoWrite)?;
-        self.patiently(|| self.try_substitute(&write, index, &substitute))
-            .await
+        }
+        Err(Error::Unreachable("no other node can be used".into()))
     }
 
+    /// A member on a node that has no other chunk of a write, as far as is known by now.
+    async fn place_beside(&self, write: &OpenWrite, index: u8) -> Result<Arc<Member>, Error> {
+        let (others, failed) = {
+            let state = write.state();
+            let own = state.members.get(usize::from(index));
+            let replaced = state.replaced.iter().map(|(_, member)| member);
+            let failed: Vec<usize> = own.into_iter().chain(replaced).map(|it| it.node).collect();
+            (state.nodes_beside(index), failed)
+        };
+        let parity = write.code.parity();
+        let excluded = [&others[..], &failed].concat();
+        let placed = match self.place(1, parity, &excluded).await {
+            Ok(placed) => placed,
+            // The node itself may have a new instance, which is as good as any other.
+            Err(_) => self.place(1, parity, &others).await?,
+        };
+        placed.into_iter().next().ok_or(Error::NoWrite)
+    }
+
+    /// `None` if another chunk of the write has been placed on the node meanwhile.
     fn try_substitute(
         &self,
         write: &OpenWrite,
         index: u8,
         substitute: &Arc<Member>,
-    ) -> Result<Result<Placed, NoRoom>, Error> {
+    ) -> Result<Result<Option<Placed>, NoRoom>, Error> {
         let mut state = write.state();
         // A write is closed before its room is given back: what is entered now, will be.
         self.0.writes.get(write.id).ok_or(Error::NoWrite)?;
@@ -203,16 +203,19 @@ impl Cache {
         if member.id == substitute.id {
             return Err(Error::Unreachable("no other node can be used".into()));
         }
+        if state.nodes_beside(index).contains(&substitute.node) {
+            return Ok(Ok(None));
+        }
         let taken = state.taken;
         if let Err(no_room) = self.take_room(std::slice::from_ref(substitute), taken, &write.key) {
             return Ok(Err(no_room));
         }
         member.give_back(taken);
         state.substitute(index, substitute.clone());
-        Ok(Ok(Placed {
+        Ok(Ok(Some(Placed {
             member: substitute.id,
             way: None,
-        }))
+        })))
     }
 
     /// Gives a write up and frees what was sent.
@@ -286,5 +289,22 @@ mod tests {
         node.cache.let_go(chunk, member);
         assert!(take().is_err());
         assert!(node.cache.find(b"key").is_none(), "it was evicted");
+    }
+
+    #[tokio::test]
+    async fn two_chunks_of_a_write_never_go_to_the_same_node() {
+        let node = OneNode::new().await;
+        let member = node.pool.awake().await;
+        let failed = Arc::new(Member::of(MemberId(member.id.0 + 1)));
+        let (writes, code) = (&node.cache.0.writes, Code::new(1, 1).unwrap());
+        let members = vec![member.clone(), failed];
+        let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, members);
+        let write = Arc::new(write);
+        writes.insert(write.clone());
+        // Placed before the other chunk was.
+        let beside = node.cache.try_substitute(&write, 1, &member);
+        assert!(matches!(beside, Ok(Ok(None))));
+        let alone = node.cache.substitute(write.id, 1).await;
+        assert!(matches!(alone, Err(Error::Unreachable(_))), "{alone:?}");
     }
 }
