@@ -107,9 +107,10 @@ impl Service {
                 Reply::DONE
             }
             Request::Free { chunk } => {
-                if !self.change(|store| store.free(chunk)) {
+                if !self.store().is_finished(chunk) {
                     self.closed().close(chunk, now);
                 }
+                self.change(|store| store.free(chunk));
                 Reply::DONE
             }
             Request::Expire { chunk, expiry } => match self.store().set_expiry(chunk, expiry) {

@@ -209,6 +209,12 @@ impl Store {
         })
     }
 
+    /// Whether a chunk is held that is complete, or was.
+    pub fn is_finished(&self, id: ChunkId) -> bool {
+        let chunk = self.chunks.get(&id);
+        chunk.is_some_and(|chunk| !matches!(chunk.state, State::Pending { .. }))
+    }
+
     /// What a complete chunk was labelled with.
     pub fn label(&self, id: ChunkId) -> Option<&[u8]> {
         match &self.chunks.get(&id)?.state {
@@ -302,7 +308,7 @@ impl Store {
             return;
         };
         match chunk.state {
-            State::Pending { .. } => drop(self.free(id)),
+            State::Pending { .. } => self.free(id),
             State::Dead { .. } => {}
             State::Complete { .. } => {
                 let due = now + self.limits.dead_timeout;
@@ -315,12 +321,11 @@ impl Store {
         }
     }
 
-    /// Lets go of a chunk, whatever state it is in; whether it had ever been complete.
-    pub fn free(&mut self, id: ChunkId) -> bool {
+    /// Lets go of a chunk, whatever state it is in.
+    pub fn free(&mut self, id: ChunkId) {
         let Some(chunk) = self.chunks.remove(&id) else {
-            return false;
+            return;
         };
-        let was_complete = !matches!(chunk.state, State::Pending { .. });
         self.usage.used -= chunk.weight;
         match chunk.state {
             State::Pending { due, .. } => {
@@ -335,7 +340,6 @@ impl Store {
                 self.usage.dead_chunks -= 1;
             }
         }
-        was_complete
     }
 
     /// Lets go of everything.

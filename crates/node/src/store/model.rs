@@ -220,10 +220,8 @@ proptest! {
                     store.delete(instant, id(chunk));
                 }
                 Step::Free(chunk) => {
-                    let freed = model.chunks.remove(&chunk);
-                    let is_pending = |chunk: &Chunk| matches!(chunk.state, State::Pending { .. });
-                    let was_complete = freed.is_some_and(|chunk| !is_pending(&chunk));
-                    prop_assert_eq!(store.free(id(chunk)), was_complete);
+                    model.chunks.remove(&chunk);
+                    store.free(id(chunk));
                 }
                 Step::Expire => prop_assert_eq!(store.expire(instant), model.expire(now)),
                 Step::Clear => {
@@ -243,6 +241,9 @@ proptest! {
                     let expected = modelled.and_then(|chunk| chunk.units.get(&number).cloned());
                     prop_assert_eq!(held, expected);
                 }
+                let is_pending = |chunk: &Chunk| matches!(chunk.state, State::Pending { .. });
+                let is_finished = modelled.is_some_and(|chunk| !is_pending(chunk));
+                prop_assert_eq!(store.is_finished(id(chunk)), is_finished);
                 let complete = modelled.filter(|chunk| chunk.state == State::Complete);
                 let label = complete.map(|chunk| Bytes::from(chunk.label.clone()));
                 prop_assert_eq!(store.label(id(chunk)).map(Bytes::copy_from_slice), label);
