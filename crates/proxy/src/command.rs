@@ -47,7 +47,7 @@ mod smart;
 mod strlen;
 mod ttl;
 
-pub(crate) use dispatch::{Flow, run};
+pub(crate) use dispatch::{Flow, answer_at_hand, run};
 pub(crate) use observe::{Answered, Observe, Outcome};
 pub(crate) use refused::{Answer, Refused};
 pub(crate) use session::{Client, Session, State};

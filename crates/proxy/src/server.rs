@@ -1,4 +1,7 @@
-//! The Redis port: accepts connections, runs one task for each, drains on shutdown.
+//! The Redis port: accepts connections, runs one task for each, here or on a
+//! [`lane`], drains on shutdown.
+
+mod lane;
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,10 +16,14 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
+use self::lane::Lanes;
 use crate::{
     command::{self, Flow, Observe, Session, State, Store},
-    resp::{Connection, Error, Input, Output, Parts},
+    resp::{Command, Connection, Error, Input, Output, Parts},
 };
+
+/// So many commands of a kind that follow each other are a habit.
+const SETTLED: u32 = 64;
 
 /// Limits of the server.
 #[derive(Clone, Copy, Debug)]
@@ -60,6 +67,7 @@ pub(crate) async fn serve<S: Store>(
     shutdown: impl Future,
 ) {
     let server = Server {
+        lanes: Arc::new(Lanes::start()),
         state,
         take_over,
         config,
@@ -89,6 +97,7 @@ pub(crate) async fn serve<S: Store>(
 
 /// What every connection is served with.
 struct Server<S, T> {
+    lanes: Arc<Lanes>,
     state: Arc<State<S>>,
     take_over: T,
     config: Config,
@@ -101,6 +110,7 @@ struct Server<S, T> {
 impl<S, T: Clone> Clone for Server<S, T> {
     fn clone(&self) -> Self {
         Self {
+            lanes: self.lanes.clone(),
             state: self.state.clone(),
             take_over: self.take_over.clone(),
             config: self.config,
@@ -179,7 +189,17 @@ async fn serve_one<S: Store>(
     let state = server.state.clone();
     let mut session = Session::new(state, connection, peer.to_string(), local.to_string());
 
-    let ended = commands(&mut session, &server.draining).await;
+    let ended = loop {
+        let flow = commands(&mut session, &server.draining).await;
+        if !matches!(flow, Ok(Flow::AtHand)) {
+            break flow;
+        }
+        let flow;
+        (session, flow) = server.lanes.serve(session, &server.draining).await?;
+        if !matches!(flow, Ok(Flow::Continue)) {
+            break flow;
+        }
+    };
     session.tell();
     match ended {
         Ok(Flow::Takeover) => {
@@ -201,31 +221,58 @@ async fn serve_one<S: Store>(
     Ok(())
 }
 
-/// Runs commands until the connection is to be closed or taken over.
+/// Runs commands until the connection is to be closed or taken over, or suits a lane.
 ///
 /// Draining is observed only when no whole command is left to answer.
 async fn commands<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     draining: &CancellationToken,
 ) -> Result<Flow, Error> {
+    let mut suits_lane = Habit::default();
     loop {
-        let is_ready = session.connection.is_ready();
-        if !is_ready {
-            session.tell();
-        }
-        let next = session.connection.next_command(draining.cancelled());
-        let Some(command) = next.await? else {
+        let is_first = !session.connection.is_ready();
+        let Some(command) = next(session, draining).await? else {
             return Ok(Flow::Close);
         };
-        if !is_ready {
-            session.begin();
-        }
         let flow = command::run(session, command).await?;
-        if flow != Flow::Continue {
+        if !matches!(flow, Flow::Continue | Flow::AtHand) {
             return Ok(flow);
         }
         session.connection.flush_if_full().await?;
+        let is_alone = is_first && !session.connection.is_ready();
+        if suits_lane.was(is_alone && flow == Flow::AtHand) {
+            return Ok(Flow::AtHand);
+        }
     }
+}
+
+/// What a connection has done lately.
+#[derive(Default)]
+struct Habit(u32);
+
+impl Habit {
+    /// It has done it, or not; whether it has so often that it can be expected to go on.
+    fn was(&mut self, done: bool) -> bool {
+        self.0 = if done { self.0 + 1 } else { 0 };
+        self.0 >= SETTLED
+    }
+}
+
+/// The next command of a session; `None` if there is none before it is to end.
+async fn next<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    draining: &CancellationToken,
+) -> Result<Option<Command>, Error> {
+    let is_ready = session.connection.is_ready();
+    if !is_ready {
+        session.tell();
+    }
+    let next = session.connection.next_command(draining.cancelled());
+    let command = next.await?;
+    if !is_ready {
+        session.begin();
+    }
+    Ok(command)
 }
 
 #[cfg(test)]

@@ -20,11 +20,28 @@ use crate::resp::{Command, Error, Input, Output};
 pub(crate) enum Flow {
     /// It takes the next command.
     Continue,
+    /// It takes the next command; this one was answered with what was at hand.
+    AtHand,
     /// It is closed once all replies are sent.
     Close,
     /// It is not RESP any more: the socket goes to the server's take-over once
     /// all replies are sent.
     Takeover,
+}
+
+/// Answers a command if that takes nothing but what is at hand; whether it did.
+pub(crate) fn answer_at_hand<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    command: &Command,
+) -> bool {
+    let spec = command.args.first().and_then(|name| table::find(name));
+    match spec.and_then(|spec| Some((spec, Swift::of(session, spec, command)?))) {
+        Some((spec, Swift::Answered(reply))) => {
+            swift::answer(session, spec.name, reply);
+            true
+        }
+        _ => false,
+    }
 }
 
 /// Runs one command and queues its reply.
@@ -40,11 +57,16 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
     session.moved = 0;
 
     let spec = command.args.first().and_then(|name| table::find(name));
-    if let Some(spec) = spec
-        && let Some(first) = Swift::of(session, spec, &command)
-    {
-        swift::run(session, spec, first, &command).await;
-        return Ok(Flow::Continue);
+    match spec.and_then(|spec| Some((spec, Swift::of(session, spec, &command)?))) {
+        None => {}
+        Some((spec, Swift::Answered(reply))) => {
+            swift::answer(session, spec.name, reply);
+            return Ok(Flow::AtHand);
+        }
+        Some((spec, first)) => {
+            swift::run(session, spec, first, &command).await;
+            return Ok(Flow::Continue);
+        }
     }
     // What was before is to be seen by whoever asks for figures.
     session.tell();

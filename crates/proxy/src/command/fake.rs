@@ -5,6 +5,7 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, Mutex},
+    thread,
     time::{SystemTime, UNIX_EPOCH},
 };
 
@@ -33,6 +34,8 @@ pub(crate) struct FakeStore(Arc<Mutex<Fakes>>);
 struct Fakes {
     values: HashMap<Bytes, Value>,
     faults: Faults,
+    /// The thread on which a value was looked for last.
+    found_on: Option<String>,
 }
 
 /// What shall go wrong.
@@ -59,6 +62,11 @@ pub(crate) struct Value {
 impl FakeStore {
     pub(crate) fn inject(&self, faults: Faults) {
         self.0.lock().unwrap().faults = faults;
+    }
+
+    /// Whether a lane has looked for a value last.
+    pub(crate) fn is_on_lane(&self) -> bool {
+        self.0.lock().unwrap().found_on.as_deref() == Some("lane")
     }
 
     fn faults(&self) -> Faults {
@@ -104,6 +112,8 @@ impl Store for FakeStore {
     }
 
     fn find(&self, key: &[u8]) -> Option<Value> {
+        let here = thread::current().name().map(str::to_owned);
+        self.0.lock().unwrap().found_on = here;
         self.live(key)
     }
 

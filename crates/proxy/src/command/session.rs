@@ -1,6 +1,7 @@
 //! One client's connection, and what all of them share.
 
 use std::{
+    io,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -123,6 +124,19 @@ impl<S, R: Input, W: Output> Session<S, R, W> {
             begun: Instant::now(),
             answered: Vec::new(),
         }
+    }
+
+    /// The same, once `adopt` has made other halves of the socket's.
+    ///
+    /// # Errors
+    ///
+    /// Those of `adopt`.
+    pub(crate) fn adopted(
+        self,
+        adopt: impl FnOnce(R, W) -> io::Result<(R, W)>,
+    ) -> io::Result<Self> {
+        let connection = self.connection.adopted(adopt)?;
+        Ok(Self { connection, ..self })
     }
 
     /// The next command has been waited for.

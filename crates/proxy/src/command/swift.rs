@@ -78,15 +78,18 @@ impl<S: Store> Swift<S> {
                 {
                     return None;
                 }
-                store.count_read(found.is_some());
-                Some(match found {
-                    None => Self::Answered(Reply::Nothing),
-                    Some(found) => match store.at_hand(&found, 0..found.size()) {
-                        Some(value) => Self::Answered(Reply::Value(value)),
-                        None => Self::Get {
-                            key: name.clone(),
-                            found,
-                        },
+                let Some(found) = found else {
+                    store.count_read(false);
+                    return Some(Self::Answered(Reply::Nothing));
+                };
+                Some(match store.at_hand(&found, 0..found.size()) {
+                    Some(value) => {
+                        store.count_read(true);
+                        Self::Answered(Reply::Value(value))
+                    }
+                    None => Self::Get {
+                        key: name.clone(),
+                        found,
                     },
                 })
             }
@@ -109,7 +112,10 @@ impl<S: Store> Swift<S> {
     async fn run(self, store: &S) -> Reply {
         let done = match self {
             Self::Answered(reply) => return reply,
-            Self::Get { key, found } => read(store, &key, found).await,
+            Self::Get { key, found } => {
+                store.count_read(true);
+                read(store, &key, found).await
+            }
             Self::Set { key, value, terms } => {
                 let bytes = value.len() as u64;
                 let stored = set::put(store, &key, value, terms).await;
@@ -160,9 +166,6 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
     first: Swift<S>,
     command: &Command,
 ) {
-    if let Swift::Answered(reply) = first {
-        return answer(session, spec.name, reply);
-    }
     let store = session.state.store.clone();
     if !session.connection.is_ready() {
         let reply = first.run(&store).await;
@@ -204,7 +207,7 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
 }
 
 /// Queues a reply, and tells whoever counts.
-fn answer<S: Store, R: Input, W: Output>(
+pub(super) fn answer<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     name: &'static str,
     reply: Reply,

@@ -1,6 +1,6 @@
 //! A connection: commands in, replies out.
 
-use std::{pin::pin, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
@@ -203,6 +203,25 @@ impl<R: Input, W: Output> Connection<R, W> {
         }
         let (limit, bytes) = LINGER;
         let _ = time::timeout(limit, self.reader.linger(bytes)).await;
+    }
+
+    /// The same, once `adopt` has made other halves of the socket's.
+    ///
+    /// # Errors
+    ///
+    /// Those of `adopt`.
+    pub(crate) fn adopted(
+        self,
+        adopt: impl FnOnce(R, W) -> io::Result<(R, W)>,
+    ) -> io::Result<Self> {
+        let (reader, read_half) = self.reader.exchange(());
+        let (writer, write_half) = self.writer.exchange(());
+        let (read_half, write_half) = adopt(read_half, write_half)?;
+        Ok(Self {
+            reader: reader.exchange(read_half).0,
+            writer: writer.exchange(write_half).0,
+            next: self.next,
+        })
     }
 
     /// Sends what is queued, and gives the socket away.

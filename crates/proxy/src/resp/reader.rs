@@ -37,6 +37,20 @@ pub(super) struct Reader<R> {
     failure: Option<Error>,
 }
 
+impl<R> Reader<R> {
+    /// The same with another socket, and the one before.
+    pub(super) fn exchange<T>(self, socket: T) -> (Reader<T>, R) {
+        let reader = Reader {
+            socket,
+            ahead: self.ahead,
+            parser: self.parser,
+            stall_timeout: self.stall_timeout,
+            failure: self.failure,
+        };
+        (reader, self.socket)
+    }
+}
+
 impl<R: Input> Reader<R> {
     pub(super) fn new(socket: R, stall_timeout: Duration) -> Self {
         Self {

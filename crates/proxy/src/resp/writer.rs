@@ -22,6 +22,18 @@ pub(super) struct Writer<W> {
     stall_timeout: Duration,
 }
 
+impl<W> Writer<W> {
+    /// The same with another socket, and the one before.
+    pub(super) fn exchange<T>(self, socket: T) -> (Writer<T>, W) {
+        let writer = Writer {
+            socket,
+            outbox: self.outbox,
+            stall_timeout: self.stall_timeout,
+        };
+        (writer, self.socket)
+    }
+}
+
 impl<W: Output> Writer<W> {
     pub(super) fn new(socket: W, stall_timeout: Duration) -> Self {
         Self {

@@ -94,3 +94,67 @@ async fn a_client_that_stops_in_the_middle_of_a_value_is_counted() {
     let told = server.observer.told();
     assert!(told.contains(&"stalled".to_owned()), "{told:?}");
 }
+
+/// Connects a client that a lane serves by now, for it has asked for a small value again and again.
+async fn settled(server: &Running) -> Peer {
+    let mut peer = server.connect().await;
+    assert_eq!(peer.ask("SET small value").await, ok());
+    for _ in 0..SETTLED {
+        assert_eq!(peer.ask("GET small").await, bulk("value"));
+        assert!(!server.store.is_on_lane());
+    }
+    assert_eq!(peer.ask("GET small").await, bulk("value"));
+    assert!(server.store.is_on_lane());
+    peer
+}
+
+fn ok() -> BytesFrame {
+    BytesFrame::SimpleString("OK".into())
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_what_is_at_hand_is_served_by_a_lane_until_it_asks_for_more() {
+    let server = Running::start().await;
+    let mut peer = settled(&server).await;
+    assert_eq!(peer.ask("GET nothing").await, BytesFrame::Null);
+    assert!(server.store.is_on_lane());
+    // Of this a lane has read a part when it gives it back.
+    peer.send(&request(&[b"SET", b"large", &[7; 100_000]]))
+        .await;
+    assert_eq!(peer.reply().await, Some(ok()));
+    peer.send(b"GET large\r\nGET small\r\nPING\r\n").await;
+    assert_eq!(peer.reply().await, Some(bulk([7; 100_000])));
+    assert_eq!(peer.reply().await, Some(bulk("value")));
+    let pong = BytesFrame::SimpleString("PONG".into());
+    assert_eq!(peer.reply().await, Some(pong));
+    assert_eq!(peer.ask("GET small").await, bulk("value"));
+    assert!(!server.store.is_on_lane());
+}
+
+#[tokio::test]
+async fn commands_that_come_together_are_left_to_the_workers() {
+    let server = Running::start().await;
+    let mut peer = settled(&server).await;
+    for _ in 0..SETTLED {
+        peer.send(b"GET small\r\nGET small\r\n").await;
+        assert_eq!(peer.reply().await, Some(bulk("value")));
+        assert_eq!(peer.reply().await, Some(bulk("value")));
+    }
+    assert_eq!(peer.ask("GET small").await, bulk("value"));
+    assert!(!server.store.is_on_lane());
+}
+
+#[tokio::test]
+async fn a_client_on_a_lane_sees_the_server_end_and_its_own_errors() {
+    let server = Running::start().await;
+    let mut broken = settled(&server).await;
+    broken.send(b"*1\r\n$-9\r\n").await;
+    let told = broken.until_closed().await;
+    assert!(told.starts_with(b"-ERR Protocol error"), "{told:?}");
+    let (idle, mut left) = (settled(&server).await, settled(&server).await);
+    assert_eq!(left.ask("QUIT").await, ok());
+    assert_eq!(left.until_closed().await, b"");
+    server.shutdown.cancel();
+    assert_eq!(idle.until_closed().await, b"");
+    server.ended.await.unwrap();
+}

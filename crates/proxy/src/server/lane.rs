@@ -1,0 +1,141 @@
+//! Lanes: threads of their own for connections that are answered with what is at hand.
+//!
+//! A small value that is at hand is sent in less time than it takes to wake
+//! another thread. Workers that share all connections wake each other for every
+//! few of them all the same, and take the cores from the clients of this machine.
+//! So a connection that has asked for nothing else for a while goes to a lane,
+//! one thread that waits for all of its connections at once and answers what
+//! comes, as an event loop does. It comes back with the first command that needs
+//! anything else: no lane ever waits for a node, nor holds a large value.
+
+use std::{
+    io,
+    num::NonZero,
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
+};
+
+use tokio::{
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    runtime::{Builder, Handle},
+};
+use tokio_util::{
+    sync::{CancellationToken, DropGuard},
+    task::AbortOnDropHandle,
+};
+use tracing::{Instrument, warn};
+
+use super::{Habit, next};
+use crate::{
+    command::{self, Flow, Session, Store},
+    resp::{Error, Input, Output},
+};
+
+/// Cores to a lane: the workers need some, and so may clients.
+const CORES_EACH: usize = 2;
+
+/// A session over a TCP connection.
+type TcpSession<S> = Session<S, OwnedReadHalf, OwnedWriteHalf>;
+
+/// All lanes; their threads end when this is dropped.
+pub(super) struct Lanes {
+    lanes: Vec<Handle>,
+    next: AtomicUsize,
+    _running: DropGuard,
+}
+
+impl Lanes {
+    /// Starts as many as suit this machine.
+    pub(super) fn start() -> Self {
+        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let ended = CancellationToken::new();
+        let start = |_| lane(ended.clone());
+        let lanes: io::Result<Vec<_>> = (0..cores.div_ceil(CORES_EACH)).map(start).collect();
+        let lanes = lanes.unwrap_or_else(|error| {
+            warn!(%error, "no lanes: the workers serve everybody");
+            Vec::new()
+        });
+        Self {
+            lanes,
+            next: AtomicUsize::new(0),
+            _running: ended.drop_guard(),
+        }
+    }
+
+    /// Has a lane answer commands with what is at hand. The session that it gives back is the
+    /// caller's runtime's again; it takes the next command after [`Flow::Continue`].
+    ///
+    /// # Errors
+    ///
+    /// If the socket cannot change hands, or the lane failed.
+    pub(super) async fn serve<S: Store>(
+        &self,
+        session: TcpSession<S>,
+        draining: &CancellationToken,
+    ) -> io::Result<(TcpSession<S>, Result<Flow, Error>)> {
+        let turn = self.next.fetch_add(1, Relaxed);
+        let Some(lane) = self.lanes.get(turn % self.lanes.len().max(1)) else {
+            return Ok((session, Ok(Flow::Continue)));
+        };
+        let mut session = session.adopted(|reader, writer| adopt(reader, writer, lane))?;
+        let draining = draining.clone();
+        let serving = async move {
+            let flow = commands_at_hand(&mut session, &draining).await;
+            (session, flow)
+        };
+        let serving = AbortOnDropHandle::new(lane.spawn(serving.in_current_span()));
+        let (session, flow) = serving.await.map_err(io::Error::other)?;
+        let here = Handle::current();
+        let session = session.adopted(|reader, writer| adopt(reader, writer, &here))?;
+        Ok((session, flow))
+    }
+}
+
+/// Answers commands with what is at hand, until one comes that takes anything else, or many come
+/// together: of those, the workers answer more at a time.
+async fn commands_at_hand<S: Store, R: Input, W: Output>(
+    session: &mut Session<S, R, W>,
+    draining: &CancellationToken,
+) -> Result<Flow, Error> {
+    let mut suits_workers = Habit::default();
+    loop {
+        let is_first = !session.connection.is_ready();
+        let Some(command) = next(session, draining).await? else {
+            return Ok(Flow::Close);
+        };
+        if !command::answer_at_hand(session, &command) {
+            session.connection.put_back(command);
+            return Ok(Flow::Continue);
+        }
+        session.connection.flush_if_full().await?;
+        let is_alone = is_first && !session.connection.is_ready();
+        if suits_workers.was(!is_alone) {
+            return Ok(Flow::Continue);
+        }
+    }
+}
+
+/// Starts a lane, for as long as it is not `ended`.
+fn lane(ended: CancellationToken) -> io::Result<Handle> {
+    let runtime = Builder::new_current_thread().enable_all().build()?;
+    let handle = runtime.handle().clone();
+    thread::Builder::new()
+        .name("lane".into())
+        .spawn(move || runtime.block_on(ended.cancelled()))?;
+    Ok(handle)
+}
+
+/// Has a runtime wait for what comes over a socket.
+fn adopt(
+    reader: OwnedReadHalf,
+    writer: OwnedWriteHalf,
+    runtime: &Handle,
+) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
+    let stream = reader.reunite(writer).map_err(io::Error::other)?;
+    let stream = stream.into_std()?;
+    let _entered = runtime.enter();
+    Ok(TcpStream::from_std(stream)?.into_split())
+}
