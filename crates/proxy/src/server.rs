@@ -230,8 +230,7 @@ async fn commands<S: Store, R: Input, W: Output>(
 ) -> Result<Flow, Error> {
     let mut suits_lane = Habit::default();
     loop {
-        let is_first = !session.connection.is_ready();
-        let Some(command) = next(session, draining).await? else {
+        let Some((command, is_first)) = next(session, draining).await? else {
             return Ok(Flow::Close);
         };
         let flow = command::run(session, command).await?;
@@ -258,21 +257,22 @@ impl Habit {
     }
 }
 
-/// The next command of a session; `None` if there is none before it is to end.
+/// The next command of a session, and whether it was not received together with the one before;
+/// `None` if there is none before the session is to end.
 async fn next<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     draining: &CancellationToken,
-) -> Result<Option<Command>, Error> {
-    let is_ready = session.connection.is_ready();
-    if !is_ready {
+) -> Result<Option<(Command, bool)>, Error> {
+    let is_first = !session.connection.is_ready();
+    if is_first {
         session.tell();
     }
     let next = session.connection.next_command(draining.cancelled());
     let command = next.await?;
-    if !is_ready {
+    if is_first {
         session.begin();
     }
-    Ok(command)
+    Ok(command.map(|command| (command, is_first)))
 }
 
 #[cfg(test)]

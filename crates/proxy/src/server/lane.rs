@@ -102,8 +102,7 @@ async fn commands_at_hand<S: Store, R: Input, W: Output>(
 ) -> Result<Flow, Error> {
     let mut suits_workers = Habit::default();
     loop {
-        let is_first = !session.connection.is_ready();
-        let Some(command) = next(session, draining).await? else {
+        let Some((command, is_first)) = next(session, draining).await? else {
             return Ok(Flow::Close);
         };
         if !command::answer_at_hand(session, &command) {
