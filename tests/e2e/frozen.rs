@@ -63,6 +63,33 @@ async fn a_frozen_node_that_was_given_up_comes_back_and_does_no_harm() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_values_cannot_do_without_are_waited_for_however_many_are_silent() {
+    let cluster = Cluster::start(|up| up.lost_after("2s")).await;
+    let mut stored = Stored::new(&cluster, 3).await;
+    let awake = cluster.awake().await;
+    for count in [5, awake.len()] {
+        let suspected = async || {
+            let metrics = cluster.metrics().await;
+            metrics.total("infinicache_proxy_nodes_suspected_total")
+        };
+        let before = suspected().await;
+        let frozen = Random::new("silent").choose(count, &awake);
+        frozen.iter().for_each(Node::freeze);
+        until("all that are silent were suspected twice", async || {
+            (suspected().await >= before + 2.0 * count as f64).then_some(())
+        })
+        .await;
+        frozen.iter().for_each(Node::thaw);
+        cluster.until_whole(stored.keys()).await;
+        stored.assert_all().await;
+    }
+    let metrics = cluster.metrics().await;
+    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_nodes_lost_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_rosters_forced"), 0.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_pool_takes_writes_while_nodes_that_were_given_up_do_not_wake() {
     let cluster = Cluster::start(|up| up.memory("2MiB").lost_after("3s")).await;
     let mut redis = cluster.redis().await;

@@ -127,6 +127,58 @@ async fn a_restarted_proxy_does_without_nodes_that_were_lost_with_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_proxy_is_refused_and_ends_and_takes_nothing_from_the_first() {
+    let cluster = Cluster::start(|up| {
+        up.env("INFINICACHE_SECRET", SECRET)
+            .env("INFINICACHE_LEASE", "2s")
+    })
+    .await;
+    let mut stored = Stored::new(&cluster, 3).await;
+    for _ in 0..2 {
+        let (went_well, said) = cluster.start_another_proxy(&[]).await.ended().await;
+        assert!(!went_well);
+        assert!(said.contains("another proxy leads this pool"), "{said}");
+        stored.assert_all().await;
+    }
+    let metrics = cluster.metrics().await;
+    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_nodes_lost_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_in_charge"), 1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_was_superseded_ends_and_is_refused_when_it_is_started_again() {
+    let cluster = Cluster::start(|up| {
+        up.env("INFINICACHE_SECRET", SECRET)
+            .env("INFINICACHE_LEASE", "2s")
+    })
+    .await;
+    let mut stored = Stored::new(&cluster, 3).await;
+    let old = cluster.proxy().await;
+    kill(old, rustix::process::Signal::STOP);
+    let rival = cluster.another_proxy(&[]).await;
+    kill(old, rustix::process::Signal::CONT);
+    until("it has ended, and those after it", async || {
+        (cluster.proxy_restarts().await >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(
+        rival
+            .metrics()
+            .await
+            .total("infinicache_proxy_losses_total"),
+        0.0
+    );
+    drop(rival);
+    until("the cache is whole again", async || {
+        cluster.is_ready().await
+    })
+    .await;
+    stored.reconnect(&cluster).await;
+    stored.assert_all().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_proxy_that_thaws_after_another_took_over_answers_nothing() {
     let cluster = Cluster::start(|up| {
         up.env("INFINICACHE_SECRET", SECRET)

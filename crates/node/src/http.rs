@@ -40,7 +40,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{held::Held, keeper::Keeper, listen::accept_each};
+use crate::{held::Held, keeper::Keeper, listen::accept_each, session::Disobeyed};
 
 /// How many connections may be open at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -108,8 +108,14 @@ async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     let held = wake.lifetimes.held;
     let (linked, session) = match keeper.wake(wake.clone()) {
         Ok(begun) => begun,
-        Err(superseded) => {
-            let refusal = Refusal::superseded(&wake, superseded.highest, &identity.secret);
+        Err(disobeyed) => {
+            let secret = &identity.secret;
+            let refusal = match disobeyed {
+                Disobeyed::Superseded { highest, .. } => {
+                    Refusal::superseded(&wake, highest, secret)
+                }
+                Disobeyed::Led { leader, .. } => Refusal::led(&wake, leader, secret),
+            };
             return refuse(&keeper, &refusal);
         }
     };
@@ -153,9 +159,10 @@ fn refuse(keeper: &Keeper, refusal: &Refusal) -> Response {
     warn!(kind = ?refusal.refused, reason = %refusal.reason, "wake refused");
     let status = match refusal.refused {
         RefusalKind::Malformed | RefusalKind::Other => StatusCode::BAD_REQUEST,
-        RefusalKind::Version | RefusalKind::OtherNode | RefusalKind::Superseded => {
-            StatusCode::CONFLICT
-        }
+        RefusalKind::Version
+        | RefusalKind::OtherNode
+        | RefusalKind::Superseded
+        | RefusalKind::Led => StatusCode::CONFLICT,
         RefusalKind::Forged => StatusCode::UNAUTHORIZED,
         RefusalKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
     };

@@ -26,7 +26,7 @@ use crate::{
     dial::{DialError, Dialled, dial},
     link::{Departure, Link, LinkError, Rights},
     service::Service,
-    session::{Session, Superseded},
+    session::{Disobeyed, Session},
 };
 
 /// Who the node is, in every hello.
@@ -83,13 +83,16 @@ impl Keeper {
     ///
     /// # Errors
     ///
-    /// If it comes from a proxy that is in charge no longer.
+    /// If it comes from a proxy that is in charge no longer, or while another leads.
     pub(crate) fn wake(
         &self,
         wake: Wake,
-    ) -> Result<(bool, impl Future<Output = Ended> + Send + use<>), Superseded> {
+    ) -> Result<(bool, impl Future<Output = Ended> + Send + use<>), Disobeyed> {
         let lifetimes = wake.lifetimes;
-        let linked = self.session().woken(wake, Instant::now())?;
+        let linked = {
+            let allegiance = self.service.allegiance();
+            self.session().woken(wake, &allegiance, Instant::now())?
+        };
         if !linked {
             self.woken.notify_one();
         }
@@ -194,10 +197,14 @@ impl Keeper {
             welcome,
         } = dialled;
         let before = self.session().epoch();
-        let outcome = self.session().welcomed(welcome.epoch, Instant::now());
+        let outcome = {
+            let allegiance = self.service.allegiance();
+            let mut session = self.session();
+            session.welcomed(welcome.epoch, &allegiance, Instant::now())
+        };
         let wake = match outcome {
             Ok(wake) => wake,
-            Err(superseded) => return self.failed(&superseded),
+            Err(disobeyed) => return self.failed(&disobeyed),
         };
         let Some(Wake { proxy, session, .. }) = wake else {
             return;

@@ -51,8 +51,8 @@ impl Service {
     /// Answers a request. Never waits.
     pub(crate) fn answer(&self, now: Instant, request: Request) -> Reply {
         match request {
-            Request::Ping { now_ms } => {
-                self.allegiance().pinged(now_ms, now);
+            Request::Ping { now_ms, lease } => {
+                self.allegiance().pinged(now_ms, lease, now);
                 let report = serde_json::to_vec(&self.report(now));
                 let bytes = report.expect("plain data has a JSON form").into();
                 Reply::Done { bytes, checksum: 0 }
@@ -241,7 +241,7 @@ impl Service {
         outcome
     }
 
-    fn allegiance(&self) -> MutexGuard<'_, Allegiance> {
+    pub(crate) fn allegiance(&self) -> MutexGuard<'_, Allegiance> {
         self.allegiance.lock().expect("allegiance does not panic")
     }
 
@@ -320,7 +320,10 @@ mod tests {
         assert_eq!(answer(Request::Delete { chunk: CHUNK }), Reply::DONE);
         assert_eq!(answer(get(0, 100)), unit);
 
-        let Reply::Done { bytes, .. } = answer(Request::Ping { now_ms: 1 }) else {
+        let Reply::Done { bytes, .. } = answer(Request::Ping {
+            now_ms: 1,
+            lease: infinicache_wire::LeaseTerms::default(),
+        }) else {
             panic!("a ping is answered by a report");
         };
         let report: NodeReport = serde_json::from_slice(&bytes).unwrap();

@@ -16,10 +16,14 @@
 //! A wake is only an invitation. Who is in charge is settled by the epochs of
 //! welcomes: one below the highest so far comes from a proxy whose time is over,
 //! and is not obeyed; nor is a wake of such an epoch, and its sender is told so.
+//! While the node is linked to a run that [leads](crate::allegiance), it turns to no
+//! other, and answers its wakes with that.
 
 use std::time::{Duration, Instant};
 
 use infinicache_wire::wake::Wake;
+
+use crate::allegiance::Allegiance;
 
 /// First wait between two attempts.
 const SHORTEST_WAIT: Duration = Duration::from_millis(100);
@@ -57,12 +61,15 @@ struct Linked {
     wait: Duration,
 }
 
-/// A wake or a welcome from a proxy that is in charge no longer.
+/// Why a wake or a welcome is not obeyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("epoch {epoch} is over, at least {highest} needed")]
-pub(crate) struct Superseded {
-    pub(crate) epoch: u64,
-    pub(crate) highest: u64,
+pub(crate) enum Disobeyed {
+    /// It comes from a proxy that is in charge no longer.
+    #[error("epoch {epoch} is over, at least {highest} needed")]
+    Superseded { epoch: u64, highest: u64 },
+    /// Another run leads, and is heard from.
+    #[error("epoch {epoch} is not obeyed while epoch {leader} leads")]
+    Led { epoch: u64, leader: u64 },
 }
 
 impl Session {
@@ -71,11 +78,13 @@ impl Session {
     /// # Errors
     ///
     /// If it must not be obeyed; then nothing changes.
-    pub(crate) fn woken(&mut self, wake: Wake, now: Instant) -> Result<bool, Superseded> {
-        let (epoch, highest) = (wake.epoch, self.epoch);
-        if epoch < highest {
-            return Err(Superseded { epoch, highest });
-        }
+    pub(crate) fn woken(
+        &mut self,
+        wake: Wake,
+        allegiance: &Allegiance,
+        now: Instant,
+    ) -> Result<bool, Disobeyed> {
+        self.obey(wake.epoch, allegiance, now)?;
         if self.is_linked(&wake.session) {
             return Ok(true);
         }
@@ -86,6 +95,18 @@ impl Session {
             wait: SHORTEST_WAIT,
         });
         Ok(false)
+    }
+
+    fn obey(&self, epoch: u64, allegiance: &Allegiance, now: Instant) -> Result<(), Disobeyed> {
+        let highest = self.epoch;
+        if self.linked.is_some() && !allegiance.yields(highest, epoch, now) {
+            let leader = highest;
+            return Err(Disobeyed::Led { epoch, leader });
+        }
+        if epoch < highest {
+            return Err(Disobeyed::Superseded { epoch, highest });
+        }
+        Ok(())
     }
 
     /// Whether there is a living link for that session.
@@ -131,12 +152,10 @@ impl Session {
     pub(crate) fn welcomed(
         &mut self,
         epoch: u64,
+        allegiance: &Allegiance,
         now: Instant,
-    ) -> Result<Option<Wake>, Superseded> {
-        if epoch < self.epoch {
-            let highest = self.epoch;
-            return Err(Superseded { epoch, highest });
-        }
+    ) -> Result<Option<Wake>, Disobeyed> {
+        self.obey(epoch, allegiance, now)?;
         self.epoch = epoch;
         let Some(Pursuit { wake, wait, .. }) = self.pursuit.take() else {
             return Ok(None);
@@ -180,7 +199,7 @@ fn spread(wait: Duration, random: u64) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_wire::wake::Lifetimes;
+    use infinicache_wire::{LeaseTerms, wake::Lifetimes};
 
     use super::*;
 
@@ -196,6 +215,11 @@ mod tests {
         }
     }
 
+    /// What a node remembers that has granted no lease.
+    fn free() -> Allegiance {
+        Allegiance::default()
+    }
+
     fn of_epoch(epoch: u64, session: &str) -> Wake {
         Wake {
             epoch,
@@ -209,8 +233,8 @@ mod tests {
 
     fn linked(name: &str, now: Instant) -> Session {
         let mut session = Session::default();
-        session.woken(wake(name), now).unwrap();
-        session.welcomed(1, now).unwrap();
+        session.woken(wake(name), &free(), now).unwrap();
+        session.welcomed(1, &free(), now).unwrap();
         session
     }
 
@@ -218,7 +242,7 @@ mod tests {
     fn a_wake_is_dialled_at_once() {
         let (mut session, now) = (Session::default(), Instant::now());
         assert!(session.next().is_none());
-        assert_eq!(session.woken(wake("s"), now), Ok(false));
+        assert_eq!(session.woken(wake("s"), &free(), now), Ok(false));
         assert_eq!(session.next(), Some((&wake("s"), now)));
     }
 
@@ -226,7 +250,7 @@ mod tests {
     fn a_wake_of_the_linked_session_changes_nothing() {
         let now = Instant::now();
         let mut session = linked("s", now);
-        assert_eq!(session.woken(wake("s"), now), Ok(true));
+        assert_eq!(session.woken(wake("s"), &free(), now), Ok(true));
         assert!(session.next().is_none());
     }
 
@@ -234,7 +258,7 @@ mod tests {
     fn another_session_is_pursued_while_the_old_link_lives() {
         let now = Instant::now();
         let mut session = linked("old", now);
-        assert_eq!(session.woken(wake("new"), now), Ok(false));
+        assert_eq!(session.woken(wake("new"), &free(), now), Ok(false));
         assert!(session.is_linked("old"));
         assert_eq!(pursued(&session), Some("new"));
         session.lost(now, 0);
@@ -244,7 +268,7 @@ mod tests {
             "the old one is not redialled"
         );
 
-        session.welcomed(1, now).unwrap();
+        session.welcomed(1, &free(), now).unwrap();
         assert!(session.is_linked("new"));
         assert!(!session.is_linked("old"));
     }
@@ -252,7 +276,7 @@ mod tests {
     #[test]
     fn attempts_come_ever_later_up_to_a_limit_until_patience_ends() {
         let (mut session, start) = (Session::default(), Instant::now());
-        session.woken(wake("s"), start).unwrap();
+        session.woken(wake("s"), &free(), start).unwrap();
         let mut now = start;
         let mut waits = Vec::new();
         while session.failed(now, 0) {
@@ -265,7 +289,7 @@ mod tests {
         assert!(now >= start + PATIENCE);
         assert!(session.next().is_none());
 
-        session.woken(wake("s"), now).unwrap();
+        session.woken(wake("s"), &free(), now).unwrap();
         assert_eq!(
             session.next(),
             Some((&wake("s"), now)),
@@ -292,7 +316,7 @@ mod tests {
             session.lost(now, 0);
             let due = session.next().unwrap().1;
             waits.push((due - now).as_millis());
-            session.welcomed(1, now).unwrap();
+            session.welcomed(1, &free(), now).unwrap();
         }
         assert_eq!(waits, [50, 100, 200, 50, 100]);
     }
@@ -301,16 +325,19 @@ mod tests {
     fn a_proxy_of_an_earlier_epoch_is_not_obeyed() {
         let now = Instant::now();
         let mut session = linked("s", now);
-        session.woken(of_epoch(7, "late"), now).unwrap();
+        session.woken(of_epoch(7, "late"), &free(), now).unwrap();
         session.epoch = 7;
-        let refused = Superseded {
+        let refused = Disobeyed::Superseded {
             epoch: 6,
             highest: 7,
         };
-        assert_eq!(session.welcomed(6, now), Err(refused));
+        assert_eq!(session.welcomed(6, &free(), now), Err(refused));
         assert!(session.is_linked("s"));
         assert_eq!(pursued(&session), Some("late"));
-        assert_eq!(session.welcomed(7, now), Ok(Some(of_epoch(7, "late"))));
+        assert_eq!(
+            session.welcomed(7, &free(), now),
+            Ok(Some(of_epoch(7, "late")))
+        );
         assert!(session.is_linked("late"));
     }
 
@@ -318,16 +345,40 @@ mod tests {
     fn a_wake_of_an_earlier_epoch_is_refused_even_if_its_session_is_linked() {
         let now = Instant::now();
         let mut session = linked("s", now);
-        session.welcomed(7, now).unwrap();
-        let refused = Superseded {
+        session.welcomed(7, &free(), now).unwrap();
+        let refused = Disobeyed::Superseded {
             epoch: 6,
             highest: 7,
         };
         for name in ["s", "other"] {
-            assert_eq!(session.woken(of_epoch(6, name), now), Err(refused));
+            assert_eq!(session.woken(of_epoch(6, name), &free(), now), Err(refused));
         }
         assert!(session.next().is_none());
-        assert_eq!(session.woken(of_epoch(7, "s"), now), Ok(true));
-        assert_eq!(session.woken(of_epoch(8, "next"), now), Ok(false));
+        assert_eq!(session.woken(of_epoch(7, "s"), &free(), now), Ok(true));
+        assert_eq!(session.woken(of_epoch(8, "next"), &free(), now), Ok(false));
+    }
+
+    #[test]
+    fn a_node_that_hears_from_a_leader_turns_to_no_other_run_until_its_link_ends() {
+        let now = Instant::now();
+        let mut session = linked("s", now);
+        let mut led = Allegiance::default();
+        let lease = LeaseTerms {
+            ms: 5_000,
+            leads: true,
+        };
+        led.pinged(1, lease, now);
+        let refused = Err(Disobeyed::Led {
+            epoch: 2,
+            leader: 1,
+        });
+        assert_eq!(session.woken(of_epoch(2, "other"), &led, now), refused);
+        assert_eq!(session.woken(wake("s"), &led, now), Ok(true));
+        assert_eq!(session.woken(wake("next"), &led, now), Ok(false));
+        let refused = refused.map(|_| None);
+        assert_eq!(session.welcomed(2, &led, now), refused);
+        session.lost(now, 0);
+        assert_eq!(session.woken(of_epoch(2, "other"), &led, now), Ok(false));
+        assert!(session.welcomed(2, &led, now).is_ok());
     }
 }

@@ -174,7 +174,10 @@ async fn over_a_direct_link_units_move_and_nothing_is_decided() {
     for forbidden in [
         Request::Free { chunk: chunk(1) },
         Request::Delete { chunk: chunk(1) },
-        Request::Ping { now_ms: 1 },
+        Request::Ping {
+            now_ms: 1,
+            lease: infinicache_wire::LeaseTerms::default(),
+        },
         finish(2, 1),
         copy(1, 1, &link),
     ] {

@@ -139,7 +139,11 @@ async fn requests_right_behind_the_welcome_are_answered() {
     let mut bytes = Vec::new();
     for frame in [
         welcome.to_frame(),
-        Request::Ping { now_ms: 1 }.into_frame(9, MemberId(1)),
+        Request::Ping {
+            now_ms: 1,
+            lease: infinicache_wire::LeaseTerms::default(),
+        }
+        .into_frame(9, MemberId(1)),
     ] {
         bytes.extend_from_slice(&frame.header.encode());
         bytes.extend_from_slice(&frame.payload);

@@ -154,8 +154,11 @@ async fn traffic_keeps_a_session_from_ending_and_pings_do_not() {
 
     let mut pings = 0;
     loop {
-        link.send([infinicache_wire::Request::Ping { now_ms: 1 }])
-            .await;
+        link.send([infinicache_wire::Request::Ping {
+            now_ms: 1,
+            lease: infinicache_wire::LeaseTerms::default(),
+        }])
+        .await;
         let frame = link.frame().await.unwrap();
         if ByeReason::from_frame(&frame) == Some(ByeReason::SessionOver) {
             break;

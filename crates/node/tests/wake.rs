@@ -3,7 +3,7 @@
 mod support;
 
 use infinicache_wire::{
-    Secret,
+    LeaseTerms, Request, Secret,
     answer::{Answer, RefusalKind},
     wake::{Lifetimes, MAX_WAKE, Wake},
 };
@@ -111,6 +111,41 @@ async fn a_wake_of_an_earlier_epoch_is_refused_with_proof_of_the_later_one() {
     link.report().await;
     proxy.epoch = 7;
     assert_eq!(node.wake(&proxy.wake("s1")).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_second_proxy_is_refused_while_the_first_one_leads_and_is_heard_from() {
+    let node = TestNode::start(&[]).await;
+    let first = Proxy::bind().await;
+    node.wake(&first.wake("s1")).await;
+    let mut link = first.accept(true).await;
+    let ping = |leads| Request::Ping {
+        now_ms: 1,
+        lease: LeaseTerms { ms: 60_000, leads },
+    };
+    link.ask(ping(true)).await;
+
+    let mut second = Proxy::bind().await;
+    second.epoch = 7;
+    let wake = second.wake("s2");
+    let (status, body) = node.wake(&wake).await;
+    assert_eq!(status, 409);
+    assert_eq!(refusal(&body).led_by(&wake, &secret()), Some(1));
+    assert_eq!(refusal(&body).supersedes(&wake, &secret()), None);
+    assert_eq!(node.wake(&first.wake("s1")).await.0, 200);
+
+    // A run that has lost its majority leads no more.
+    link.ask(ping(false)).await;
+    assert_eq!(node.wake(&second.wake("s3")).await.0, 200);
+    let mut other = second.accept(false).await;
+    other.ask(ping(true)).await;
+    assert!(link.closes().await);
+    // One that has died is not waited for.
+    drop(other);
+    let mut third = Proxy::bind().await;
+    third.epoch = 8;
+    while node.wake(&third.wake("s4")).await.0 != 200 {}
+    third.accept(false).await.report().await;
 }
 
 #[tokio::test]

@@ -81,9 +81,13 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_WAKE_DEADLINE", default_value = "5s", value_parser = parse_duration)]
     pub wake_deadline: Duration,
 
-    /// A node that was not heard of for this long is lost
+    /// A node that was not heard of for this long is lost, if the pool can do without it
     #[arg(long, env = "INFINICACHE_NODE_LOST_AFTER", default_value = "10s", value_parser = parse_duration)]
     pub node_lost_after: Duration,
+
+    /// A node that was not heard of for this long is lost, whatever is lost with it
+    #[arg(long, env = "INFINICACHE_NODE_DEAD_AFTER", default_value = "15m", value_parser = parse_duration)]
+    pub node_dead_after: Duration,
 
     /// How long the proxy may answer after a majority of its members last did; another run of it waits as long
     #[arg(long, env = "INFINICACHE_LEASE", default_value = "5s", value_parser = parse_duration)]

@@ -1,6 +1,7 @@
 //! Housekeeping: what has to be done now and then, and what objects leave behind.
 
 use std::{
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -9,13 +10,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{NodeLink, Pool};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::{sync::mpsc, task, time};
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::{
     cache::{Cache, Partings},
     catalog::{Keeper, Object},
     endangered::{Lane, Queue},
-    nodes::{Event, Nodes},
+    nodes::{Event, Nodes, member::Member},
 };
 
 /// How often expired objects are looked for.
@@ -24,7 +25,7 @@ const EXPIRY_TICK: Duration = Duration::from_millis(100);
 /// How often idle writes and leases are looked for.
 const IDLE_TICK: Duration = Duration::from_secs(2);
 
-/// How long a member that is gone may take to be off the roster.
+/// How long a member that is gone may take to be off the roster, before that is worth a warning.
 const LOSS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Chunks that may be freed at once.
@@ -129,39 +130,54 @@ async fn let_go(cache: &Cache, request: Request, chunk: ChunkId, member: MemberI
     }
 }
 
+/// Loses what a member held that is gone: to everybody, as nobody can believe it any more once
+/// the roster without it is in force.
+async fn lose(cache: Cache, member: MemberId) {
+    let lost = [member];
+    let mut gone = pin!(cache.nodes().until_gone(&lost));
+    while time::timeout(LOSS_DEADLINE, &mut gone).await.is_err() {
+        warn!(%member, "the roster without a lost member is not in force");
+    }
+    cache.partings().forget(member);
+    let losing = cache.clone();
+    // Every object is looked at: not on a thread that serves clients.
+    let _ = task::spawn_blocking(move || losing.lose_member(member)).await;
+}
+
+/// Loses a member that is silent, if every value can do without it.
+async fn settle_suspicion(cache: Cache, member: Arc<Member>) {
+    let silent = cache.nodes().silent();
+    let (looking, id) = (cache.clone(), member.id);
+    let needed = task::spawn_blocking(move || looking.needs(id, &silent)).await;
+    match needed {
+        Ok(false) => {
+            cache.nodes().give_up_silent(&member).await;
+        }
+        Ok(true) => {
+            info!(member = %id, "values cannot do without a silent member: it is waited for");
+        }
+        Err(_) => {}
+    }
+}
+
 /// Follows the nodes' fates, for ever.
 pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiver<Event>) {
     while let Some(event) = events.recv().await {
         let cache = cache.clone();
-        match &event {
-            // What it held is lost to everybody only once nobody can believe it any more.
+        match event {
             Event::Lost(member) => {
-                let lost = [member.id];
-                let gone = cache.nodes().until_gone(&lost);
-                if time::timeout(LOSS_DEADLINE, gone).await.is_err() {
-                    warn!(member = %member.id, "the roster without a lost member is not in force");
-                }
-                cache.partings().forget(member.id);
+                tokio::spawn(lose(cache, member.id));
+            }
+            Event::Suspected(member) => {
+                tokio::spawn(settle_suspicion(cache, member));
             }
             Event::Leaving(member) => {
-                // It does not stay for long: no loss is waited for.
-                let member = member.id;
-                task::spawn_blocking(move || cache.vacate(member));
-                continue;
+                // Every object is looked at: not on a thread that serves clients.
+                task::spawn_blocking(move || cache.vacate(member.id));
             }
             Event::Returned(member) => {
-                let member = member.clone();
                 tokio::spawn(async move { cache.take_back(&member).await });
-                continue;
             }
-        }
-        // Every object is looked at: not on a thread that serves clients.
-        let walking = task::spawn_blocking(move || match event {
-            Event::Lost(member) => cache.lose_member(member.id),
-            Event::Leaving(_) | Event::Returned(_) => {}
-        });
-        if walking.await.is_err() {
-            return;
         }
     }
 }

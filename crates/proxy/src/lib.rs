@@ -268,17 +268,17 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         stall_timeout: config.stall_timeout,
     };
     let nodes = cache.nodes().clone();
+    let mut over = None;
     let ending = async {
         tokio::select! {
             _ = shutdown => {}
-            () = nodes.unvouched().cancelled() => {}
+            why = nodes.over() => over = Some(why),
         }
     };
     server::serve(redis, state, to_relay, limits, ending).await;
-    anyhow::ensure!(
-        !nodes.unvouched().is_cancelled(),
-        "held up for longer than the lease, with no member to vouch for this run"
-    );
+    if let Some(over) = over {
+        return Err(over.into());
+    }
 
     stop.cancel();
     tracker.close();
@@ -303,6 +303,8 @@ fn patience(config: &Config) -> Option<Patience> {
         lease,
         straggling,
         deadline: config.recovery_deadline,
+        dead_after: config.node_dead_after.max(config.recovery_deadline),
+        leader_lease: config.lease,
     })
 }
 
@@ -321,6 +323,7 @@ fn timing(config: &Config) -> Timing {
     Timing {
         ping_every: std::time::Duration::from_secs(1),
         lost_after,
+        dead_after: config.node_dead_after.max(lost_after),
         // There has to be time to ask a silent node before it is lost.
         preflight_freshness: config.preflight_freshness.min(lost_after / 2),
         wake_deadline: config.wake_deadline,

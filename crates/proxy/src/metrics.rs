@@ -47,6 +47,8 @@ pub(crate) struct Metrics {
     goodbyes: Family<ByReason, Counter>,
     watch_failures: Family<ByReason, Counter>,
     joined: Counter,
+    suspected: Counter,
+    left: Counter,
     lost: Counter,
     pub(crate) connections: Gauge,
     pub(crate) links: Gauge,
@@ -86,6 +88,8 @@ impl Metrics {
             goodbyes: Family::default(),
             watch_failures: Family::default(),
             joined: Counter::default(),
+            suspected: Counter::default(),
+            left: Counter::default(),
             lost: Counter::default(),
             connections: Gauge::default(),
             links: Gauge::default(),
@@ -126,6 +130,10 @@ impl Metrics {
             "Instances that joined the pool",
             it.joined.clone(),
         );
+        let help = "Times that an instance was silent for so long that it may be lost";
+        registry.register("nodes_suspected", help, it.suspected.clone());
+        let help = "Instances that left, holding nothing";
+        registry.register("nodes_left", help, it.left.clone());
         registry.register("nodes_lost", "Instances that were lost", it.lost.clone());
         registry.register("connections", "Client connections", it.connections.clone());
         registry.register(
@@ -273,8 +281,18 @@ impl Metrics {
         self.joined.inc();
     }
 
-    pub(crate) fn node_lost(&self) {
-        self.lost.inc();
+    /// An instance is silent.
+    pub(crate) fn node_suspected(&self) {
+        self.suspected.inc();
+    }
+
+    /// An instance is gone, as it was meant to be or not.
+    pub(crate) fn node_gone(&self, is_planned: bool) {
+        if is_planned {
+            self.left.inc();
+        } else {
+            self.lost.inc();
+        }
     }
 
     /// What is counted of what clients ask for and get.

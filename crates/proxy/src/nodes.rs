@@ -8,7 +8,7 @@
 //! - `member`: one instance while its chunks count;
 //! - `enrolment`: whose chunks count, and whether the proxy may answer;
 //! - `door`: the listener and the handshake; `admit`: who may come in; `invitations`: with what;
-//! - `act`: what a life decided is done;
+//! - `act`: what a life decided is done; `suspicion`: who is silent, and can be done without;
 //! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
 //! - `observe`: what the platform tells of them is taken in;
 //! - `promise`: for how long there have been too few;
@@ -28,13 +28,14 @@ mod ping;
 mod predecessors;
 mod promise;
 mod rouse;
+mod suspicion;
 #[cfg(test)]
 pub(crate) mod tests;
 mod wake;
 mod ways;
 
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError, atomic::AtomicU32},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicU32},
     time::{Duration, Instant},
 };
 
@@ -118,10 +119,26 @@ pub(crate) struct Settings {
 pub(crate) enum Event {
     /// It is gone, with all that it held.
     Lost(Arc<Member>),
+    /// It is silent.
+    Suspected(Arc<Member>),
     /// It is about to go.
     Leaving(Arc<Member>),
     /// It is there again, and may have missed something.
     Returned(Arc<Member>),
+}
+
+/// Why a run of the proxy has to end before it is told to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Over {
+    /// No member can say whether it is in charge.
+    #[error("held up for longer than the lease, with no member to vouch for this run")]
+    Unvouched,
+    /// Its members obey a later run.
+    #[error("a later run of the proxy has superseded this one, which has no majority any more")]
+    Superseded,
+    /// Another run was there first.
+    #[error("another proxy leads this pool, and there can be one only")]
+    Led,
 }
 
 /// A node that chunks can be placed on.
@@ -154,8 +171,9 @@ struct Inner {
     waker: Waker,
     wakes: Semaphore,
     enrolment: Enrolment,
-    /// See [`Nodes::unvouched`].
-    unvouched: CancellationToken,
+    /// Why this run has to end, once it has to.
+    over: OnceLock<Over>,
+    ended: CancellationToken,
     /// Who has been heard by a run that does not serve yet.
     census: Mutex<Option<Census>>,
     patience: Mutex<Patience>,
@@ -184,7 +202,8 @@ impl Nodes {
         Self(Arc::new(Inner {
             waker: Waker::new(settings.timing.wake_deadline, settings.secret.clone()),
             enrolment: Enrolment::new(settings.parity, settings.lease, settings.epoch.clone()),
-            unvouched: CancellationToken::new(),
+            over: OnceLock::new(),
+            ended: CancellationToken::new(),
             census: Mutex::new(None),
             promise: Mutex::new(Promise::new(names, Instant::now())),
             nodes,
@@ -206,15 +225,21 @@ impl Nodes {
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
         let mut last = Instant::now();
         let (mut since, mut attended) = (last, last);
+        // For how long it has been superseded, and could not answer.
+        let mut fenced = Duration::ZERO;
         loop {
             ticks.tick().await;
             let gap = last.elapsed().saturating_sub(TICK);
             last = Instant::now();
             if gap >= self.0.settings.lease && self.0.enrolment.is_unvouched() {
-                self.0.unvouched.cancel();
-                return;
+                return self.end(Over::Unvouched);
             }
             self.0.enrolment.beat();
+            fenced = match self.fencing() {
+                Some(limit) if fenced >= limit => return self.end(Over::Superseded),
+                Some(_) => fenced + TICK,
+                None => Duration::ZERO,
+            };
             if gap >= HELD_UP {
                 warn!(
                     ?gap,
@@ -250,6 +275,24 @@ impl Nodes {
                 self.wake_somebody();
             }
         }
+    }
+
+    /// For how long this run goes on though a node obeys a later one; `None` if nothing is wrong
+    /// with that: a run that a user started by mistake may get nodes that nobody needs.
+    fn fencing(&self) -> Option<Duration> {
+        if !self.0.enrolment.is_superseded() {
+            return None;
+        }
+        if !self.may_answer() {
+            return Some(self.0.settings.lease);
+        }
+        // Members that have turned to a run which is no more obey only one that is later.
+        let silent = self.silent();
+        let is_split = self
+            .members()
+            .iter()
+            .any(|it| silent.contains(&it.id) && self.counts(it));
+        is_split.then_some(self.0.settings.timing.lost_after)
     }
 
     /// Wakes a node, unless one is being woken: without members nobody says who is in charge.
@@ -290,10 +333,30 @@ impl Nodes {
         }
     }
 
-    /// Cancelled when nobody can say any more whether this run is in charge: it was held up for
-    /// longer than its lease, and has no member that would have heard of another.
-    pub(crate) fn unvouched(&self) -> &CancellationToken {
-        &self.0.unvouched
+    /// Why this run has to end; without end while it has not.
+    pub(crate) async fn over(&self) -> Over {
+        self.0.ended.cancelled().await;
+        self.0.over.get().copied().unwrap_or(Over::Unvouched)
+    }
+
+    /// This run has to end.
+    pub(crate) fn end(&self, why: Over) {
+        let _ = self.0.over.set(why);
+        self.0.ended.cancel();
+    }
+
+    /// A node said that it hears from another run, of epoch `leader`, which leads.
+    pub(super) fn led(&self, leader: u64) {
+        let is_deciding = {
+            let mut census = self.census();
+            let census = census.as_mut().filter(|census| !census.is_closed());
+            census.map(|census| census.led(Instant::now())).is_some()
+        };
+        if is_deciding {
+            self.roster_changed();
+        } else if leader > self.0.settings.epoch.get() {
+            self.superseded();
+        }
     }
 
     /// Begins to listen to what instances tell of the run before; none of them counts while the

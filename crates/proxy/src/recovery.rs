@@ -8,6 +8,7 @@
 
 use std::{
     collections::BTreeSet,
+    future,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -19,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     cache::{Cache, page},
-    nodes::{HELD_UP, member::Member},
+    nodes::{HELD_UP, Over, member::Member},
     tenure::{
         census::{Census, Patience, Standing},
         read_quorum,
@@ -121,6 +122,11 @@ async fn listen(cache: &Cache) -> Option<Roster> {
         match standing {
             Standing::Believe => return roster,
             Standing::Nobody => return None,
+            Standing::Led => {
+                error!("nodes hear from another proxy, which leads: this one is one too many");
+                nodes.end(Over::Led);
+                return future::pending().await;
+            }
             Standing::Undecidable => {
                 cache.metrics().tenure().undecidable();
                 error!("too few members of the last roster were heard: what the pool held is lost");
@@ -180,7 +186,9 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
         .await
         .is_err()
     {
-        warn!("the first roster of this run is not in force yet");
+        // Nothing may be served or freed before: later runs would not know by whose word.
+        warn!("the first roster of this run is not in force");
+        return None;
     }
     if !nodes.close_census(epoch) {
         // The run above which it was raised may have changed what there is.

@@ -153,6 +153,8 @@ pub enum RefusalKind {
     OtherNode,
     /// A proxy of a later epoch has welcomed the node.
     Superseded,
+    /// Another run of the proxy leads the node, and the node hears from it.
+    Led,
     /// The instance is about to go.
     Leaving,
     /// Something that this version does not know.
@@ -167,7 +169,7 @@ pub struct Refusal {
     pub refused: RefusalKind,
     /// In a sentence.
     pub reason: String,
-    /// The highest epoch that the node has been welcomed with, if that is why.
+    /// The highest epoch that the node has been welcomed with, if an epoch is why.
     #[serde(default)]
     pub epoch: u64,
     /// Proof of the secret, if the wake had one: a proxy may step down for what it reads here.
@@ -189,11 +191,18 @@ impl Refusal {
     /// The refusal of a wake of a proxy whose time is over.
     pub fn superseded(wake: &Wake, highest: u64, secret: &Secret) -> Self {
         let reason = format!("wake of epoch {}, at least {highest} needed", wake.epoch);
-        let refusal = Self {
-            epoch: highest,
-            ..Self::new(RefusalKind::Superseded, reason)
-        };
-        let proof = secret.prove("superseded", &refusal.said(wake, &highest.to_le_bytes()));
+        Self::new(RefusalKind::Superseded, reason).proven("superseded", wake, highest, secret)
+    }
+
+    /// The refusal of a wake because the node hears from a run of `epoch`, which leads.
+    pub fn led(wake: &Wake, epoch: u64, secret: &Secret) -> Self {
+        let reason = format!("wake of epoch {}, but epoch {epoch} leads", wake.epoch);
+        Self::new(RefusalKind::Led, reason).proven("led", wake, epoch, secret)
+    }
+
+    fn proven(self, label: &str, wake: &Wake, epoch: u64, secret: &Secret) -> Self {
+        let refusal = Self { epoch, ..self };
+        let proof = secret.prove(label, &refusal.said(wake, &epoch.to_le_bytes()));
         Self { proof, ..refusal }
     }
 
@@ -203,6 +212,14 @@ impl Refusal {
         let is_so = self.refused == RefusalKind::Superseded
             && self.epoch > wake.epoch
             && secret.verify("superseded", &self.said(wake, &epoch), &self.proof);
+        is_so.then_some(self.epoch)
+    }
+
+    /// The epoch of the run that leads the node, if it is proven that another does.
+    pub fn led_by(&self, wake: &Wake, secret: &Secret) -> Option<u64> {
+        let epoch = self.epoch.to_le_bytes();
+        let is_so = self.refused == RefusalKind::Led
+            && secret.verify("led", &self.said(wake, &epoch), &self.proof);
         is_so.then_some(self.epoch)
     }
 

@@ -175,6 +175,8 @@ pub enum WakeFailure {
     Refused,
     /// The node obeys a proxy of a later epoch.
     Superseded,
+    /// Another run of the proxy leads the node.
+    Led,
     /// What was answered is not what nodes answer.
     Garbage,
     /// A node of another name answered.
@@ -192,11 +194,12 @@ pub enum WakeFailure {
 
 impl WakeFailure {
     /// Each that this version knows.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Unreachable,
         Self::TimedOut,
         Self::Refused,
         Self::Superseded,
+        Self::Led,
         Self::Garbage,
         Self::OtherNode,
         Self::OtherInstance,
@@ -211,6 +214,7 @@ impl WakeFailure {
             Self::TimedOut => "timed_out",
             Self::Refused => "refused",
             Self::Superseded => "superseded",
+            Self::Led => "led",
             Self::Garbage => "garbage",
             Self::OtherNode => "other_node",
             Self::OtherInstance => "other_instance",

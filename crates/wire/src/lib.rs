@@ -48,7 +48,7 @@ pub use decode::Decoder;
 pub use footprint::footprint;
 pub use frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD};
 pub use id::{ChunkId, InstanceId, MemberId, Version, WriteId};
-pub use message::{Reply, Request};
+pub use message::{LeaseTerms, Reply, Request};
 pub use outbox::Outbox;
 pub use roster::{Roster, RosterId};
 pub use secret::Secret;

@@ -33,6 +33,18 @@ use crate::{
     whole::Whole,
 };
 
+/// What a run of the proxy relies on after a node has answered its Ping.
+///
+/// Senders that know nothing of it leave the fields at 0, which grants nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// For how long, in milliseconds from when the Ping was sent.
+    pub ms: u32,
+    /// Whether the run leads: it has a majority of its members, and is not a candidate that
+    /// still finds out what there is.
+    pub leads: bool,
+}
+
 /// What a node can be asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Request {
@@ -41,6 +53,8 @@ pub enum Request {
         /// The pool's time, in milliseconds since 1970: kept, so that a later proxy's
         /// clock is not behind it.
         now_ms: u64,
+        /// What the sender relies on once this is answered.
+        lease: LeaseTerms,
     },
     /// Keep one unit of a chunk that is being written.
     Put {
@@ -168,11 +182,13 @@ impl Request {
         };
         let nothing = Bytes::new();
         match self {
-            Self::Ping { now_ms } => Frame::new(
+            Self::Ping { now_ms, lease } => Frame::new(
                 Header {
                     id,
                     member,
                     checksum: now_ms,
+                    want: lease.ms,
+                    unit: u32::from(lease.leads),
                     ..Header::of(Kind::Ping)
                 },
                 nothing,
@@ -287,6 +303,10 @@ impl Request {
         Ok(match header.kind {
             Kind::Ping => Self::Ping {
                 now_ms: header.checksum,
+                lease: LeaseTerms {
+                    ms: header.want,
+                    leads: header.unit != 0,
+                },
             },
             Kind::Put if payload.is_empty() => return Err(FrameError::Malformed(Kind::Put)),
             Kind::Put => {
@@ -496,7 +516,10 @@ mod tests {
 
     fn request() -> impl Strategy<Value = Request> {
         prop_oneof![
-            any::<u64>().prop_map(|now_ms| Request::Ping { now_ms }),
+            (any::<u64>(), any::<u32>(), any::<bool>()).prop_map(|(now_ms, ms, leads)| {
+                let lease = LeaseTerms { ms, leads };
+                Request::Ping { now_ms, lease }
+            }),
             (chunk(), any::<u32>(), any::<u64>()).prop_map(|(chunk, sequence, at_ms)| {
                 let expiry = Expiry { sequence, at_ms };
                 Request::Expire { chunk, expiry }

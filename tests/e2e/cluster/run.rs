@@ -3,12 +3,16 @@
 use std::{
     fs::File,
     net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
     process::Stdio,
 };
 
 use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
-use tokio::process::{Child, Command};
+use tokio::{
+    process::{Child, Command},
+    time,
+};
 
 use super::{Cluster, until};
 use crate::{
@@ -32,14 +36,31 @@ impl Cluster {
         until("the proxy is ready", async || self.is_ready().await).await;
     }
 
-    async fn is_ready(&self) -> Option<()> {
+    /// How often the proxy was started again.
+    pub(crate) async fn proxy_restarts(&self) -> u64 {
+        self.told("/proxy").await["restarts"].as_u64().unwrap_or(0)
+    }
+
+    pub(crate) async fn is_ready(&self) -> Option<()> {
         let page = infinicache::http::get(self.admin, "/readyz", super::PATIENCE).await;
         page.ok().filter(|(status, _)| *status == 200).map(drop)
     }
 
     /// Starts another proxy of the same nodes, which knows nothing of the first, with `env` besides
-    /// the usual.
+    /// the usual, and waits until it answers.
     pub(crate) async fn another_proxy(&self, env: &[(&str, &str)]) -> Rival {
+        let rival = self.start_another_proxy(env).await;
+        until("the other proxy answers", async || {
+            let mut redis = rival.try_redis().await.ok()?;
+            let size = redis::cmd("DBSIZE").query_async::<u64>(&mut redis).await;
+            size.ok().map(drop)
+        })
+        .await;
+        rival
+    }
+
+    /// The same without waiting.
+    pub(crate) async fn start_another_proxy(&self, env: &[(&str, &str)]) -> Rival {
         let [redis, admin] = ports();
         let nodes = self.nodes().await;
         let urls: Vec<String> = nodes
@@ -47,7 +68,7 @@ impl Cluster {
             .map(|node| format!("{0}=http://{1}/{0}", node.name, self.front))
             .collect();
         let local = |port: u16| format!("127.0.0.1:{port}");
-        let log = self.log.with_extension("rival.log");
+        let log = self.log.with_extension(format!("rival-{redis}.log"));
         let process = Command::new(env!("CARGO_BIN_EXE_infinicache"))
             .arg("proxy")
             .env("INFINICACHE_LISTEN", local(redis))
@@ -58,28 +79,23 @@ impl Cluster {
             .env("INFINICACHE_LEASE", "2s")
             .envs(env.iter().copied())
             .stdin(Stdio::null())
-            .stderr(File::create(log).unwrap())
+            .stderr(File::create(&log).unwrap())
             .kill_on_drop(true)
             .spawn()
             .unwrap();
-        let rival = Rival {
-            _process: process,
+        Rival {
+            process,
+            log,
             redis,
             admin: SocketAddr::from((Ipv4Addr::LOCALHOST, admin)),
-        };
-        until("the other proxy answers", async || {
-            let mut redis = rival.try_redis().await.ok()?;
-            let size = redis::cmd("DBSIZE").query_async::<u64>(&mut redis).await;
-            size.ok().map(drop)
-        })
-        .await;
-        rival
+        }
     }
 }
 
 /// A proxy that was started beside the one of a cache.
 pub(crate) struct Rival {
-    _process: Child,
+    process: Child,
+    log: PathBuf,
     redis: u16,
     admin: SocketAddr,
 }
@@ -88,6 +104,16 @@ impl Rival {
     /// A connection of the `redis` crate.
     pub(crate) async fn redis(&self) -> MultiplexedConnection {
         self.try_redis().await.unwrap()
+    }
+
+    /// Waits for its end; whether it went well, and what it said.
+    pub(crate) async fn ended(mut self) -> (bool, String) {
+        let status = time::timeout(super::PATIENCE, self.process.wait()).await;
+        let status = status.expect("it ends by itself").unwrap();
+        (
+            status.success(),
+            std::fs::read_to_string(&self.log).unwrap(),
+        )
     }
 
     /// What it counts.

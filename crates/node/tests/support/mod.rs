@@ -241,7 +241,13 @@ impl Link {
     }
 
     pub(crate) async fn report(&mut self) -> NodeReport {
-        let Reply::Done { bytes, .. } = self.ask(Request::Ping { now_ms: 1 }).await else {
+        let Reply::Done { bytes, .. } = self
+            .ask(Request::Ping {
+                now_ms: 1,
+                lease: infinicache_wire::LeaseTerms::default(),
+            })
+            .await
+        else {
             panic!("a ping is answered by a report");
         };
         serde_json::from_slice(&bytes).unwrap()

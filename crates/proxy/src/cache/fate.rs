@@ -1,6 +1,6 @@
 //! What becomes of objects when members come and go.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use infinicache_client::{Holders, NodeLink};
 use infinicache_wire::{MemberId, Reply, Request};
@@ -98,6 +98,23 @@ impl Cache {
         if member.is_leaving() {
             self.0.keeper.leave(Chore::Evacuate(object.clone()));
         }
+    }
+
+    /// Whether there is an object that a member holds a chunk of, and that has too few without it
+    /// and those that are `silent`.
+    pub(crate) fn needs(&self, member: MemberId, silent: &BTreeSet<MemberId>) -> bool {
+        let is_left = |holder: MemberId| holder != member && !silent.contains(&holder);
+        let mut is_needed = false;
+        self.0.catalog.for_each(|object| {
+            is_needed |= object.is_held_by(member)
+                && object
+                    .held_by()
+                    .into_iter()
+                    .filter(|(_, it)| is_left(*it))
+                    .count()
+                    < object.data();
+        });
+        is_needed
     }
 
     /// Loses what a member held; objects that lack too many chunks are lost altogether.

@@ -16,23 +16,28 @@ impl Nodes {
             Action::Ping(member) => self.ping(index, member),
             Action::Preflight(member, sent) => self.preflight(index, member, sent),
             Action::NeverDialled => self.never_dialled(index),
+            Action::Suspect(member) => self.suspect(member),
             Action::Lost(member) => self.lose(index, member),
             Action::Vacate(member) => self.vacate(member),
         }
     }
 
-    fn lose(&self, index: usize, id: MemberId) {
+    pub(super) fn lose(&self, index: usize, id: MemberId) {
         let Some((_, member)) = self.0.members.remove(&id) else {
             return;
         };
-        match member.chunks() {
-            0 => info!(node = %self.name(index), member = %id, "member left"),
-            chunks => warn!(node = %self.name(index), member = %id, chunks, "member lost"),
+        let (node, chunks) = (self.name(index), member.chunks());
+        // One that said goodbye, or counts no longer, was let go.
+        let is_planned = chunks == 0 && (member.has_left() || !self.may_count(id));
+        self.0.metrics.node_gone(is_planned);
+        if is_planned {
+            info!(%node, member = %id, "member left");
+        } else {
+            warn!(%node, member = %id, chunks, "member lost");
         }
         member.cut();
         self.0.health.forget(id);
-        self.0.metrics.node_lost();
-        self.strike(id, !member.is_draining());
+        self.strike(&member);
         self.tell(Event::Lost(member));
     }
 
@@ -58,6 +63,7 @@ impl Nodes {
             ByeReason::Terminated | ByeReason::Other(_) => {
                 let node = self.0.nodes.at(member.node);
                 node.state().life.departs(member.id);
+                member.leave();
                 self.leaving(member, reason.as_str());
             }
         }

@@ -96,7 +96,7 @@ impl Enrolment {
         self.right.load(Relaxed) == UNNEEDED
     }
 
-    fn is_superseded(&self) -> bool {
+    pub(super) fn is_superseded(&self) -> bool {
         self.superseded.load(Relaxed)
     }
 
@@ -338,18 +338,23 @@ impl Nodes {
         self.0.enrolment.superseded.store(true, Relaxed);
     }
 
-    /// A member is gone for good; `silently` if it did not say that it would be.
-    pub(super) fn strike(&self, member: MemberId, silently: bool) {
+    /// A member is gone for good.
+    pub(super) fn strike(&self, member: &Member) {
         {
             let mut state = self.0.enrolment.state();
-            state.absence.gone(member);
-            let Some(instance) = state.instances.get(&member).copied() else {
+            state.absence.gone(member.id);
+            let Some(instance) = state.instances.get(&member.id).copied() else {
                 return;
             };
-            state.roster.lost(instance);
-            match silently {
-                true => state.lease.lost(instance),
-                false => state.lease.forget(instance),
+            if member.has_left() {
+                state.roster.left(instance);
+            } else {
+                state.roster.lost(instance);
+            }
+            if member.is_draining() {
+                state.lease.forget(instance);
+            } else {
+                state.lease.lost(instance);
             }
         }
         self.advance();

@@ -6,7 +6,7 @@
 //!     ▲                    │ failed                    │ leaving        ▲
 //!     │◀───────────────────┘                           ▼                │ joined (a newer instance)
 //!     │                                             Draining ───────────┘
-//!     └──────────── lost (silent or unlinked too long, or superseded) ◀─┘
+//!     └──────────── lost (succeeded, gone, or silent and not needed) ◀──┘
 //! ```
 //!
 //! It is told what happened and when, and says what to do. A member whose link
@@ -19,6 +19,11 @@
 //! link stays, for it may only have been slow. One whose session is over *rests*:
 //! it serves as before, but nothing keeps its platform from stopping it, so it is
 //! woken, in the background, when it is relied on next.
+//!
+//! Silence is no death: a host that pauses, or a network that breaks, gives its
+//! members back. A member that is silent for a while is *suspected*, and lost if
+//! the pool can do without it (`nodes::suspicion`); otherwise only once it was
+//! silent for so long that it is taken for dead.
 
 use std::time::{Duration, Instant};
 
@@ -32,8 +37,10 @@ use infinicache_wire::{
 pub(crate) struct Timing {
     /// A PING is sent this long after the last.
     pub(crate) ping_every: Duration,
-    /// A member that was not heard of for this long is lost.
+    /// A member that was not heard of for this long is lost if the pool can do without it.
     pub(crate) lost_after: Duration,
+    /// A member that was not heard of for this long is lost.
+    pub(crate) dead_after: Duration,
     /// How long a woken node may take to dial back.
     pub(crate) wake_deadline: Duration,
     /// A member that was not heard of for this long is pinged before it is relied on.
@@ -62,6 +69,8 @@ pub(crate) enum Action {
     Preflight(MemberId, Instant),
     /// A wake was accepted, but nobody dialled back: that is to be told.
     NeverDialled,
+    /// The member is silent: it is lost if the pool can do without it.
+    Suspect(MemberId),
     /// The member is gone, with all that it held.
     Lost(MemberId),
     /// The member has a successor: what it holds is to be moved away.
@@ -324,7 +333,12 @@ impl Life {
     }
 
     fn back_off(&mut self, failure: WakeFailure, now: Instant) {
-        let backoff = self.timing.wake_backoff * 2u32.saturating_pow(self.failures.min(16));
+        // A node that another run leads is this one's as soon as that run has ended.
+        let doublings = match failure {
+            WakeFailure::Led => 1,
+            _ => self.failures.min(16),
+        };
+        let backoff = self.timing.wake_backoff * 2u32.saturating_pow(doublings);
         self.retry_at = Some(now + self.spread(backoff.min(MOST_BACKOFF)));
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(failure);
@@ -445,6 +459,26 @@ impl Life {
         matches!(self.phase, Phase::Member(it) if it.member == member && !it.draining)
     }
 
+    /// Whether the member behind the name has given no sign of life for so long that it may be
+    /// about to be suspected.
+    pub(crate) fn is_silent(&self, now: Instant) -> bool {
+        let silent = |heard| now >= heard + self.timing.lost_after / 2;
+        self.heard().is_some_and(silent)
+    }
+
+    /// The pool can do without a member that was suspected; whether it still is silent, and lost
+    /// by that.
+    pub(crate) fn lost_in_silence(&mut self, member: MemberId, now: Instant) -> bool {
+        let lost_after = self.timing.lost_after;
+        let is_lost = self
+            .membership(member)
+            .is_some_and(|it| now >= it.heard + lost_after);
+        if is_lost {
+            self.phase = Phase::Asleep;
+        }
+        is_lost
+    }
+
     /// The member's link broke.
     pub(crate) fn unlinked(&mut self, member: MemberId, now: Instant) -> Option<Action> {
         let it = self.membership(member)?;
@@ -471,12 +505,23 @@ impl Life {
             return actions;
         };
 
-        if now >= it.heard + self.timing.lost_after {
+        if now >= it.heard + self.timing.dead_after {
             let lost = it.member;
             self.phase = Phase::Asleep;
             actions.push(Action::Lost(lost));
             return actions;
         }
+        if now >= it.heard + self.timing.lost_after {
+            let (member, is_linked) = (it.member, it.linked);
+            actions.push(Action::Suspect(member));
+            // Its platform starts a successor if the process is gone, which tells that it is.
+            if is_linked && holds_data {
+                actions.extend(self.rouse(now));
+            }
+        }
+        let Phase::Member(it) = &mut self.phase else {
+            return actions;
+        };
         if it.linked && now >= it.pinged + self.timing.ping_every {
             it.pinged = now;
             actions.push(Action::Ping(it.member));

@@ -5,7 +5,7 @@ use std::{
         Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use infinicache_client::MuxLink;
@@ -32,7 +32,10 @@ pub(crate) struct Member {
     used: AtomicU64,
     chunks: AtomicU64,
     draining: AtomicBool,
+    left: AtomicBool,
     spare: AtomicBool,
+    /// When it was suspected last.
+    suspected: Mutex<Option<Instant>>,
     link: Mutex<Option<MuxLink>>,
     report: Mutex<NodeReport>,
     site: Mutex<Site>,
@@ -58,6 +61,8 @@ impl Member {
             used: AtomicU64::new(0),
             chunks: AtomicU64::new(0),
             draining: AtomicBool::new(false),
+            left: AtomicBool::new(false),
+            suspected: Mutex::new(None),
             spare: AtomicBool::new(false),
             link: Mutex::new(None),
             report: Mutex::new(NodeReport::default()),
@@ -190,6 +195,25 @@ impl Member {
 
     pub(super) fn drain(&self) {
         self.draining.store(true, Relaxed);
+    }
+
+    /// Whether it said goodbye: once its link has ended it does not come back.
+    pub(super) fn has_left(&self) -> bool {
+        self.left.load(Relaxed)
+    }
+
+    pub(super) fn leave(&self) {
+        self.left.store(true, Relaxed);
+    }
+
+    /// Notes that it is suspected now, unless it was within `pause` before; whether it was not.
+    pub(super) fn suspect(&self, now: Instant, pause: Duration) -> bool {
+        let mut suspected = lock(&self.suspected);
+        let is_due = suspected.is_none_or(|last| now >= last + pause);
+        if is_due {
+            *suspected = Some(now);
+        }
+        is_due
     }
 
     /// What it last told of itself.

@@ -101,6 +101,13 @@ impl Nodes {
         let _ = observed.wait_for(|observed| *observed).await;
     }
 
+    /// Whether the platform, which knows of the pods, knows of a member's no more.
+    pub(super) fn is_pod_gone(&self, member: &Member) -> bool {
+        let sightings = self.sightings();
+        let is_observed = *sightings.observed.borrow();
+        is_observed && !member.pod.is_empty() && !sightings.pods.contains_key(&member.pod)
+    }
+
     /// What is known of a member's pod is known of the member.
     pub(super) fn see_member(&self, member: &Arc<Member>) {
         let pod = {

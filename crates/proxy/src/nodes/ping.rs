@@ -7,7 +7,7 @@ use std::{
 };
 
 use infinicache_client::{MuxLink, NodeLink};
-use infinicache_wire::{MemberId, Reply, Request};
+use infinicache_wire::{LeaseTerms, MemberId, Reply, Request};
 use tokio::time;
 use tracing::{debug, warn};
 
@@ -84,7 +84,11 @@ impl Nodes {
     pub(super) async fn exchange(&self, member: &Arc<Member>, link: &MuxLink) -> bool {
         let sent = Instant::now();
         let now_ms = crate::cache::now_ms();
-        let reply = link.call(Request::Ping { now_ms }).await;
+        let lease = LeaseTerms {
+            ms: u32::try_from(self.0.settings.lease.as_millis()).unwrap_or(u32::MAX),
+            leads: !self.is_recovering() && self.may_answer(),
+        };
+        let reply = link.call(Request::Ping { now_ms, lease }).await;
         let Reply::Done { bytes, .. } = reply else {
             debug!(node = %self.name(member.node), ?reply, "ping unanswered");
             return false;

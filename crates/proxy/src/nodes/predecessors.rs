@@ -4,9 +4,9 @@
 //! has taken its name: Knative keeps the pods of a revision that is out of use
 //! for as long as those that idle. Their answers count for the lease like those
 //! of others, so they are asked for signs of life too; one that gives none is
-//! lost. Once they hold nothing they count no longer, and are let go when that is in
-//! force, or most of the members of a pool that was replaced would be such as nobody
-//! needs.
+//! suspected like any other. Once they hold nothing they count no longer, and are let go
+//! when that is in force, or most of the members of a pool that was replaced would be
+//! such as nobody needs.
 
 use std::time::Instant;
 
@@ -29,12 +29,15 @@ impl Nodes {
             }
             // One without a link is lost already.
             let Some(link) = member.link() else { continue };
-            let heard = link.mux().heard().max(since);
-            let is_silent = heard.elapsed() > self.0.settings.timing.lost_after;
+            let timing = &self.0.settings.timing;
+            let silence = link.mux().heard().max(since).elapsed();
             let is_needless = is_empty(&member);
-            if is_silent || (is_needless && !self.may_count(member.id)) {
+            if silence > timing.dead_after || (is_needless && !self.may_count(member.id)) {
                 self.act(member.node, Action::Lost(member.id));
                 continue;
+            }
+            if silence > timing.lost_after {
+                self.suspect(member.id);
             }
             // While it counts, it has a say in who does.
             if is_needless {

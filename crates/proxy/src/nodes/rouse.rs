@@ -160,10 +160,10 @@ impl Rousing {
 
     fn failed(&self, error: &WakeError) {
         let (failure, now) = (error.failure(), Instant::now());
-        if let WakeError::Superseded(epoch) = error
-            && !self.nodes.exceed(*epoch)
-        {
-            self.nodes.superseded();
+        match error {
+            WakeError::Superseded(epoch) if !self.nodes.exceed(*epoch) => self.nodes.superseded(),
+            WakeError::Led(epoch) => self.nodes.led(*epoch),
+            _ => {}
         }
         let node = self.node();
         let (matters, action) = {

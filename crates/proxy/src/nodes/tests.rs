@@ -27,6 +27,7 @@ use super::*;
 pub(crate) const TIMING: Timing = Timing {
     ping_every: Duration::from_millis(100),
     lost_after: Duration::from_secs(60),
+    dead_after: Duration::from_secs(900),
     preflight_freshness: Duration::from_millis(400),
     wake_deadline: Duration::from_secs(5),
     wake_backoff: Duration::from_millis(50),

@@ -47,6 +47,8 @@ pub(crate) enum WakeError {
     Refused { status: StatusCode, text: String },
     #[error("obeys a proxy of epoch {0}")]
     Superseded(u64),
+    #[error("is led by another proxy, of epoch {0}")]
+    Led(u64),
     #[error("answered more than {MAX_ANSWER} bytes")]
     TooLong,
     #[error(transparent)]
@@ -66,6 +68,7 @@ impl WakeError {
             Self::TimedOut => WakeFailure::TimedOut,
             Self::Refused { .. } => WakeFailure::Refused,
             Self::Superseded(_) => WakeFailure::Superseded,
+            Self::Led(_) => WakeFailure::Led,
             Self::TooLong | Self::Answer(AnswerError::Malformed(_) | AnswerError::Version(_)) => {
                 WakeFailure::Garbage
             }
@@ -145,11 +148,13 @@ impl Waker {
 
     fn refused(&self, status: StatusCode, body: &[u8], wake: &Wake) -> WakeError {
         let refusal = Refusal::parse(body);
-        let epoch = refusal
-            .as_ref()
-            .and_then(|refusal| refusal.supersedes(wake, &self.secret));
-        if let Some(epoch) = epoch.filter(|_| status == StatusCode::CONFLICT) {
-            return WakeError::Superseded(epoch);
+        if let Some(refusal) = refusal.as_ref().filter(|_| status == StatusCode::CONFLICT) {
+            if let Some(epoch) = refusal.supersedes(wake, &self.secret) {
+                return WakeError::Superseded(epoch);
+            }
+            if let Some(epoch) = refusal.led_by(wake, &self.secret) {
+                return WakeError::Led(epoch);
+            }
         }
         let text = refusal.map_or_else(
             || String::from_utf8_lossy(body).trim().to_owned(),

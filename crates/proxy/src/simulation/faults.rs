@@ -23,6 +23,9 @@ pub(super) enum Faults {
     Beyond,
 }
 
+/// Runs of the proxy that there are at once.
+const MOST_PROXIES: usize = 3;
+
 /// How long all may take to be well again.
 const RECOVERY: Millis = 120_000;
 
@@ -46,8 +49,8 @@ impl World {
     }
 
     /// The platform starts the node if there is none, and hands the wake to it.
-    pub(super) fn wake(self: &Rc<Self>, name: usize, proxy: u32, session: u64) {
-        if self.chance(5) {
+    pub(super) fn wake(self: &Rc<Self>, name: usize, proxy: u32, epoch: u64, session: u64) {
+        if self.chance(5) || self.network.borrow().is_cut(proxy, name) {
             return;
         }
         let current = self.current.borrow()[name];
@@ -55,7 +58,11 @@ impl World {
             Some(node) => (node, self.range(1, 10)),
             None => (self.start_node(name), self.range(50, 400)),
         };
-        let wake = Event::Wake { proxy, session };
+        let wake = Event::Wake {
+            proxy,
+            epoch,
+            session,
+        };
         self.schedule(self.now() + delay, Process::Node(node), wake);
     }
 
@@ -64,6 +71,19 @@ impl World {
         self.next_instance.set(id + 1);
         Node::start(self, name, id);
         id
+    }
+
+    /// A run has ended by itself: its platform starts another in its place.
+    pub(super) fn restart_proxy(self: &Rc<Self>, id: u32) {
+        self.kill_proxy(id);
+        let later = self.clone();
+        self.spawn(Process::Nemesis, async move {
+            later.sleep(Process::Nemesis, later.range(500, 3_000)).await;
+            let most = if later.is_calm.get() { 1 } else { MOST_PROXIES };
+            if later.proxies.borrow().len() < most {
+                later.start_proxy();
+            }
+        });
     }
 
     fn start_proxy(self: &Rc<Self>) {
@@ -99,7 +119,8 @@ pub(super) async fn strike(world: Rc<World>, faults: Faults, end: Millis) {
     while world.now() < end {
         world.sleep(me, world.range(50, 2_500)).await;
         match world.range(0, 100) {
-            0..25 => sever_links(&world),
+            0..20 => sever_links(&world),
+            20..25 => split(&world),
             25..50 => strike_proxy(&world),
             _ => strike_nodes(&world, faults),
         }
@@ -158,14 +179,35 @@ fn strike_proxy(world: &Rc<World>) {
     let later = world.clone();
     world.spawn(Process::Nemesis, async move {
         later.sleep(Process::Nemesis, successor).await;
-        if !later.is_calm.get() {
-            // Those that look for members at once would rise above each other for ever.
-            let oldest = later.proxies.borrow().keys().next().copied();
-            if let Some(oldest) = oldest.filter(|_| later.proxies.borrow().len() > 1) {
-                later.kill_proxy(oldest);
-            }
+        if !later.is_calm.get() && later.proxies.borrow().len() < MOST_PROXIES {
             later.start_proxy();
         }
+    });
+}
+
+/// A second run starts beside the one there is, and the nodes are split between them for a while.
+fn split(world: &Rc<World>) {
+    if world.is_calm.get() || world.proxies.borrow().len() != 1 {
+        return;
+    }
+    let Some(first) = world.proxies.borrow().keys().next().copied() else {
+        return;
+    };
+    world.start_proxy();
+    let second = world.next_proxy.get() - 1;
+    for name in 0..world.names {
+        let cut = match world.range(0, 5) {
+            0 | 1 => first,
+            2 | 3 => second,
+            _ => continue,
+        };
+        world.note(|| format!("proxy {cut} is cut off from name {name}"));
+        world.cut(cut, name);
+    }
+    let later = world.clone();
+    world.spawn(Process::Nemesis, async move {
+        later.sleep(Process::Nemesis, later.range(200, 9_000)).await;
+        later.network.borrow_mut().mend();
     });
 }
 
@@ -224,6 +266,7 @@ fn replace(world: &Rc<World>, name: usize, old: u32) {
 fn heal(world: &Rc<World>) {
     world.note(|| "all is well from here on".into());
     world.is_calm.set(true);
+    world.network.borrow_mut().mend();
     let proxies: Vec<u32> = world.proxies.borrow().keys().copied().collect();
     let (last, others) = match proxies.split_last() {
         Some((last, others)) => (Some(*last), others.to_vec()),

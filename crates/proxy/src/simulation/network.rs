@@ -3,7 +3,7 @@
 //! A link that breaks loses what is under way, and each side learns of it when
 //! it does. One that a side closes lets what that side has sent arrive first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use infinicache_wire::{Reply, Request, handshake::Hello, roster::Testimony};
 
@@ -43,9 +43,37 @@ struct Line {
 pub(super) struct Network {
     lines: BTreeMap<Link, Line>,
     made: Link,
+    /// Which names cannot be reached from which proxies, nor these from there.
+    cut: BTreeSet<(u32, usize)>,
+}
+
+impl World {
+    /// Nothing gets through any more between a proxy and the instances of a name.
+    pub(super) fn cut(&self, proxy: u32, name: usize) {
+        let mut network = self.network.borrow_mut();
+        network.cut.insert((proxy, name));
+        let named = self.named.borrow();
+        for link in network.alive() {
+            let [node, other] = network.lines[&link].ends;
+            let is_of_name = matches!(node, Process::Node(id) if named.get(&id) == Some(&name));
+            if is_of_name && other == Process::Proxy(proxy) {
+                network.sever(self, link);
+            }
+        }
+    }
 }
 
 impl Network {
+    /// Whether a proxy and the instances of a name cannot reach each other.
+    pub(super) fn is_cut(&self, proxy: u32, name: usize) -> bool {
+        self.cut.contains(&(proxy, name))
+    }
+
+    /// Everything gets through again.
+    pub(super) fn mend(&mut self) {
+        self.cut.clear();
+    }
+
     pub(super) fn connect(&mut self, node: Process, proxy: Process) -> Link {
         self.made += 1;
         let line = Line {

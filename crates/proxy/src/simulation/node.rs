@@ -20,6 +20,7 @@ const WELCOME: Millis = 2_000;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Wake {
     proxy: u32,
+    epoch: u64,
     session: u64,
 }
 
@@ -74,8 +75,22 @@ impl Node {
         };
         let me = Process::Node(id);
         match event {
-            Event::Wake { proxy, session } => {
-                let wake = Wake { proxy, session };
+            Event::Wake {
+                proxy,
+                epoch,
+                session,
+            } => {
+                let wake = Wake {
+                    proxy,
+                    epoch,
+                    session,
+                };
+                if !node.yields(world, epoch) {
+                    let leader = node.epoch;
+                    world.note(|| format!("node {id} is led by {leader:x}"));
+                    let at = world.now() + world.range(1, 10);
+                    return world.schedule(at, Process::Proxy(proxy), Event::Led { leader });
+                }
                 if node.linked.is_none_or(|(_, linked)| linked != wake) && node.wake != Some(wake) {
                     node.wake = Some(wake);
                     node.hang_up(world, me);
@@ -109,6 +124,14 @@ impl Node {
         }
     }
 
+    /// Whether it may turn to a run of `epoch`.
+    fn yields(&self, world: &World, epoch: u64) -> bool {
+        let now = world.instant(world.now());
+        self.linked.is_none()
+            || !world.rules.leader_is_kept
+            || self.allegiance.yields(self.epoch, epoch, now)
+    }
+
     fn hang_up(&mut self, world: &World, me: Process) {
         if let Some((link, _)) = self.dialled.take() {
             world.network.borrow_mut().close(world, me, link);
@@ -131,6 +154,9 @@ impl Node {
             .borrow_mut()
             .connect(me, Process::Proxy(wake.proxy));
         self.dialled = Some((link, now));
+        if world.network.borrow().is_cut(wake.proxy, self.name) {
+            world.network.borrow_mut().sever(world, link);
+        }
         let hello = self.introduction(world, id);
         world.network.borrow_mut().send(world, me, link, hello);
         world.schedule(now + WELCOME, me, Event::Dial);
@@ -166,7 +192,8 @@ impl Node {
                 if self.dialled.is_none_or(|(dialled, _)| dialled != link) {
                     return;
                 }
-                if epoch < self.epoch && world.rules.highest_epoch {
+                let is_over = epoch < self.epoch && world.rules.highest_epoch;
+                if is_over || !self.yields(world, epoch) {
                     world.note(|| format!("node {id} refuses epoch {epoch}"));
                     self.hang_up(world, me);
                     // Its time is over; whoever is in charge will wake this node.
@@ -211,8 +238,8 @@ impl Node {
         let now = world.instant(world.now());
         self.store.expire(now);
         match request {
-            Request::Ping { now_ms } => {
-                self.allegiance.pinged(now_ms, now);
+            Request::Ping { now_ms, lease } => {
+                self.allegiance.pinged(now_ms, lease, now);
                 Reply::DONE
             }
             Request::Put {

@@ -53,12 +53,14 @@ const LEASE: Millis = 3_000;
 const TICK: Millis = 200;
 /// How late that may be before it is this process that was held up.
 const HELD_UP: Millis = 1_000;
-/// Silence after which a member is lost.
+/// Silence after which a member is lost if the pool can do without it, and whatever is lost with it.
 const LOST_AFTER: Millis = 6_000;
+const DEAD_AFTER: Millis = 40_000;
 
 const TIMING: Timing = Timing {
     ping_every: Duration::from_millis(600),
     lost_after: Duration::from_millis(LOST_AFTER),
+    dead_after: Duration::from_millis(DEAD_AFTER),
     wake_deadline: Duration::from_millis(800),
     preflight_freshness: Duration::from_millis(1_800),
     wake_backoff: Duration::from_millis(100),
@@ -74,6 +76,8 @@ struct Member {
     since: std::time::Instant,
     link: Option<Link>,
     is_draining: bool,
+    /// When it was suspected last.
+    suspected: Millis,
 }
 
 /// The value of a key.
@@ -122,6 +126,7 @@ impl Object {
 #[derive(Clone, Copy, Debug)]
 enum News {
     Lost(MemberId),
+    Suspected(MemberId),
     Returned(MemberId),
 }
 
@@ -291,6 +296,7 @@ impl Proxy {
                 }
             }
             Event::Closed(link) => self.unlinked(link),
+            Event::Led { leader } => self.led(leader),
             Event::Asked {
                 client,
                 ticket,

@@ -16,9 +16,16 @@ macro_rules! rules {
             /// All of them.
             pub(super) const SOUND: Self = Self { $($rule: true,)* };
 
-            /// All but one, for each of them.
-            pub(super) fn broken() -> Vec<(&'static str, Self)> {
-                vec![$((stringify!($rule), Self { $rule: false, ..Self::SOUND }),)*]
+            /// All but those named, separated by commas; `None` if there is no such rule.
+            pub(super) fn without(names: &str) -> Option<Self> {
+                let mut rules = Self::SOUND;
+                for name in names.split(',') {
+                    match name {
+                        $(stringify!($rule) => rules.$rule = false,)*
+                        _ => return None,
+                    }
+                }
+                Some(rules)
             }
         }
     };
@@ -59,6 +66,12 @@ rules! {
     expiry_sequence,
     /// A rebuilt chunk is told of the change of expiry before it counts.
     rebuilt_expiry,
+    /// A node that hears from a run that leads does not turn to another.
+    leader_is_kept,
+    /// A member that is silent is not lost by that alone.
+    silence_is_no_loss,
+    /// What a member held is lost once a roster without it is in force.
+    loss_in_force,
     /// A run answers only while it holds a lease.
     lease,
     /// A run without members, and with nobody to tell it that its time is over, goes if it was

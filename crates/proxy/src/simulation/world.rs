@@ -56,7 +56,13 @@ pub(super) enum Event {
     /// A link is over.
     Closed(Link),
     /// The platform was asked to wake a name for a session of a proxy.
-    Wake { proxy: u32, session: u64 },
+    Wake {
+        proxy: u32,
+        epoch: u64,
+        session: u64,
+    },
+    /// A node refused a wake because it hears from a run of that epoch, which leads.
+    Led { leader: u64 },
     /// A client asks for something.
     Asked {
         client: u32,

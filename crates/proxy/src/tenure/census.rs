@@ -8,8 +8,14 @@
 //!   can hold no lease, and the leases that they gave have ended;
 //! - those that were not heard are known to be succeeded, or time is up.
 //!
-//! Without the first two when time is up, nothing is believed of anybody: what
-//! the pool held is lost to it, and counted.
+//! Time is up after a deadline if values can do without the members that are
+//! missing, and only when these are taken for dead if not. If the first two do not
+//! hold by then either, nothing is believed of anybody: what the pool held is lost
+//! to it, and counted.
+//!
+//! A node that hears from another run, which leads, says so instead of obeying
+//! this one. A run that still hears that when any lease of a dead run has ended
+//! is one too many, and gives up.
 
 use std::{
     collections::BTreeMap,
@@ -31,8 +37,12 @@ pub(crate) struct Patience {
     /// How long a member may still dial after an instance that succeeds it did: it is not woken
     /// any more, but finds this run by itself.
     pub(crate) straggling: Duration,
-    /// For all of it.
+    /// For all of it, if values can do without the members that are missing.
     pub(crate) deadline: Duration,
+    /// For members that values cannot do without.
+    pub(crate) dead_after: Duration,
+    /// For how long nodes may say that another run leads, though it has ended.
+    pub(crate) leader_lease: Duration,
 }
 
 /// What is to be done now.
@@ -46,6 +56,8 @@ pub(crate) enum Standing {
     Nobody,
     /// Too few were heard in time.
     Undecidable,
+    /// Another run leads, and is alive.
+    Led,
 }
 
 /// The testimonies of the instances that have dialled.
@@ -56,6 +68,8 @@ pub(crate) struct Census {
     began: Instant,
     witnesses: BTreeMap<InstanceId, Witness>,
     is_closed: bool,
+    /// When this run was refused first and last because another leads.
+    led: Option<(Instant, Instant)>,
 }
 
 #[derive(Debug)]
@@ -76,6 +90,7 @@ impl Census {
             began: now,
             witnesses: BTreeMap::new(),
             is_closed: false,
+            led: None,
         }
     }
 
@@ -97,6 +112,26 @@ impl Census {
         };
         // What happened before this run does not change any more.
         self.witnesses.entry(instance).or_insert(witness);
+    }
+
+    /// A node said that another run, which it hears from, leads.
+    pub(crate) fn led(&mut self, now: Instant) {
+        let (first, last) = self.led.unwrap_or((now, now));
+        // What was said long ago was of a run that has ended since.
+        let first = if self.is_led(now) { first } else { now };
+        self.led = Some((first, now.max(last)));
+    }
+
+    /// Whether a node said so lately.
+    pub(crate) fn is_led(&self, now: Instant) -> bool {
+        let lately = 3 * self.patience.leader_lease;
+        self.led.is_some_and(|(_, last)| now < last + lately)
+    }
+
+    /// Whether it was said for longer than a run that has ended could be taken for one that leads.
+    fn is_too_many(&self) -> bool {
+        let lease = self.patience.leader_lease;
+        self.led.is_some_and(|(first, last)| last >= first + lease)
     }
 
     /// The pool has so many nodes, as is known now.
@@ -166,6 +201,19 @@ impl Census {
 
     /// What is to be done now.
     pub(crate) fn standing(&self, now: Instant) -> Standing {
+        let standing = self.standing_alone(now);
+        match standing {
+            Standing::Believe => standing,
+            _ if self.is_too_many() => Standing::Led,
+            Standing::Nobody | Standing::Undecidable if self.is_led(now) => {
+                Standing::Wait(now + self.patience.leader_lease)
+            }
+            _ => standing,
+        }
+    }
+
+    /// The same, if no other run leads.
+    fn standing_alone(&self, now: Instant) -> Standing {
         let end = self.began + self.patience.deadline;
         let Some(roster) = self.roster() else {
             // Of nobody nothing is learnt, however long it takes.
@@ -193,14 +241,17 @@ impl Census {
             .members
             .iter()
             .filter(|it| !self.has_heard(it.instance) && !self.is_succeeded(it, now));
-        let is_complete = missing.count() == 0;
+        let missing = missing.count();
+        let dead = self.began + self.patience.dead_after;
+        let end = if missing <= roster.parity { end } else { dead };
+        let is_complete = missing == 0;
         let leases_end = self.leases_end(&roster).unwrap_or(now);
 
         match (knows_latest && is_alone, is_complete || now >= end) {
             (true, true) if now >= leases_end => Standing::Believe,
             (true, true) => Standing::Wait(leases_end),
-            (false, _) if now >= end => Standing::Undecidable,
-            _ => Standing::Wait(self.next_look(now).min(end)),
+            (false, _) if now >= dead => Standing::Undecidable,
+            _ => Standing::Wait(self.next_look(now).min(end.max(now))),
         }
     }
 
@@ -267,7 +318,10 @@ mod tests {
         lease: Duration::from_secs(5),
         straggling: STRAGGLING,
         deadline: Duration::from_secs(20),
+        dead_after: DEAD_AFTER,
+        leader_lease: Duration::from_secs(5),
     };
+    const DEAD_AFTER: Duration = Duration::from_secs(600);
     const STRAGGLING: Duration = Duration::from_secs(1);
 
     fn entry(instance: u64) -> Entry {
@@ -370,19 +424,58 @@ mod tests {
     fn too_few_members_decide_nothing() {
         let (census, now) = census(&roster(1, 0..14), 0..6);
         assert!(matches!(census.standing(now), Standing::Wait(_)));
-        assert_eq!(
+        assert!(matches!(
             census.standing(now + PATIENCE.deadline),
-            Standing::Undecidable
-        );
+            Standing::Wait(_)
+        ));
+        assert_eq!(census.standing(now + DEAD_AFTER), Standing::Undecidable);
+    }
+
+    #[test]
+    fn members_that_values_cannot_do_without_are_waited_for_until_they_are_taken_for_dead() {
+        let (mut census, now) = census(&roster(1, 0..14), 0..11);
+        let late = now + PATIENCE.deadline;
+        assert!(matches!(census.standing(late), Standing::Wait(_)));
+        assert_eq!(census.standing(now + DEAD_AFTER), Standing::Believe);
+        tell(&mut census, 111, None, None, now);
+        assert_eq!(census.standing(late), Standing::Believe, "two are missing");
+    }
+
+    #[test]
+    fn a_run_that_is_led_by_another_is_one_too_many() {
+        let (mut census, now) = census(&roster(1, 0..14), 0..6);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        census.led(at(1));
+        assert!(matches!(census.standing(at(1)), Standing::Wait(_)));
+        census.led(at(5));
+        assert!(matches!(census.standing(at(5)), Standing::Wait(_)));
+        census.led(at(6));
+        assert_eq!(census.standing(at(6)), Standing::Led);
+    }
+
+    #[test]
+    fn a_leader_that_was_heard_of_once_may_have_ended_since() {
+        let (mut census, now) = census(&roster(1, 0..14), []);
+        let at = |seconds| now + Duration::from_secs(seconds);
+        census.led(at(1));
+        census.led(at(60));
+        assert!(matches!(census.standing(at(60)), Standing::Wait(_)));
+    }
+
+    #[test]
+    fn a_pool_that_another_run_leads_is_not_one_of_nobody() {
+        let start = Instant::now();
+        let mut census = Census::new(2, PATIENCE, start);
+        let late = start + PATIENCE.deadline;
+        tell(&mut census, 0, None, None, start);
+        census.led(late);
+        assert!(matches!(census.standing(late), Standing::Wait(_)));
     }
 
     #[test]
     fn one_of_three_decides_when_the_others_were_succeeded() {
         let (mut census, now) = census(&roster(1, 0..3), 0..1);
-        assert_eq!(
-            census.standing(now + PATIENCE.deadline),
-            Standing::Undecidable
-        );
+        assert_eq!(census.standing(now + DEAD_AFTER), Standing::Undecidable);
         tell(&mut census, 101, None, None, now);
         tell(&mut census, 102, None, None, now);
         assert_eq!(census.standing(now + STRAGGLING), Standing::Believe);
@@ -419,7 +512,7 @@ mod tests {
             ..roster(2, 3..14)
         };
         let (mut census, now) = census(&proposal, 3..14);
-        let late = now + PATIENCE.deadline;
+        let late = now + DEAD_AFTER;
         assert_eq!(census.standing(late), Standing::Undecidable);
         tell(&mut census, 0, Some(&proposal), None, now);
         assert_eq!(census.standing(late), Standing::Undecidable);

@@ -13,7 +13,8 @@
 //! Members that are known to be gone cannot store anything. Where those that are
 //! left are fewer than the quorum the roster goes on with them, because nobody
 //! else can. This is counted: a member that was taken for gone, and comes back
-//! when the others have gone, might be believed with what it has missed.
+//! when the others have gone, might be believed with what it has missed. A member
+//! that said goodbye does not come back: a pool that scales to zero forces nothing.
 
 use std::collections::BTreeSet;
 
@@ -38,6 +39,8 @@ pub(crate) struct Roster<M> {
     proposal: Option<Proposal<M>>,
     wanted: Members<M>,
     gone: Members<M>,
+    /// Of these, who said that it would be.
+    left: Members<M>,
     /// Who counted before `in_force`, if it is not known to be in force.
     elders: Members<M>,
     /// A roster is to be sent even if it has the same members as the one in force.
@@ -55,6 +58,7 @@ impl<M: Copy + Ord> Roster<M> {
             in_force: Members::new(),
             proposal: None,
             gone: Members::new(),
+            left: Members::new(),
             elders: Members::new(),
             stale: false,
             forced: 0,
@@ -105,6 +109,14 @@ impl<M: Copy + Ord> Roster<M> {
         }
     }
 
+    /// A member has said goodbye, and is gone for good.
+    pub(crate) fn left(&mut self, member: M) {
+        self.lost(member);
+        if self.gone.contains(&member) {
+            self.left.insert(member);
+        }
+    }
+
     /// A member has stored a roster.
     pub(crate) fn stored(&mut self, member: M, number: u64) {
         if let Some(proposal) = &mut self.proposal
@@ -125,12 +137,17 @@ impl<M: Copy + Ord> Roster<M> {
                 .take_if(|it| is_stored(it, before, &self.gone, self.parity))
             {
                 let all = before.into_iter().chain([&proposal.members]);
-                let is_short =
-                    |members| stored(&proposal, members) < write_quorum(members.len(), self.parity);
+                let left = &self.left;
+                let is_short = |members: &Members<M>| {
+                    let settled = proposal.stored.union(left).copied().collect();
+                    let settled = members.intersection(&settled).count();
+                    settled < write_quorum(members.len(), self.parity)
+                };
                 self.forced += u64::from(all.into_iter().any(is_short));
                 self.in_force = proposal.members;
                 self.elders = Members::new();
                 self.gone.retain(|member| self.in_force.contains(member));
+                self.left.retain(|member| self.in_force.contains(member));
                 changed = true;
             }
             let is_due = self.wanted != self.in_force || self.stale;
@@ -330,6 +347,37 @@ mod tests {
         assert!(roster.advance());
         assert_eq!(*roster.members(), members([0, 1]));
         assert_eq!(roster.forced(), 1);
+    }
+
+    #[test]
+    fn members_that_say_goodbye_one_after_another_force_nothing() {
+        let mut roster = of(5);
+        for member in 0..5 {
+            roster.left(member);
+            roster.advance();
+            while let Some((proposal, to)) = roster.to_send() {
+                let number = proposal.number;
+                to.into_iter().for_each(|it| roster.stored(it, number));
+                assert!(roster.advance());
+            }
+        }
+        assert_eq!(*roster.members(), members([]));
+        assert_eq!(roster.forced(), 0);
+    }
+
+    #[test]
+    fn goodbyes_do_not_hide_that_others_were_lost() {
+        let mut roster = of(5);
+        roster.left(4);
+        (1..4).for_each(|member| roster.lost(member));
+        roster.advance();
+        roster.stored(0, 2);
+        assert!(roster.advance());
+        assert_eq!(
+            roster.forced(),
+            1,
+            "one and a goodbye are no quorum of five"
+        );
     }
 
     #[test]

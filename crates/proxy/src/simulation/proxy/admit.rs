@@ -2,7 +2,9 @@
 
 use std::rc::Rc;
 
-use infinicache_wire::{InstanceId, MemberId, Reply, Request, handshake::Hello, roster::Testimony};
+use infinicache_wire::{
+    InstanceId, LeaseTerms, MemberId, Reply, Request, handshake::Hello, roster::Testimony,
+};
 
 use super::{Link, Member, Proxy};
 use crate::{nodes::life::Action, simulation::network::Frame};
@@ -78,6 +80,7 @@ impl Proxy {
                 since: now,
                 link: None,
                 is_draining: false,
+                suspected: 0,
             });
             let replaced = member.link.replace(link);
             (replaced, state.lives[name].joined(instance, id, now))
@@ -107,11 +110,32 @@ impl Proxy {
         }
     }
 
+    /// A ping, and what this run relies on when it is answered.
+    pub(super) fn sign_of_life(&self) -> Request {
+        let lease = LeaseTerms {
+            ms: super::LEASE as u32,
+            leads: self.may_answer(),
+        };
+        let now_ms = self.now_ms();
+        Request::Ping { now_ms, lease }
+    }
+
+    /// A node hears from another run, of epoch `leader`, which leads.
+    pub(super) fn led(&self, leader: u64) {
+        let now = self.instant();
+        let mut state = self.state.borrow_mut();
+        match state.census.as_mut() {
+            Some(census) => census.led(now),
+            None if leader > self.epoch.get() => self.is_superseded.set(true),
+            None => {}
+        }
+    }
+
     /// Lets the chunks of a new member count once it answers: by then it holds none.
     async fn enrol_once_empty(self: &Rc<Self>, id: MemberId) {
-        let now_ms = self.now_ms();
+        let ping = self.sign_of_life();
         // If its link ends before, it is reconciled when it has another.
-        if let Reply::Done { .. } = self.call(id, Request::Ping { now_ms }).await {
+        if let Reply::Done { .. } = self.call(id, ping).await {
             self.enrol(id);
         }
     }

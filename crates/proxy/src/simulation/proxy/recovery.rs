@@ -41,6 +41,8 @@ impl Proxy {
             lease: Duration::from_millis(lease),
             straggling: Duration::from_secs(1),
             deadline: Duration::from_millis(DEADLINE),
+            dead_after: Duration::from_millis(super::DEAD_AFTER),
+            leader_lease: Duration::from_millis(LEASE),
         };
         Census::new(world.names, patience, world.instant(world.now()))
     }
@@ -96,6 +98,10 @@ impl Proxy {
                     .note(|| format!("proxy {} concludes {standing:?}: {roster:?}", self.id));
                 if standing == Standing::Believe {
                     return roster;
+                }
+                if standing == Standing::Led {
+                    self.world.restart_proxy(self.id);
+                    return std::future::pending().await;
                 }
                 self.believe_nobody(standing);
                 return None;
@@ -165,7 +171,10 @@ impl Proxy {
                 let state = self.state.borrow();
                 state.enrolment.roster.is_settled().then_some(())
             };
-            self.world.until_or(self.me(), end, settled).await;
+            let settled = self.world.until_or(self.me(), end, settled).await;
+            if settled.is_none() {
+                return false;
+            }
         }
         if self.epoch.get() != epoch && self.world.rules.evidence_of_one_epoch {
             // The run above which it was raised may have changed what there is.

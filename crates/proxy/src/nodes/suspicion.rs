@@ -1,0 +1,92 @@
+//! Members that are silent: which of them the pool can do without.
+//!
+//! Silence is what a dead process, a paused host and a broken network have in
+//! common. So a suspected member is lost only if
+//!
+//! - this run leads, and a quorum of the members has stored a roster without it;
+//! - every value that it holds a chunk of has enough chunks on members that are heard;
+//!
+//! or if the platform says that it is gone, or was about to be. Any other is waited
+//! for: what it holds cannot be read meanwhile, but comes back with it.
+
+use std::{collections::BTreeSet, sync::Arc, time::Instant};
+
+use infinicache_wire::MemberId;
+use tracing::{debug, info};
+
+use super::{Event, Nodes, life::Action, member::Member};
+
+impl Nodes {
+    /// A member was not heard of for a while: it is looked at whether it is lost.
+    pub(super) fn suspect(&self, id: MemberId) {
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        if !member.suspect(Instant::now(), self.0.settings.timing.lost_after) {
+            return;
+        }
+        self.0.metrics.node_suspected();
+        let is_listed = self.0.nodes.at(member.node).state().listed;
+        let was_going = member.link().is_none() && (member.is_draining() || !is_listed);
+        if was_going || self.is_pod_gone(&member) {
+            info!(node = %self.name(member.node), member = %id, "a silent member is gone, says its platform");
+            return self.lose_in_silence(&member);
+        }
+        self.tell(Event::Suspected(member));
+    }
+
+    /// Who was not heard of for so long that nothing should depend on it.
+    pub(crate) fn silent(&self) -> BTreeSet<MemberId> {
+        let now = Instant::now();
+        let is_silent = |member: &Arc<Member>| {
+            let node = self.0.nodes.at(member.node);
+            let mut state = node.state();
+            let current = self.listen(&mut state);
+            if current.is_some_and(|current| current.id == member.id) {
+                return state.life.is_silent(now);
+            }
+            // One that was succeeded.
+            let silent_after = self.0.settings.timing.lost_after / 2;
+            let heard = member.link().map(|link| link.mux().heard());
+            heard.is_none_or(|heard| now >= heard + silent_after)
+        };
+        let silent = self.members().into_iter().filter(is_silent);
+        silent.map(|member| member.id).collect()
+    }
+
+    /// Takes a suspected member off the roster, because values `can_do_without` it; whether it is
+    /// lost by that.
+    pub(crate) async fn give_up_silent(&self, member: &Arc<Member>) -> bool {
+        // Without the right to answer nothing is known of those that are heard elsewhere.
+        if !self.may_answer() || !self.expel(&[member.id]).await {
+            debug!(member = %member.id, "a silent member is waited for");
+            return false;
+        }
+        self.lose_in_silence(member);
+        self.member(member.id).is_none()
+    }
+
+    /// Loses a member, unless it was heard of meanwhile.
+    fn lose_in_silence(&self, member: &Arc<Member>) {
+        let now = Instant::now();
+        let node = self.0.nodes.at(member.node);
+        let is_lost = {
+            let mut state = node.state();
+            match self.listen(&mut state) {
+                Some(current) if current.id == member.id => {
+                    state.life.lost_in_silence(member.id, now)
+                }
+                // One that was succeeded.
+                _ => {
+                    let lost_after = self.0.settings.timing.lost_after;
+                    let heard = member.link().map(|link| link.mux().heard());
+                    heard.is_none_or(|heard| now >= heard + lost_after)
+                }
+            }
+        };
+        if is_lost {
+            self.act(member.node, Action::Lost(member.id));
+            node.tell();
+        }
+    }
+}
