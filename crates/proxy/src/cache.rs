@@ -280,17 +280,15 @@ impl Cache {
     /// [`Error::TimedOut`] if it is not known whether it is gone for good.
     pub(crate) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
         let _turn = self.0.turns.take(key).await;
+        // They would be found when this one is gone.
+        self.settle(key).await?;
         let found = self.find(key);
         let removed = match &found {
             Some(Found(object)) if self.0.catalog.remove(object) => {
                 self.retire(object, "deleted", Ending::of(object)).await?;
                 true
             }
-            // One that was evicted may not be gone yet.
-            _ => {
-                self.settle(key).await?;
-                false
-            }
+            _ => false,
         };
         self.still_in_charge()?;
         Ok(removed)
@@ -341,6 +339,7 @@ impl Cache {
             let mut keys = Vec::with_capacity(objects.len());
             for object in objects {
                 let _turn = self.0.turns.take(object.key()).await;
+                self.settle(object.key()).await?;
                 if self.0.catalog.remove(&object) {
                     self.retire_unasked(&object, "flushed");
                     keys.push(Bytes::copy_from_slice(object.key()));

@@ -13,6 +13,10 @@ const IDLE_TICK: Millis = 2_000;
 impl Proxy {
     pub(super) async fn delete(self: &Rc<Self>, key: u8, ticket: u64) -> Answer {
         let _turn = self.turn(key).await;
+        // They would be found when this one is gone.
+        if self.world.rules.earlier_stay_covered && !self.settle(key).await {
+            return Answer::Unsure;
+        }
         let found = self.find(key);
         self.world
             .note(|| format!("{ticket}: deletes {:?}", found.as_ref().map(|it| it.write)));
