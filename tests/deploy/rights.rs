@@ -75,13 +75,38 @@ fn doctor() -> Value {
 }
 
 #[test]
-fn the_doctor_asks_as_the_proxy_and_is_none_of_those_whom_policies_and_services_select() {
+fn the_doctor_may_look_at_what_it_examines_in_its_namespace_and_at_no_secret() {
+    let all = documents(&repository("deploy/doctor.yaml"));
+    let kinds: Vec<&Value> = all.iter().map(|it| &it["kind"]).collect();
+    // Nothing for the whole cluster.
+    assert_eq!(kinds, ["ServiceAccount", "Role", "RoleBinding", "Pod"]);
+    let list = |group: &str, resources: &[&str]| json!({ "apiGroups": [group], "resources": resources, "verbs": ["list"] });
+    let get = |group: &str, resource: &str, name: &str| json!({ "apiGroups": [group], "resources": [resource], "resourceNames": [name], "verbs": ["get"] });
+    let rules = json!([
+        list("serving.knative.dev", &["services"]),
+        list("", &["pods", "events"]),
+        get("apps", "deployments", "infinicache"),
+        get("", "configmaps", "infinicache"),
+        get("", "services", "infinicache-nodes"),
+        list("networking.k8s.io", &["networkpolicies"]),
+        { "apiGroups": ["authorization.k8s.io"], "resources": ["localsubjectaccessreviews"], "verbs": ["create"] },
+    ]);
+    let name = "infinicache-doctor";
+    assert_eq!(one(&all, "Role", name)["rules"], rules);
+    let binding = one(&all, "RoleBinding", name);
+    assert_eq!(binding["roleRef"]["kind"], "Role");
+    assert_eq!(binding["roleRef"]["name"], name);
+    let account = json!([{ "kind": "ServiceAccount", "name": name, "namespace": "infinicache" }]);
+    assert_eq!(binding["subjects"], account);
+    assert_eq!(one(&all, "Pod", name)["spec"]["serviceAccountName"], name);
+}
+
+#[test]
+fn the_doctor_is_none_of_those_whom_policies_and_services_select() {
     let doctor = doctor();
     for name in OVERLAYS {
         let all = overlay(name);
         let proxy = &one(&all, "Deployment", "infinicache")["spec"]["template"];
-        let account = "serviceAccountName";
-        assert_eq!(doctor["spec"][account], proxy["spec"][account]);
         let component = "app.kubernetes.io/component";
         let labels = |it: &Value| it["metadata"]["labels"][component].clone();
         let node = of_kind(&all, "serving.knative.dev/v1", "Service")[0];

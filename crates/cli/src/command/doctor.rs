@@ -10,7 +10,7 @@ use kube::{
 };
 
 use crate::{
-    doctor::{Finding, Level, Place, check, examine},
+    doctor::{Finding, Level, Place, check, examine, sum_up},
     exit,
 };
 
@@ -67,10 +67,15 @@ impl Doctor {
             .enable_all()
             .build()?;
         let findings = runtime.block_on(self.findings())?;
-        exit::print(&match self.json {
-            true => format!("{}\n", serde_json::to_string_pretty(&findings)?),
-            false => text(&findings),
-        })?;
+        // A program wants to find each node; a reader wants to know what is wrong.
+        let findings = if self.json {
+            exit::print(&format!("{}\n", serde_json::to_string_pretty(&findings)?))?;
+            findings
+        } else {
+            let findings = sum_up(findings);
+            exit::print(&text(&findings))?;
+            findings
+        };
         match count(&findings, Level::Bad) {
             0 => Ok(()),
             1 => bail!("1 thing is bad"),

@@ -3,6 +3,7 @@
 mod access;
 mod nodes;
 mod platform;
+mod pods;
 mod proxy;
 mod settings;
 
@@ -23,10 +24,11 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         access::secret(&facts.namespace, &facts.secret_name, &facts.secret),
         access::rights(&facts.rights),
         access::policies(&facts.policies),
-        proxy::deployment(&facts.proxy),
+        pods::visible(&facts.pods, &facts.events),
+        proxy::deployment(&facts.proxy, &facts.pods, &facts.events),
         proxy::door(&facts.door),
         nodes::pool(&facts.nodes),
-        nodes::each(&facts.nodes),
+        nodes::each(&facts.nodes, &facts.pods, &facts.events),
         nodes::kept(&facts.nodes, &facts.configuration),
         nodes::wakes(&facts.wakes),
     ]
@@ -39,7 +41,7 @@ fn unseen(subject: &str, unseen: &Unseen, missing: impl FnOnce() -> Finding) -> 
     vec![match unseen {
         Unseen::Missing => missing(),
         Unseen::Forbidden => {
-            let advice = "run the doctor as somebody who may see it, such as an administrator";
+            let advice = "`infinicache doctor` with an administrator's kubeconfig sees it";
             Finding::unknown(subject, found, advice)
         }
         Unseen::Failed(_) => {

@@ -33,6 +33,12 @@ const SETTINGS: [&str; 4] = [
     "config-network",
 ];
 
+/// Nodes, and the proxy.
+const PODS: &str = "app.kubernetes.io/part-of=infinicache";
+
+/// Events that tell of what is wrong with a pod.
+const WARNINGS: &str = "type=Warning,involvedObject.kind=Pod";
+
 /// What the proxy has to be allowed: group, resource, verb.
 const RIGHTS: [(&str, &str, &str); 6] = [
     ("serving.knative.dev", "services", "get"),
@@ -63,8 +69,11 @@ pub async fn examine(client: &Client, place: &Place) -> Facts {
     let asking = Asking { client, place };
     let ours = Some(&*place.namespace);
     let proxy = asking.get("apps", "Deployment", ours, &place.name).await;
-    let nodes = asking.list("serving.knative.dev", "Service", ours, &place.selector);
+    let pool = labelled(&place.selector);
+    let nodes = asking.list("serving.knative.dev", "Service", ours, &pool);
     let nodes = nodes.await;
+    let all = ListParams::default();
+    let warnings = all.clone().fields(WARNINGS);
     let mut settings = BTreeMap::new();
     for name in SETTINGS {
         let seen = asking.get("", "ConfigMap", Some(SERVING), name).await;
@@ -75,22 +84,28 @@ pub async fn examine(client: &Client, place: &Place) -> Facts {
         namespace: place.namespace.clone(),
         secret_name: place.name.clone(),
         kubernetes: asking.version().await,
-        serving: asking.list("apps", "Deployment", Some(SERVING), "").await,
+        serving: asking.list("apps", "Deployment", Some(SERVING), &all).await,
         kourier: asking
-            .list("apps", "Deployment", Some("kourier-system"), "")
+            .list("apps", "Deployment", Some("kourier-system"), &all)
             .await,
         settings,
         rights: asking.rights(&proxy).await,
         secret: asking.get("", "Secret", ours, &place.name).await,
         policies: asking
-            .list("networking.k8s.io", "NetworkPolicy", ours, "")
+            .list("networking.k8s.io", "NetworkPolicy", ours, &all)
             .await,
         door: asking.get("", "Service", ours, &door).await,
         configuration: asking.get("", "ConfigMap", ours, &place.name).await,
+        pods: asking.list("", "Pod", ours, &labelled(PODS)).await,
+        events: asking.list("", "Event", ours, &warnings).await,
         wakes: wakes(&nodes, place).await,
         proxy,
         nodes,
     }
+}
+
+fn labelled(labels: &str) -> ListParams {
+    ListParams::default().labels(labels)
 }
 
 /// Who asks, and of what.
@@ -123,10 +138,10 @@ impl Asking<'_> {
         group: &str,
         kind: &str,
         namespace: Option<&str>,
-        selector: &str,
+        which: &ListParams,
     ) -> Seen<Vec<DynamicObject>> {
-        let some = ListParams::default().labels(selector).limit(MOST);
-        let list = in_time(self.api(group, kind, namespace).list(&some)).await?;
+        let which = which.clone().limit(MOST);
+        let list = in_time(self.api(group, kind, namespace).list(&which)).await?;
         Ok(list.items)
     }
 
@@ -134,10 +149,7 @@ impl Asking<'_> {
         Ok(in_time(self.client.apiserver_version()).await?.git_version)
     }
 
-    /// Whether the proxy may do what it has to.
-    ///
-    /// Within the cluster whoever asks is taken for the proxy; from elsewhere its account is
-    /// asked about.
+    /// Whether the account of the proxy may do what it has to.
     async fn rights(&self, proxy: &Seen<DynamicObject>) -> Vec<(String, Seen<bool>)> {
         let account = proxy.as_ref().ok();
         let account = account.and_then(|it| text_at(it, "/spec/template/spec/serviceAccountName"));
@@ -155,8 +167,15 @@ impl Asking<'_> {
 
     async fn right(&self, account: &str, group: &str, resource: &str, verb: &str) -> Seen<bool> {
         let namespace = &self.place.namespace;
-        let mut kind = "SelfSubjectAccessReview";
-        let mut spec = json!({
+        // Of the namespace, whose administrator may ask that too.
+        let kind = "LocalSubjectAccessReview";
+        let spec = json!({
+            "user": format!("system:serviceaccount:{namespace}:{account}"),
+            "groups": [
+                "system:serviceaccounts",
+                format!("system:serviceaccounts:{namespace}"),
+                "system:authenticated",
+            ],
             "resourceAttributes": {
                 "namespace": namespace,
                 "group": group,
@@ -164,22 +183,16 @@ impl Asking<'_> {
                 "verb": verb,
             },
         });
-        if !self.place.inside {
-            kind = "SubjectAccessReview";
-            spec["user"] = json!(format!("system:serviceaccount:{namespace}:{account}"));
-            spec["groups"] = json!([
-                "system:serviceaccounts",
-                format!("system:serviceaccounts:{namespace}"),
-                "system:authenticated",
-            ]);
-        }
-        let api = self.api("authorization.k8s.io", kind, None);
+        let api = self.api("authorization.k8s.io", kind, Some(namespace));
         let review = DynamicObject {
             types: Some(kube::core::TypeMeta {
                 api_version: "authorization.k8s.io/v1".into(),
                 kind: kind.into(),
             }),
-            metadata: kube::core::ObjectMeta::default(),
+            metadata: kube::core::ObjectMeta {
+                namespace: Some(namespace.clone()),
+                ..kube::core::ObjectMeta::default()
+            },
             data: json!({ "spec": spec }),
         };
         let review = in_time(api.create(&PostParams::default(), &review)).await?;

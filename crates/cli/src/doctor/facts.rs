@@ -14,8 +14,8 @@ pub enum Unseen {
     /// There is none.
     #[error("does not exist")]
     Missing,
-    /// Whoever asks may not see it.
-    #[error("may not be seen by you")]
+    /// The account that asks may not see it.
+    #[error("not visible from here")]
     Forbidden,
     /// It could not be asked for.
     #[error("cannot be asked for: {0}")]
@@ -64,6 +64,10 @@ pub struct Facts {
     pub door: Seen<DynamicObject>,
     /// The nodes' Knative Services.
     pub nodes: Seen<Vec<DynamicObject>>,
+    /// The pods of nodes and proxy.
+    pub pods: Seen<Vec<DynamicObject>>,
+    /// Warnings about pods of the namespace.
+    pub events: Seen<Vec<DynamicObject>>,
     /// Of each node that has a URL.
     pub wakes: BTreeMap<String, WakeSeen>,
 }
@@ -78,17 +82,55 @@ pub(super) fn text_at(object: &DynamicObject, path: &str) -> Option<String> {
     }
 }
 
-/// The message of a condition that is not true; `None` if it is.
-pub(super) fn untrue(object: &DynamicObject, condition: &str) -> Option<String> {
-    let conditions = object.data.pointer("/status/conditions");
-    let mut conditions = conditions.and_then(Value::as_array).into_iter().flatten();
-    let Some(found) = conditions.find(|it| it["type"] == condition) else {
-        return Some("it has not been looked after yet".into());
+/// What a condition of an object says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Condition {
+    /// It is so.
+    True,
+    /// It is not so, and why.
+    False(String),
+    /// It is not known yet, and what is waited for; the empty string if nothing says so.
+    Unknown(String),
+}
+
+/// What a condition says. One that is not there is not known.
+///
+/// Where a condition gives no reason, the others of the object may: what is made of parts waits
+/// for one of them.
+pub(super) fn condition(object: &DynamicObject, name: &str) -> Condition {
+    let conditions = conditions(object);
+    let Some(found) = conditions.iter().find(|it| it["type"] == name) else {
+        return Condition::Unknown("no controller has looked at it".into());
     };
     if found["status"] == "True" {
-        return None;
+        return Condition::True;
     }
-    let part = |name: &str| found[name].as_str().unwrap_or_default();
+    let others = conditions.iter().filter(|it| it["status"] != "True");
+    let whys = [found].into_iter().chain(others).map(why);
+    let why = whys.into_iter().find(|why| !why.is_empty());
+    let why = why.unwrap_or_default();
+    if found["status"] == "False" {
+        Condition::False(why)
+    } else {
+        Condition::Unknown(why)
+    }
+}
+
+/// The reason and the message of a condition that says that something failed; `None` if it did not.
+pub(super) fn failure(object: &DynamicObject, name: &str) -> Option<String> {
+    let failed = |it: &&Value| it["type"] == name && it["status"] == "True";
+    conditions(object).iter().find(failed).map(why)
+}
+
+fn conditions(object: &DynamicObject) -> &[Value] {
+    let conditions = object.data.pointer("/status/conditions");
+    let conditions = conditions.and_then(Value::as_array);
+    conditions.map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The reason and the message of a condition.
+fn why(condition: &Value) -> String {
+    let part = |name: &str| condition[name].as_str().unwrap_or_default();
     let text = format!("{} {}", part("reason"), part("message"));
-    Some(text.trim().chars().take(200).collect())
+    text.trim().chars().take(200).collect()
 }

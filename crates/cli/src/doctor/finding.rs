@@ -10,7 +10,7 @@ pub enum Level {
     Good,
     /// It could not be looked at.
     Unknown,
-    /// It works, but not as well as it could, or nobody has tried.
+    /// It works, but not as well as it could, or it has not been tried.
     Doubtful,
     /// It does not work like that.
     Bad,
@@ -42,7 +42,7 @@ pub struct Finding {
 }
 
 impl Finding {
-    fn new(level: Level, subject: &str, found: String, advice: &str) -> Self {
+    pub(super) fn new(level: Level, subject: &str, found: String, advice: &str) -> Self {
         Self {
             subject: subject.to_owned(),
             level,

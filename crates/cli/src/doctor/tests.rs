@@ -5,6 +5,7 @@
 mod access;
 mod cluster;
 mod platform;
+mod pods;
 mod pool;
 
 use self::cluster::Cluster;

@@ -6,8 +6,8 @@ use infinicache_daemon::parse_duration;
 use kube::{ResourceExt, api::DynamicObject};
 
 use super::{
-    super::facts::{Seen, WakeSeen, text_at, untrue},
-    Finding, settings, unseen,
+    super::facts::{Condition, Seen, WakeSeen, condition, text_at},
+    Finding, pods, settings, unseen,
 };
 
 /// Nodes that the default code needs: 10 data chunks and 2 of parity.
@@ -52,10 +52,55 @@ pub(super) fn pool(nodes: &Seen<Vec<DynamicObject>>) -> Vec<Finding> {
     }]
 }
 
-/// Each node's Service.
-pub(super) fn each(nodes: &Seen<Vec<DynamicObject>>) -> Vec<Finding> {
-    let nodes = nodes.as_deref().unwrap_or_default();
-    nodes.iter().flat_map(one).collect()
+/// Each node's Service, and its pods.
+pub(super) fn each(
+    nodes: &Seen<Vec<DynamicObject>>,
+    pods: &Seen<Vec<DynamicObject>>,
+    events: &Seen<Vec<DynamicObject>>,
+) -> Vec<Finding> {
+    let of_node = |node: &DynamicObject| {
+        let pods = pods::labelled(pods, "serving.knative.dev/service", &node.name_any());
+        let mut findings: Vec<Finding> = unready(node, pods::worst(&pods, events))
+            .into_iter()
+            .collect();
+        findings.extend(unfit(node));
+        if findings.is_empty() {
+            findings.push(Finding::good(&subject(node), "is ready"));
+        }
+        findings
+    };
+    nodes.iter().flatten().flat_map(of_node).collect()
+}
+
+fn subject(node: &DynamicObject) -> String {
+    format!("node {}", node.name_any())
+}
+
+/// Why a node is not ready: what its pods say, or else what its Service does.
+fn unready(node: &DynamicObject, trouble: Option<pods::Trouble>) -> Option<Finding> {
+    let subject = &subject(node);
+    if let Some(pods::Trouble {
+        level,
+        found,
+        advice,
+    }) = trouble
+    {
+        return Some(Finding::new(level, subject, found, advice));
+    }
+    let advice = "kubectl describe ksvc: its revision says what it waits for";
+    match condition(node, "Ready") {
+        Condition::True => None,
+        Condition::False(why) => {
+            let found = format!("is not ready: {why}");
+            Some(Finding::bad(subject, found, advice))
+        }
+        Condition::Unknown(why) => {
+            let found = ["is still coming up", &why].join(": ");
+            let found = found.trim_end_matches(": ");
+            let advice = "look again in a minute; kubectl describe ksvc says what it waits for";
+            Some(Finding::doubtful(subject, found, advice))
+        }
+    }
 }
 
 /// What an annotation of a node's template says of its scaling.
@@ -101,18 +146,11 @@ pub(super) fn kept(
     vec![Finding::bad(subject, found, advice)]
 }
 
-fn one(node: &DynamicObject) -> Vec<Finding> {
-    let subject = &format!("node {}", node.name_any());
+/// What of a node's Service does not fit a node.
+fn unfit(node: &DynamicObject) -> Vec<Finding> {
+    let subject = &subject(node);
     let annotation = |name| annotation(node, name);
     let mut findings = Vec::new();
-    if let Some(why) = untrue(node, "Ready") {
-        let advice = "kubectl describe ksvc: its revision says what it waits for";
-        findings.push(Finding::bad(
-            subject,
-            format!("is not ready: {why}"),
-            advice,
-        ));
-    }
     if annotation("max-scale") != Some("1") {
         let advice = "set autoscaling.knative.dev/max-scale to \"1\" on the template";
         findings.push(Finding::bad(
@@ -146,9 +184,6 @@ fn one(node: &DynamicObject) -> Vec<Finding> {
         let found = format!("has {grace} s to be emptied, of which the platform takes {DRAIN} s");
         let advice = "raise timeoutSeconds: 600 is usual";
         findings.push(Finding::bad(subject, found, advice));
-    }
-    if findings.is_empty() {
-        findings.push(Finding::good(subject, "is ready"));
     }
     findings
 }

@@ -3,7 +3,7 @@
 use kube::{ResourceExt, api::DynamicObject};
 
 use super::{
-    super::facts::{Seen, text_at, untrue},
+    super::facts::{Condition, Seen, condition, text_at},
     Finding, unseen,
 };
 
@@ -117,7 +117,10 @@ fn available(subject: &str, name: &str, deployment: Option<&DynamicObject>) -> O
             advice,
         ));
     };
-    let why = untrue(deployment, "Available")?;
+    let (Condition::False(why) | Condition::Unknown(why)) = condition(deployment, "Available")
+    else {
+        return None;
+    };
     Some(Finding::bad(
         subject,
         format!("{name} is not available: {why}"),

@@ -3,12 +3,16 @@
 use kube::api::DynamicObject;
 
 use super::{
-    super::facts::{Seen, text_at, untrue},
-    Finding, unseen,
+    super::facts::{Condition, Seen, condition, failure, text_at},
+    Finding, pods, unseen,
 };
 
 /// Whether the proxy runs.
-pub(super) fn deployment(proxy: &Seen<DynamicObject>) -> Vec<Finding> {
+pub(super) fn deployment(
+    proxy: &Seen<DynamicObject>,
+    pods: &Seen<Vec<DynamicObject>>,
+    events: &Seen<Vec<DynamicObject>>,
+) -> Vec<Finding> {
     let subject = "proxy";
     let proxy = match proxy {
         Ok(proxy) => proxy,
@@ -23,12 +27,9 @@ pub(super) fn deployment(proxy: &Seen<DynamicObject>) -> Vec<Finding> {
         "1" => {}
         "0" => findings.push(Finding::bad(subject, "is scaled to 0", "scale it to 1")),
         more => {
-            let found = format!("{more} replicas, of which each would be in charge");
-            findings.push(Finding::bad(
-                subject,
-                found,
-                "scale it to 1: one proxy owns a pool",
-            ));
+            let found = format!("{more} replicas, and one proxy owns a pool: each node obeys one");
+            let advice = "kubectl scale deployment/infinicache --replicas=1, and no autoscaler";
+            findings.push(Finding::bad(subject, found, advice));
         }
     }
     if text_at(proxy, "/spec/strategy/type").as_deref() != Some("Recreate") {
@@ -36,10 +37,26 @@ pub(super) fn deployment(proxy: &Seen<DynamicObject>) -> Vec<Finding> {
         let advice = "set the strategy to Recreate: the old one would hand over twice";
         findings.push(Finding::doubtful(subject, found, advice));
     }
-    if replicas == "1"
-        && let Some(why) = untrue(proxy, "Available")
+    let pods = pods::labelled(pods, "app.kubernetes.io/component", "proxy");
+    if let Some(trouble) = pods::worst(&pods, events) {
+        let pods::Trouble {
+            level,
+            found,
+            advice,
+        } = trouble;
+        findings.push(Finding::new(level, subject, found, advice));
+    } else if let Some(why) = failure(proxy, "ReplicaFailure") {
+        let advice = "let its pod be created: the message says which quota or policy refuses it";
+        findings.push(Finding::bad(
+            subject,
+            format!("its pod is not created: {why}"),
+            advice,
+        ));
+    } else if replicas == "1"
+        && let Condition::False(why) | Condition::Unknown(why) = condition(proxy, "Available")
     {
-        let advice = "kubectl logs deployment/infinicache: it says what it waits for";
+        let advice = "kubectl port-forward deployment/infinicache 6380, and curl \
+                      localhost:6380/readyz: it says what it waits for, and so do its logs";
         findings.push(Finding::bad(
             subject,
             format!("is not available: {why}"),

@@ -2,35 +2,30 @@
 
 use serde_json::json;
 
-use super::cluster::{Cluster, DOOR, POLICIES, REVIEWS, SECRET, list};
+use super::{
+    super::{Level, check, sum_up},
+    cluster::{Cluster, DOOR, KOURIER, POLICIES, REVIEWS, SECRET, SERVING, SETTINGS, list},
+};
 
 #[tokio::test]
-async fn the_rights_of_the_proxy_are_asked_about_from_outside_and_its_own_from_inside() {
+async fn the_rights_of_the_proxy_are_asked_about_from_outside_and_from_inside() {
     let (facts, reviews) = Cluster::well().examined(false).await;
     assert_eq!(reviews.len(), 6);
     assert_eq!(facts.rights.len(), 6);
     let user = "system:serviceaccount:cache:infinicache-proxy";
-    assert!(
-        reviews.iter().all(|review| review["spec"]["user"] == user),
-        "{reviews:?}"
-    );
+    for review in &reviews {
+        assert_eq!(review["kind"], "LocalSubjectAccessReview");
+        assert_eq!(review["metadata"]["namespace"], "cache");
+        assert_eq!(review["spec"]["user"], user);
+    }
     let asked = &reviews[2]["spec"]["resourceAttributes"];
     let expected = json!({
         "namespace": "cache", "group": "serving.knative.dev", "resource": "services", "verb": "watch",
     });
     assert_eq!(*asked, expected);
 
-    let (_, reviews) = Cluster::well().examined(true).await;
-    assert!(
-        reviews
-            .iter()
-            .all(|review| review["kind"] == "SelfSubjectAccessReview")
-    );
-    assert!(
-        reviews
-            .iter()
-            .all(|review| review["spec"].get("user").is_none())
-    );
+    let (_, inside) = Cluster::well().examined(true).await;
+    assert_eq!(inside, reviews);
 }
 
 #[tokio::test]
@@ -91,13 +86,44 @@ async fn what_the_asker_may_not_see_is_unknown_and_not_bad() {
         "rights of the proxy",
         "network policies",
     ];
-    let expected = expected.map(|subject| format!("unknown {subject}: may not be seen by you"));
+    let expected = expected.map(|subject| format!("unknown {subject}: not visible from here"));
     assert_eq!(complaints, expected);
     let mut cluster = Cluster::well();
     cluster.refuses(DOOR, 500);
     cluster
         .complains("unknown service that nodes dial: cannot be asked for: 500 no")
         .await;
+}
+
+#[tokio::test]
+async fn what_a_pod_of_the_namespace_may_not_see_is_one_line_and_no_doubt() {
+    let mut cluster = Cluster::well();
+    let hidden = ["autoscaler", "defaults", "features", "network"];
+    let hidden = hidden.map(|name| format!("{SETTINGS}/config-{name}"));
+    for path in hidden
+        .iter()
+        .map(String::as_str)
+        .chain([SERVING, KOURIER, SECRET])
+    {
+        cluster.refuses(path, 403);
+    }
+    let (facts, _) = cluster.examined(true).await;
+    let findings = sum_up(check(&facts));
+    let told = findings.iter().filter(|it| it.level != Level::Good);
+    let told: Vec<_> = told
+        .map(|it| (it.level, &*it.subject, &*it.found))
+        .collect();
+    let subjects = "knative serving, ingress, config-autoscaler, config-defaults, \
+                    config-features, secret infinicache";
+    let expected = [
+        (Level::Unknown, subjects, "not visible from here"),
+        (
+            Level::Unknown,
+            "wakes",
+            "not tried for 14 nodes: that was asked for",
+        ),
+    ];
+    assert_eq!(told, expected);
 }
 
 #[tokio::test]
