@@ -20,7 +20,8 @@
 //! - `footprint`, `rights`: how little the cache asks for;
 //! - `images`: the Dockerfiles' steps, and the binaries in the images;
 //! - `archive`: images that were made without an engine;
-//! - `scripts`: the scripts, as far as they can be looked at.
+//! - `scripts`: the scripts, as far as they can be looked at;
+//! - `cluster`: the script for a cluster, on one that is a test.
 #![cfg(target_os = "linux")]
 
 mod dockerfile;
@@ -33,6 +34,7 @@ mod shape;
 
 mod agreement;
 mod archive;
+mod cluster;
 mod flows;
 mod footprint;
 mod images;

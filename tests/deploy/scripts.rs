@@ -12,7 +12,9 @@ fn shellcheck_finds_nothing_in_the_scripts() {
         return;
     }
     let scripts = ["tests/cluster/run", "docker/archive", ".ci/run"].map(repository);
-    let output = outside::run(Command::new("shellcheck").args(scripts));
+    let stand_ins = fs::read_dir(repository("tests/deploy/cluster/bin")).unwrap();
+    let stand_ins = stand_ins.map(|it| it.unwrap().path());
+    let output = outside::run(Command::new("shellcheck").args(scripts).args(stand_ins));
     assert!(output.status.success(), "{}", outside::said(&output));
 }
 
