@@ -190,6 +190,36 @@ fn the_proxy_is_found_by_clients_when_it_is_ready_and_by_nodes_before() {
 }
 
 #[test]
+fn annotations_lead_prometheus_to_the_metrics_of_the_proxy_and_of_no_node() {
+    for name in OVERLAYS {
+        let all = overlay(name);
+        let metadata = &proxy(&all)["metadata"];
+        let annotation = |key: &str| &metadata["annotations"][format!("prometheus.io/{key}")];
+        assert_eq!(annotation("scrape"), "true");
+        assert_eq!(annotation("path"), "/metrics");
+        let admin = port(of_proxy(&all, "INFINICACHE_ADMIN_LISTEN"));
+        assert_eq!(annotation("port"), &admin.to_string());
+        let annotations = node(&all)["metadata"]["annotations"].as_object().unwrap();
+        assert!(
+            !annotations
+                .keys()
+                .any(|key| key.starts_with("prometheus.io/"))
+        );
+    }
+}
+
+#[test]
+fn a_rollout_ends_the_proxy_before_it_starts_the_next() {
+    for name in OVERLAYS {
+        let all = overlay(name);
+        let proxy = &one(&all, "Deployment", "infinicache")["spec"];
+        assert_eq!(proxy["replicas"], 1);
+        assert_eq!(proxy["strategy"]["type"], "Recreate");
+        assert!(of_kind(&all, "autoscaling/v2", "HorizontalPodAutoscaler").is_empty());
+    }
+}
+
+#[test]
 fn the_proxy_finds_the_nodes_by_a_label_that_it_does_not_have_itself() {
     for name in OVERLAYS {
         let all = overlay(name);
