@@ -264,6 +264,40 @@ fn no_two_documents_of_an_overlay_are_the_same_thing() {
     }
 }
 
+/// The places of a document at which a namespace is named: `/metadata/namespace` and the like.
+fn places_of(namespace: &str, value: &Value, path: &str) -> Vec<String> {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .flat_map(|(key, value)| places_of(namespace, value, &format!("{path}/{key}")))
+            .collect(),
+        Value::Array(items) => items
+            .iter()
+            .flat_map(|item| places_of(namespace, item, path))
+            .collect(),
+        Value::String(text) => {
+            let is_key = path.ends_with("/namespace") || path.ends_with("metadata.name");
+            let is_named = is_key && text == namespace;
+            // As part of the name of a Service.
+            let is_in_name = text.contains(&format!(".{namespace}.svc"));
+            let is_it = is_named || is_in_name;
+            is_it.then(|| path.to_owned()).into_iter().collect()
+        }
+        _ => Vec::new(),
+    }
+}
+
+#[test]
+fn the_namespace_is_named_only_where_kustomize_can_put_another() {
+    for name in OVERLAYS {
+        for document in overlay(name) {
+            let mut places = places_of("infinicache", &document, "");
+            places.retain(|place| place != "/metadata/namespace" && place != "/subjects/namespace");
+            assert_eq!(places, Vec::<String>::new(), "{:?}", identity(&document));
+        }
+    }
+}
+
 #[test]
 fn an_image_is_renamed_with_its_tag_kept() {
     let image = Image {

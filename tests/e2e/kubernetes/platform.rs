@@ -250,7 +250,7 @@ impl Platform {
     }
 
     /// A new revision of all nodes: each gets another pod, and the one that it had is left where
-    /// it is, as Knative leaves it until nobody has asked for it for long.
+    /// it is, as Knative leaves it for about a minute.
     pub(crate) async fn revise_all(&self) -> Vec<Seen> {
         let nodes = self
             .documents
