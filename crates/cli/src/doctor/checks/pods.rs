@@ -107,7 +107,8 @@ fn of_container(status: &Value, pod: &DynamicObject, events: &[DynamicObject]) -
     let container = status["name"].as_str().unwrap_or_default();
     let waiting = &status["state"]["waiting"];
     let last = &status["lastState"]["terminated"];
-    let is_killed = last["reason"] == "OOMKilled" || is_killed(&status["state"]["terminated"]);
+    let ends = [last, &status["state"]["terminated"]];
+    let is_killed = ends.iter().any(|end| end["reason"] == "OOMKilled");
     let reason = waiting["reason"].as_str().unwrap_or_default();
     let killed = || {
         let restarts = status["restartCount"].as_u64().unwrap_or_default();
@@ -145,10 +146,6 @@ fn of_container(status: &Value, pod: &DynamicObject, events: &[DynamicObject]) -
             Some(Trouble::bad(found, advice))
         }
     }
-}
-
-fn is_killed(terminated: &Value) -> bool {
-    terminated["reason"] == "OOMKilled"
 }
 
 /// What the last event says of why the containers of a pod are not created.
