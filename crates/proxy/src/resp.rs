@@ -13,9 +13,10 @@
 //! that one decodes whole frames only, and a value here may be larger than what
 //! the proxy is willing to hold: an argument that is too large is not read but
 //! announced ([`Command::large`]), and whoever runs the command takes it from
-//! the socket as a stream, or throws it away. Replies are the crate's frames,
-//! encoded by the crate, but for the bulk strings that are streamed; the tests
-//! hold the parser to the crate's decoder.
+//! the socket as a stream, or throws it away. Replies are the crate's frames, but
+//! encoded here too: some bulk strings are streamed, and the crate's encoder
+//! ends integers near the powers of ten from 10^15 with a zero byte. The tests
+//! hold the parser and the encoder to the crate's decoder.
 //!
 //! In reading order:
 //!

@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::{Bytes, BytesMut};
-use redis_protocol::resp2::{decode::decode_bytes_mut, encode::extend_encode, types::BytesFrame};
+use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -38,14 +38,7 @@ impl Connection {
     ///
     /// Not safe: the answer would be taken for that of the next request.
     pub(super) async fn exchange(&mut self, request: &[Bytes]) -> io::Result<BytesFrame> {
-        let words = request
-            .iter()
-            .cloned()
-            .map(BytesFrame::BulkString)
-            .collect();
-        let mut encoded = BytesMut::new();
-        extend_encode(&mut encoded, &BytesFrame::Array(words), false).map_err(invalid)?;
-        self.stream.write_all(&encoded).await?;
+        self.stream.write_all(&encode(request)).await?;
         loop {
             if let Some(answer) = take_answer(&mut self.buffer)? {
                 return Ok(answer);
@@ -67,6 +60,17 @@ impl Connection {
     pub(super) fn into_inner(self) -> (TcpStream, BytesMut) {
         (self.stream, self.buffer)
     }
+}
+
+/// A request as an array of bulk strings.
+fn encode(request: &[Bytes]) -> BytesMut {
+    let mut encoded = BytesMut::from(format!("*{}\r\n", request.len()).as_bytes());
+    for word in request {
+        encoded.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        encoded.extend_from_slice(word);
+        encoded.extend_from_slice(b"\r\n");
+    }
+    encoded
 }
 
 /// Takes an answer off what was received, or `None` if more bytes are needed.
@@ -99,7 +103,23 @@ pub mod fuzzing {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn a_request_is_read_as_another_implementation_reads_it(
+            request in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..120), 1..120),
+        ) {
+            let request: Vec<Bytes> = request.into_iter().map(Bytes::from).collect();
+            let mut encoded = encode(&request);
+            let read = decode_bytes_mut(&mut encoded).unwrap().map(|(frame, ..)| frame);
+            let words = request.into_iter().map(BytesFrame::BulkString).collect();
+            prop_assert_eq!(read, Some(BytesFrame::Array(words)));
+            prop_assert!(encoded.is_empty());
+        }
+    }
 
     #[test]
     fn answers_within_answers_are_refused_however_deep() {

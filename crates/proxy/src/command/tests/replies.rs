@@ -109,6 +109,25 @@ async fn a_new_password_is_for_those_who_come_after_it() {
 }
 
 #[tokio::test]
+async fn an_integer_is_followed_by_the_next_reply_whatever_its_length() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    for exponent in 3..=18 {
+        let milliseconds = 10i64.pow(exponent);
+        let set = format!("SET k v PX {milliseconds}");
+        assert_eq!(peer.ask(&set).await, simple("OK"), "{set}");
+        let BytesFrame::Integer(left) = peer.ask("PTTL k").await else {
+            panic!("PTTL is answered with an integer");
+        };
+        assert!(
+            left <= milliseconds && left > milliseconds / 10 * 9,
+            "{left}"
+        );
+        assert_eq!(peer.ask("PING").await, simple("PONG"), "after {left}");
+    }
+}
+
+#[tokio::test]
 async fn benchmarks_learn_that_nothing_is_saved() {
     let server = Running::start().await;
     let mut peer = server.connect().await;
