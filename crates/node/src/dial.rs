@@ -2,12 +2,12 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
+use infinicache_socket::Keepalive;
 use infinicache_wire::{
     Decoder, FrameError, Outbox,
     handshake::{Hello, Welcome, is_compatible},
     secret::Secret,
 };
-use rustix::net::sockopt;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -22,17 +22,6 @@ const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Four units, so that a burst of them crosses the kernel in few calls.
 const SOCKET_BUFFER: u32 = 1 << 20;
-
-/// Silence after which the kernel asks whether the proxy's host is still there;
-/// without an answer the link is lost 15 s later. Idle links are silent for
-/// long, and a host that was switched off does not say so.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(15);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
-
-/// The same for a link with bytes under way, which keep-alive leaves alone.
-#[cfg(target_os = "linux")]
-const UNACKNOWLEDGED_MILLIS: u32 = 30_000;
 
 /// A fresh connection, welcomed.
 #[derive(Debug)]
@@ -115,17 +104,10 @@ fn reachable(mut listener: SocketAddr, link: &TcpStream) -> io::Result<SocketAdd
 
 /// Connects to the proxy, or to another node, by name.
 pub(crate) async fn connect(name: &str) -> io::Result<TcpStream> {
-    infinicache_socket::connect(name, |socket| {
+    infinicache_socket::connect(name, Keepalive::PROMPT, |socket| {
         // Before connecting, as the window scale is settled by then.
         socket.set_send_buffer_size(SOCKET_BUFFER)?;
-        socket.set_recv_buffer_size(SOCKET_BUFFER)?;
-        socket.set_keepalive(true)?;
-        sockopt::set_tcp_keepidle(socket, KEEPALIVE_IDLE)?;
-        sockopt::set_tcp_keepintvl(socket, KEEPALIVE_INTERVAL)?;
-        sockopt::set_tcp_keepcnt(socket, KEEPALIVE_PROBES)?;
-        #[cfg(target_os = "linux")]
-        sockopt::set_tcp_user_timeout(socket, UNACKNOWLEDGED_MILLIS)?;
-        Ok(())
+        socket.set_recv_buffer_size(SOCKET_BUFFER)
     })
     .await
 }

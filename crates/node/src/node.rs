@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::Context;
 use infinicache_daemon::SecretSource;
+use infinicache_socket::Keepalive;
 use infinicache_wire::InstanceId;
 use tokio::{
     net::TcpListener,
@@ -57,7 +58,7 @@ impl Node {
         let secret = config.secret.load()?;
         let bind = async |port| {
             let address = SocketAddr::new(config.listen_address, port);
-            infinicache_socket::listen(address)
+            infinicache_socket::listen(address, Keepalive::PROMPT)
                 .await
                 .with_context(|| format!("cannot listen on {address}"))
         };

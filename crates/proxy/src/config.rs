@@ -113,6 +113,10 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub stall_timeout: Duration,
 
+    /// After how long a silence the system asks whether a client is still there; 0 is never
+    #[arg(long, env = "INFINICACHE_TCP_KEEPALIVE", default_value = "300s", value_parser = parse_duration)]
+    pub tcp_keepalive: Duration,
+
     /// Most client connections
     #[arg(long, env = "INFINICACHE_MAX_CONNECTIONS", default_value_t = 10_000)]
     pub max_connections: usize,

@@ -69,6 +69,7 @@ use std::{future::Future, sync::Arc};
 use anyhow::Context;
 use infinicache_client::{Budget, Health};
 use infinicache_erasure::Kernel;
+use infinicache_socket::Keepalive;
 use tokio::sync::mpsc;
 use tokio_util::{
     sync::CancellationToken,
@@ -125,14 +126,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     let secret = config.secret.load()?;
     let password = config.password.load()?;
-    let bind = async |address| {
-        infinicache_socket::listen(address)
+    let bind = async |address, keepalive| {
+        infinicache_socket::listen(address, keepalive)
             .await
             .with_context(|| format!("cannot listen on {address}"))
     };
-    let redis = bind(config.listen).await?;
-    let door = bind(config.node_listen).await?;
-    let admin = bind(config.admin_listen).await?;
+    let redis = bind(config.listen, Keepalive::after(config.tcp_keepalive)).await?;
+    let door = bind(config.node_listen, Keepalive::PROMPT).await?;
+    let admin = bind(config.admin_listen, Keepalive::PROMPT).await?;
     let advertise = match &config.advertise {
         Some(advertise) => advertise.clone(),
         None => door.local_addr()?.to_string(),

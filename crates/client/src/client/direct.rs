@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use infinicache_socket::Keepalive;
 use infinicache_wire::{
     Decoder, Frame, MemberId, Reply, Request, WriteId,
     control::Way,
@@ -200,7 +201,7 @@ impl Peer {
     async fn dial(&self, first: Frame) {
         let dialled = time::timeout(
             DIAL_DEADLINE,
-            infinicache_socket::connect(&self.address, |_| Ok(())),
+            infinicache_socket::connect(&self.address, Keepalive::PROMPT, |_| Ok(())),
         )
         .await;
         let stream = match dialled {

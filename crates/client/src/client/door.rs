@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_socket::Keepalive;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::{net::TcpStream, time};
 
@@ -77,7 +78,7 @@ impl Door {
         }
         let why = match time::timeout(
             DIAL_DEADLINE,
-            infinicache_socket::connect(&self.address, |_| Ok(())),
+            infinicache_socket::connect(&self.address, Keepalive::PROMPT, |_| Ok(())),
         )
         .await
         {
