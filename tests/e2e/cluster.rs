@@ -28,7 +28,7 @@ use redis::{AsyncConnectionConfig, aio::MultiplexedConnection};
 use serde_json::Value as Json;
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
-    process::{Child, ChildStdout, Command},
+    process::{Child, ChildStdout},
     time::{self, Instant},
 };
 
@@ -72,10 +72,8 @@ impl Cluster {
 
         let [redis, admin] = ports();
         let options = change(Options::new(redis, admin));
-        let mut up = Command::new(env!("CARGO_BIN_EXE_infinicache"))
-            .arg("up")
-            .args(options.args)
-            .envs(options.env)
+        let mut up = options
+            .command()
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(File::create(&log).unwrap())
@@ -203,6 +201,11 @@ impl Cluster {
         let stream = http::connect(self.front).await.unwrap();
         let sent = time::timeout(PATIENCE, http::exchange(stream, request)).await;
         assert_eq!(sent.unwrap().unwrap().status(), 204, "{path}");
+    }
+
+    /// What its processes have logged.
+    pub(crate) fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap()
     }
 
     /// A page of the front.

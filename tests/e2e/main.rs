@@ -24,6 +24,7 @@
 //!
 //! - `redis_*`: what a Redis client sees;
 //! - `clients`: the Rust client beside it;
+//! - `connections`: more of them than there may be, and those whose client vanishes;
 //! - `survival`, `frozen`, `half_written`: nodes and clients that fail;
 //! - `evacuation`: nodes that are told to go;
 //! - `restart`: the proxy fails;
@@ -50,6 +51,7 @@ mod wire;
 
 mod bounded;
 mod clients;
+mod connections;
 mod direct;
 mod evacuation;
 mod faults;

@@ -26,6 +26,20 @@ impl Raw {
         Self(BufReader::new(stream))
     }
 
+    /// Sends a command of words, and gives the first line of what comes back.
+    pub(crate) async fn ask(&mut self, command: &str) -> String {
+        self.send(format!("{command}\r\n").as_bytes()).await;
+        self.line().await
+    }
+
+    /// The first line of what comes back to a command, or was sent before it.
+    pub(crate) async fn first_line(&mut self, command: &str) -> String {
+        // The other side may have hung up already.
+        let request = format!("{command}\r\n");
+        let _ = self.0.get_mut().write_all(request.as_bytes()).await;
+        self.line().await
+    }
+
     /// Announces a `SET` with a value of so many bytes.
     pub(crate) async fn begin_set(&mut self, key: &str, size: u64) {
         let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${size}\r\n", key.len());

@@ -5,12 +5,15 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use infinicache::{command::Cli, exit};
+use infinicache_daemon::files;
 
 // Most of the work of a node and a proxy is on short-lived buffers.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
+    // Of a cluster, or of a load, most files are sockets.
+    files::raise_limit();
     match Cli::parse().run() {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),

@@ -5,9 +5,11 @@
 //! - [`secret`]: where the pool's secret comes from;
 //! - [`telemetry`]: what logs look like and where they go;
 //! - [`signals`]: what asks a process to stop;
-//! - [`memory`]: how much memory the process has.
+//! - [`memory`]: how much memory the process has;
+//! - [`files`]: how many files it may have open.
 #![forbid(unsafe_code)]
 
+pub mod files;
 pub mod memory;
 pub mod secret;
 pub mod signals;

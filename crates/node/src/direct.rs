@@ -24,15 +24,15 @@ use tracing::{debug, warn};
 use crate::{
     keeper::Keeper,
     link::{Link, Rights},
-    listen::accept_each,
+    listen::{accept_each, affordable},
     passes::Passes,
 };
 
 /// How many connections may be open at once.
 const MAX_CONNECTIONS: usize = 576;
 
-/// How many of them may be clients'. Theirs end when they have not been used for a while.
-const MAX_CLIENTS: usize = 512;
+/// How many of them are kept for nodes. Those of clients end when they have not been used for a while.
+const FOR_NODES: usize = 64;
 
 /// How long a handshake may take, on either side.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
@@ -56,8 +56,9 @@ pub(crate) enum HandshakeError {
 
 /// Serves `listener` until dropped, and its connections with it.
 pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
-    let clients = Arc::new(Semaphore::new(MAX_CLIENTS));
-    accept_each(listener, MAX_CONNECTIONS, |stream, peer| {
+    let most = affordable(MAX_CONNECTIONS, 2);
+    let clients = Arc::new(Semaphore::new(most - FOR_NODES.min(most / 4)));
+    accept_each(listener, most, |stream, peer| {
         attend(stream, peer, Arc::clone(&keeper), Arc::clone(&clients))
     })
     .await;

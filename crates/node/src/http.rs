@@ -40,7 +40,12 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use crate::{held::Held, keeper::Keeper, listen::accept_each, session::Disobeyed};
+use crate::{
+    held::Held,
+    keeper::Keeper,
+    listen::{accept_each, affordable},
+    session::Disobeyed,
+};
 
 /// How many connections may be open at once.
 const MAX_CONNECTIONS: usize = 256;
@@ -61,7 +66,7 @@ const BUFFER: usize = 16 << 10;
 /// Serves `listener` until dropped, and its connections with it.
 pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
     let router = router(keeper);
-    accept_each(listener, MAX_CONNECTIONS, |stream, peer| {
+    accept_each(listener, affordable(MAX_CONNECTIONS, 4), |stream, peer| {
         let router = router.clone();
         async move {
             if let Err(error) = connection(stream, router).await {

@@ -2,12 +2,20 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use infinicache_daemon::files;
 use tokio::{
     net::{TcpListener, TcpStream},
     task::JoinSet,
     time::sleep,
 };
 use tracing::warn;
+
+/// How many of `most` connections a listener may have open that takes at most this fraction of the
+/// files which the system lets the process have open.
+pub(crate) fn affordable(most: usize, fraction: u64) -> usize {
+    let limit = files::limit() / fraction;
+    most.min(usize::try_from(limit).unwrap_or(usize::MAX))
+}
 
 /// Gives each connection of `listener` to `attend`, on a task of its own and at most `most` at
 /// once, until dropped; the connections are dropped with it.

@@ -1,7 +1,7 @@
 //! The node's process: logs, configuration, signals.
 
 use clap::Parser;
-use infinicache_daemon::{signals, telemetry};
+use infinicache_daemon::{files, signals, telemetry};
 use infinicache_node::Config;
 
 /// Chunks are allocated and freed in rows of equal size, which it recycles without page faults.
@@ -13,5 +13,6 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 async fn main() -> anyhow::Result<()> {
     let config = Config::parse();
     telemetry::init_from_env()?;
+    files::raise_limit();
     infinicache_node::run(config, signals::stop()?).await
 }

@@ -1,5 +1,7 @@
 //! What operators see: probes and metrics over HTTP.
 
+mod bounded;
+
 use std::{fmt::Write, future::Future, sync::Arc};
 
 use axum::{
@@ -14,6 +16,7 @@ use infinicache_daemon::memory::resident_bytes;
 use infinicache_wire::control::NodeState;
 use tokio::net::TcpListener;
 
+use self::bounded::Bounded;
 use crate::{
     cache::{Cache, Closed},
     endangered::Queue,
@@ -43,7 +46,7 @@ pub(crate) async fn serve(
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .with_state(admin);
-    axum::serve(listener, routes)
+    axum::serve(Bounded::new(listener), routes)
         .with_graceful_shutdown(shutdown)
         .await
 }

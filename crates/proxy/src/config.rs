@@ -117,7 +117,7 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_TCP_KEEPALIVE", default_value = "300s", value_parser = parse_duration)]
     pub tcp_keepalive: Duration,
 
-    /// Most client connections
+    /// Most client connections; fewer, if the system does not let the process have so many files open
     #[arg(long, env = "INFINICACHE_MAX_CONNECTIONS", default_value_t = 10_000)]
     pub max_connections: usize,
 

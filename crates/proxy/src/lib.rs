@@ -29,6 +29,7 @@ mod cache;
 mod catalog;
 mod command;
 pub mod config;
+mod connections;
 mod consolidation;
 mod control;
 mod desk;
@@ -68,6 +69,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
 use infinicache_client::{Budget, Health};
+use infinicache_daemon::files;
 use infinicache_erasure::Kernel;
 use infinicache_socket::Keepalive;
 use tokio::sync::mpsc;
@@ -126,6 +128,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     let secret = config.secret.load()?;
     let password = config.password.load()?;
+    let max_connections = connections::affordable(&config, files::limit());
     let bind = async |address, keepalive| {
         infinicache_socket::listen(address, keepalive)
             .await
@@ -253,14 +256,14 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let port = redis.local_addr()?.port();
     let (address, nodes, kernel) = (redis.local_addr()?, config.nodes.len(), Kernel::detect());
     info!(%address, nodes, %code, kernel = kernel.name(), "serving");
-    let clerk = Arc::new(Clerk::new(cache.clone(), port, config.max_connections));
+    let clerk = Arc::new(Clerk::new(cache.clone(), port, max_connections));
     let _renewing = background(tokio::spawn(
         config.password.clone().follow(password.clone()),
     ));
     let state = State::new(cache.clone(), clerk, config.max_object_bytes.0).guarded_by(password);
     let state = Arc::new(state);
     let limits = server::Config {
-        max_connections: config.max_connections,
+        max_connections,
         stall_timeout: config.stall_timeout,
         ..server::Config::default()
     };

@@ -1,7 +1,7 @@
 //! The proxy's process: logs, configuration, signals.
 
 use clap::Parser;
-use infinicache_daemon::{signals, telemetry};
+use infinicache_daemon::{files, signals, telemetry};
 use infinicache_proxy::Config;
 
 /// Buffers of a unit come and go all the time: it recycles them without page faults.
@@ -20,5 +20,6 @@ struct Command {
 async fn main() -> anyhow::Result<()> {
     let Command { config } = Command::parse();
     telemetry::init_from_env()?;
+    files::raise_limit();
     infinicache_proxy::run(config, signals::stop()?).await
 }

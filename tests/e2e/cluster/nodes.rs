@@ -1,5 +1,7 @@
 //! The node processes of a cache, and what can happen to them.
 
+use std::net::SocketAddr;
+
 use rustix::process::Signal;
 
 use super::{Cluster, until};
@@ -13,6 +15,8 @@ pub(crate) struct Node {
     pub(crate) started: u64,
     /// Those that have not exited, oldest first.
     pub(crate) pids: Vec<u64>,
+    /// Where the youngest of them takes wakes.
+    pub(crate) address: Option<SocketAddr>,
     /// Whether the youngest of them takes requests.
     pub(crate) serves: bool,
 }
@@ -32,6 +36,14 @@ impl Cluster {
                     .iter()
                     .filter_map(|process| process["pid"].as_u64())
                     .collect(),
+                address: node["processes"]
+                    .as_array()
+                    .unwrap()
+                    .last()
+                    .and_then(|process| {
+                        let address = process["address"].as_str()?;
+                        address.parse().ok()
+                    }),
                 serves: node["state"] == "serving",
             })
             .collect()

@@ -2,10 +2,14 @@
 
 use std::{env, net::SocketAddr};
 
+use tokio::process::Command;
+
 /// The arguments and the environment of `infinicache up`.
 pub(crate) struct Options {
     pub(super) args: Vec<String>,
     pub(super) env: Vec<(&'static str, String)>,
+    /// The soft and the hard limit of open files, if they are not those of the tests.
+    pub(super) open_files: Option<(u32, u32)>,
 }
 
 impl Options {
@@ -15,6 +19,7 @@ impl Options {
         let options = Self {
             args: Vec::new(),
             env: Vec::new(),
+            open_files: None,
         };
         options
             .arg("--port", redis)
@@ -60,6 +65,14 @@ impl Options {
         self.env("INFINICACHE_STALL_TIMEOUT", time)
     }
 
+    /// How many files each process may have open: the soft and the hard limit.
+    pub(crate) fn open_files(self, soft: u32, hard: u32) -> Self {
+        Self {
+            open_files: Some((soft, hard)),
+            ..self
+        }
+    }
+
     /// The port where the proxy takes nodes, and where they are told to dial instead.
     pub(super) fn dial(self, port: u16, advertised: SocketAddr) -> Self {
         self.arg("--node-port", port).arg("--advertise", advertised)
@@ -69,6 +82,23 @@ impl Options {
     /// how long it may take to go.
     pub(crate) fn farewell(self, term_delay: &str, grace: &str) -> Self {
         self.arg("--term-delay", term_delay).arg("--grace", grace)
+    }
+
+    /// The command that starts it.
+    pub(super) fn command(&self) -> Command {
+        let program = env!("CARGO_BIN_EXE_infinicache");
+        let mut command = match self.open_files {
+            None => Command::new(program),
+            Some((soft, hard)) => {
+                let limits = format!("ulimit -Sn {soft}; ulimit -Hn {hard}; exec \"$0\" \"$@\"");
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &limits, program]);
+                shell
+            }
+        };
+        command.arg("up").args(&self.args);
+        command.envs(self.env.iter().cloned());
+        command
     }
 
     /// Sets an option; the last of a name counts.
