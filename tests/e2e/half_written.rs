@@ -3,12 +3,16 @@
 use std::{
     io,
     pin::Pin,
+    process::Stdio,
     task::{Context, Poll},
 };
 
 use infinicache_client::PutOptions;
 use redis::AsyncCommands;
-use tokio::io::{AsyncRead, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWriteExt, ReadBuf},
+    process::Command,
+};
 
 use crate::{
     cluster::{Cluster, until},
@@ -131,5 +135,28 @@ async fn a_put_that_is_cancelled_leaves_the_old_value() {
             (open > 0.0).then_some(())
         }) => {}
     }
+    until_given_up(&cluster, &old).await;
+}
+
+#[tokio::test]
+async fn a_smart_client_that_dies_in_a_put_leaves_the_old_value_and_no_trace() {
+    let cluster = Cluster::start(|up| up).await;
+    let old = old_value(&cluster).await;
+    let mut put = Command::new(env!("CARGO_BIN_EXE_infinicache"))
+        .args(["put", "key", "-", "--quiet", "--server"])
+        .arg(cluster.address().to_string())
+        .stdin(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let half = Value::new(2, SIZE).part(0, SIZE / 2);
+    let mut input = put.stdin.take().unwrap();
+    input.write_all(&half).await.unwrap();
+    until("the write is under way", async || {
+        let metrics = cluster.metrics().await;
+        (metrics.total("infinicache_node_pending_bytes") > 0.0).then_some(())
+    })
+    .await;
+    put.kill().await.unwrap();
     until_given_up(&cluster, &old).await;
 }

@@ -7,8 +7,15 @@ use std::{io, time::Duration};
 use bytes::Bytes;
 use futures_util::future::join_all;
 use infinicache_client::{Client, Condition, Error, Options, PAUSES, PutOptions};
-use support::{FakePool, Mood, proxy::FakeProxy, stripe, value};
-use tokio::time::{Instant, timeout};
+use support::{
+    FakePool, Mood,
+    proxy::{FakeProxy, LEASES},
+    stripe, value,
+};
+use tokio::{
+    io::AsyncWriteExt,
+    time::{Instant, timeout},
+};
 
 async fn start() -> (Client, FakeProxy) {
     let proxy = FakeProxy::start(FakePool::new("4+2", 1)).await;
@@ -246,11 +253,63 @@ async fn a_read_that_had_a_lease_releases_it() {
     proxy.receives("IC.RELEASE", 1).await;
     drop(client.open("large").await.unwrap());
     proxy.receives("IC.RELEASE", 2).await;
-    let write = proxy.pool().found("large").unwrap().write;
+    let lease = LEASES + proxy.pool().found("large").unwrap().write.sequence;
     assert_eq!(
         proxy.received("IC.RELEASE"),
-        vec![format!("IC.RELEASE {write}"); 2]
+        vec![format!("IC.RELEASE {lease}"); 2]
     );
+}
+
+/// A client with one connection for requests, and over it a request that is cancelled midway.
+async fn cancel_a_request(client: &Client, proxy: &FakeProxy) {
+    proxy.silence("EXISTS");
+    tokio::select! {
+        answer = client.exists("other") => panic!("{answer:?}"),
+        () = proxy.receives("EXISTS", 1) => {}
+    }
+    // The next request takes another connection.
+    assert!(!client.exists("other").await.unwrap());
+}
+
+async fn start_with_one_connection() -> (Client, FakeProxy) {
+    let proxy = FakeProxy::start(FakePool::new("4+2", 1)).await;
+    let options = Options::default().connections(1);
+    (options.connect([proxy.address()]).await.unwrap(), proxy)
+}
+
+#[tokio::test]
+async fn a_put_outlives_a_request_that_is_cancelled_on_the_connection_that_opened_it() {
+    let (client, proxy) = start_with_one_connection().await;
+    let value = value(3 * stripe(4));
+    let (mut writer, reader) = tokio::io::duplex(1 << 16);
+    let put = client.put_stream("key", reader, None, PutOptions::default());
+    let between = async {
+        writer.write_all(&value[..stripe(4)]).await.unwrap();
+        writer
+            .write_all(&value[stripe(4)..2 * stripe(4)])
+            .await
+            .unwrap();
+        proxy.receives("IC.OPEN", 1).await;
+        cancel_a_request(&client, &proxy).await;
+        writer.write_all(&value[2 * stripe(4)..]).await.unwrap();
+        drop(writer);
+    };
+    let (stored, ()) = tokio::join!(put, between);
+    assert!(stored.unwrap().is_some());
+    assert_eq!(client.get("key").await.unwrap(), value);
+    proxy.is_left(1).await;
+}
+
+#[tokio::test]
+async fn a_read_keeps_the_connection_to_which_its_lease_belongs() {
+    let (client, proxy) = start_with_one_connection().await;
+    client.put("key", value(3 * stripe(4))).await.unwrap();
+    let download = client.open("key").await.unwrap();
+    cancel_a_request(&client, &proxy).await;
+    assert_eq!(proxy.left(), 0);
+    drop(download);
+    proxy.is_left(1).await;
+    proxy.receives("IC.RELEASE", 1).await;
 }
 
 #[tokio::test]

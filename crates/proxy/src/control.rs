@@ -19,6 +19,7 @@ use crate::{
     cache::Cache,
     catalog::Found,
     command::{Answer, Refused},
+    owned::Owned,
 };
 
 /// Which of the commands.
@@ -34,11 +35,18 @@ pub(crate) enum Control {
     Release,
 }
 
-/// Answers one of the commands. `terms` are those of a commit.
-pub(crate) async fn run(cache: &Cache, control: Control, args: &[Bytes], terms: Terms) -> Answer {
+/// Answers one of the commands, of a connection that owns what it opened before. `terms` are those
+/// of a commit.
+pub(crate) async fn run(
+    cache: &Cache,
+    owned: &mut Owned,
+    control: Control,
+    args: &[Bytes],
+    terms: Terms,
+) -> Answer {
     match control {
         Control::Nodes => nodes(cache),
-        Control::Open => open(cache, args).await,
+        Control::Open => open(cache, owned, args).await,
         Control::Reserve => reserve(cache, args).await,
         Control::Replace => replace(cache, args).await,
         Control::Commit => commit(cache, args, terms).await,
@@ -46,9 +54,9 @@ pub(crate) async fn run(cache: &Cache, control: Control, args: &[Bytes], terms: 
             cache.abort(write_id(&args[1])?);
             ok()
         }
-        Control::Locate => locate(cache, args),
+        Control::Locate => locate(cache, owned, args),
         Control::Release => {
-            cache.leases().release(write_id(&args[1])?);
+            cache.leases().release(number(&args[1])?);
             ok()
         }
     }
@@ -65,7 +73,7 @@ fn nodes(cache: &Cache) -> Answer {
     })
 }
 
-async fn open(cache: &Cache, args: &[Bytes]) -> Answer {
+async fn open(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
     let size = match &args[2][..] {
         b"?" => None,
         size => Some(number(size)?),
@@ -80,6 +88,7 @@ async fn open(cache: &Cache, args: &[Bytes]) -> Answer {
     let wants_ways = wants_ways(args, 4)?;
     let key = Bytes::copy_from_slice(&args[1]);
     let mut opened = cache.open_on(key, size, &proposal).await?;
+    owned.opened(opened.write);
     if wants_ways {
         let members = opened.members.iter().copied();
         opened.ways = cache.nodes().ways(members, opened.write, Right::Put);
@@ -118,7 +127,7 @@ async fn commit(cache: &Cache, args: &[Bytes], terms: Terms) -> Answer {
     })
 }
 
-fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
+fn locate(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
     let wants_ways = wants_ways(args, 2)?;
     let found = cache.find(&args[1]);
     cache.count_read(found.is_some());
@@ -128,9 +137,11 @@ fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
     let Found(object) = &found;
     let code = found.geometry().code();
     // What fits one stripe is read anew if it is replaced meanwhile.
-    if found.geometry().stripes() > 1 {
-        cache.leases().grant(&found, Instant::now());
-    }
+    let lease = match found.geometry().stripes() {
+        ..=1 => None,
+        _ => cache.leases().grant(&found, Instant::now()),
+    };
+    lease.into_iter().for_each(|lease| owned.granted(lease));
     let members = object.members();
     let ways = match wants_ways {
         true => {
@@ -146,6 +157,7 @@ fn locate(cache: &Cache, args: &[Bytes]) -> Answer {
         data: code.data() as u8,
         parity: code.parity() as u8,
         expires_at: object.expires_at(),
+        lease,
         members,
         ways,
     })

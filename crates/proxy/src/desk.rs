@@ -24,6 +24,7 @@ use crate::{
     info::Figures,
     metrics::Metrics,
     nodes::Usable,
+    owned::Owned,
     relay,
     resp::Parts,
     server::TakeOver,
@@ -33,6 +34,7 @@ impl store::Store for Cache {
     type Found = Found;
     type Reading = Reading;
     type Upload = Upload<Self>;
+    type Owned = Owned;
 
     fn is_open(&self) -> Result<(), Refused> {
         Self::is_open(self).map_err(|closed| match closed {
@@ -108,8 +110,24 @@ impl store::Store for Cache {
         stored.map(outcome).transpose()
     }
 
-    async fn control(&self, control: Control, args: &[Bytes], terms: Terms) -> Answer {
-        control::run(self, control, args, terms).await
+    fn nothing_owned(&self) -> Owned {
+        Owned::nothing(self.clone())
+    }
+
+    async fn control(
+        &self,
+        owned: &mut Owned,
+        control: Control,
+        args: &[Bytes],
+        terms: Terms,
+    ) -> Answer {
+        control::run(self, owned, control, args, terms).await
+    }
+}
+
+impl store::Owned for Owned {
+    fn is_nothing(&mut self) -> bool {
+        Self::is_nothing(self)
     }
 }
 

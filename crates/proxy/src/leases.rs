@@ -2,14 +2,15 @@
 //! their bytes away.
 //!
 //! A remote reader cannot hold an object as a local one does. The proxy holds it
-//! in its place, until the reader says that it is done, has had time enough, or
-//! memory is short.
+//! in its place, until the reader says that it is done, its connection ends, it has
+//! had time enough, or memory is short.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use dashmap::DashMap;
-use infinicache_client::Holders;
-use infinicache_wire::WriteId;
 
 use crate::catalog::Found;
 
@@ -19,71 +20,65 @@ pub(crate) const TERM: Duration = Duration::from_secs(300);
 /// Leases that may be out at once; further reads go without.
 const MOST: usize = 100_000;
 
-/// The leases that are out.
+/// The leases that are out, by number.
 #[derive(Debug, Default)]
-pub(crate) struct Leases(DashMap<WriteId, Lease>);
+pub(crate) struct Leases {
+    out: DashMap<u64, Lease>,
+    last: AtomicU64,
+}
 
 #[derive(Debug)]
 struct Lease {
     /// Held so that its chunks are not freed.
     found: Found,
-    readers: usize,
     until: Instant,
 }
 
 impl Leases {
-    /// A remote read of `found` has begun.
-    pub(crate) fn grant(&self, found: &Found, now: Instant) {
-        if self.0.len() >= MOST {
-            return;
+    /// A remote read of `found` has begun; the number of its lease, unless too many are out.
+    pub(crate) fn grant(&self, found: &Found, now: Instant) -> Option<u64> {
+        if self.out.len() >= MOST {
+            return None;
         }
-        let lease = || Lease {
+        let number = self.last.fetch_add(1, Relaxed) + 1;
+        let lease = Lease {
             found: found.clone(),
-            readers: 0,
-            until: now,
+            until: now + TERM,
         };
-        let mut lease = self.0.entry(found.write()).or_insert_with(lease);
-        lease.readers += 1;
-        lease.until = now + TERM;
+        self.out.insert(number, lease);
+        Some(number)
     }
 
     /// A remote read has ended.
-    pub(crate) fn release(&self, write: WriteId) {
-        let ended = self.0.remove_if_mut(&write, |_, lease| {
-            lease.readers = lease.readers.saturating_sub(1);
-            lease.readers == 0
-        });
+    pub(crate) fn release(&self, lease: u64) {
         // Letting go of an object can free its chunks: not under the map's lock.
-        drop(ended);
+        drop(self.out.remove(&lease));
+    }
+
+    /// Whether a remote read has not ended.
+    pub(crate) fn is_out(&self, lease: u64) -> bool {
+        self.out.contains_key(&lease)
     }
 
     /// Ends the leases of objects that are nobody's value any more, because memory is short;
     /// whether there were any.
     pub(crate) fn relieve(&self) -> bool {
-        let is_dead = |lease: &Lease| lease.found.0.is_dead();
-        let dead: Vec<WriteId> = self
-            .0
-            .iter()
-            .filter(|lease| is_dead(lease))
-            .map(|lease| *lease.key())
-            .collect();
-        for write in &dead {
-            drop(self.0.remove_if(write, |_, lease| is_dead(lease)));
-        }
-        !dead.is_empty()
+        self.end(|lease| lease.found.0.is_dead())
     }
 
     /// Ends what has had time enough.
     pub(crate) fn sweep(&self, now: Instant) {
-        let is_over = |lease: &Lease| lease.until <= now;
-        let over: Vec<WriteId> = self
-            .0
-            .iter()
-            .filter(|lease| is_over(lease))
+        self.end(|lease| lease.until <= now);
+    }
+
+    /// Ends those that are `over`; whether there were any.
+    fn end(&self, over: impl Fn(&Lease) -> bool) -> bool {
+        let out = self.out.iter();
+        let over: Vec<u64> = out
+            .filter(|lease| over(lease))
             .map(|lease| *lease.key())
             .collect();
-        for write in over {
-            drop(self.0.remove_if(&write, |_, lease| is_over(lease)));
-        }
+        over.iter().for_each(|lease| self.release(*lease));
+        !over.is_empty()
     }
 }

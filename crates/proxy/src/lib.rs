@@ -42,6 +42,7 @@ mod label;
 mod leases;
 mod metrics;
 mod nodes;
+mod owned;
 mod pace;
 pub mod password;
 mod recovery;

@@ -12,9 +12,14 @@
 //! IC.COMMIT write size [option ...]               -> Committed     options as of SET
 //! IC.ABORT write                                  -> OK
 //! IC.LOCATE key [DIRECT]                          -> Located, or nil
-//! IC.RELEASE write                                -> OK            the read that began at LOCATE ended
+//! IC.RELEASE lease                                -> OK            the read that began at LOCATE ended
 //! IC.LINK                                         -> OK, then frames both ways
 //! ```
+//!
+//! A write belongs to the connection over which it was opened, and a lease to the one over which
+//! its value was located: when that ends, so do they. The other commands may come over any
+//! connection. So a client keeps a connection open until its writes are committed or aborted and
+//! its leases are released, though it need not use it for anything else.
 //!
 //! With `DIRECT`, the answer tells the ways to the members besides, and gives
 //! passes for them.
@@ -102,6 +107,10 @@ pub struct Located {
     /// When it expires, in milliseconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
+    /// The lease that keeps its bytes for the reader, if there is one: a value of one stripe is
+    /// read anew if it is replaced meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease: Option<u64>,
     /// Who holds which chunk, by index; nobody, if it is lost.
     pub members: Vec<Option<MemberId>>,
     /// How to reach them directly, if that was asked for.

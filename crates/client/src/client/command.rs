@@ -11,9 +11,12 @@ use infinicache_wire::{
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use serde::de::DeserializeOwned;
 
-use super::control::{
-    Control,
-    Repeat::{self, Harmless, Never},
+use super::{
+    connection::Owner,
+    control::{
+        Control,
+        Repeat::{self, Harmless, Never},
+    },
 };
 use crate::{Condition, Error, Expiry, Terms};
 
@@ -28,7 +31,7 @@ impl Control {
         size: Option<u64>,
         proposal: &[MemberId],
         direct: bool,
-    ) -> Result<Opened, Error> {
+    ) -> Result<(Opened, Owner), Error> {
         let size = size.map_or("?".into(), |size| size.to_string());
         let mut request = vec![word("IC.OPEN"), copied(key), size.into()];
         let members: Vec<String> = proposal.iter().map(MemberId::to_string).collect();
@@ -38,8 +41,9 @@ impl Control {
             (false, _) => request.push(members.join(",").into()),
         }
         request.extend(asking(direct));
-        // A write that nobody knows of is given up when it idles.
-        document(self.request(Harmless, request).await?)
+        // A write that nobody knows of is given up when its connection ends, or when it idles.
+        let (opened, owner) = self.request_to_open(Harmless, request).await?;
+        Ok((document(opened)?, owner))
     }
 
     /// Returns for how many bytes there is room.
@@ -90,17 +94,21 @@ impl Control {
             .map(drop)
     }
 
-    pub(super) async fn locate(&self, key: &[u8], direct: bool) -> Result<Option<Located>, Error> {
+    pub(super) async fn locate(
+        &self,
+        key: &[u8],
+        direct: bool,
+    ) -> Result<Option<(Located, Owner)>, Error> {
         let mut request = vec![word("IC.LOCATE"), copied(key)];
         request.extend(asking(direct));
-        match self.request(Harmless, request).await? {
-            BytesFrame::Null => Ok(None),
-            found => document(found).map(Some),
+        match self.request_to_open(Harmless, request).await? {
+            (BytesFrame::Null, _) => Ok(None),
+            (found, owner) => Ok(Some((document(found)?, owner))),
         }
     }
 
-    pub(super) async fn release(&self, write: WriteId) -> Result<(), Error> {
-        self.request(Never, vec![word("IC.RELEASE"), text(write)])
+    pub(super) async fn release(&self, lease: u64) -> Result<(), Error> {
+        self.request(Harmless, vec![word("IC.RELEASE"), text(lease)])
             .await
             .map(drop)
     }

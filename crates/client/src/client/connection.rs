@@ -1,13 +1,15 @@
 //! One connection to a proxy's Redis port: requests out, answers in, one at a time.
+//!
+//! To the proxy, what is opened over a connection belongs to it, and ends with it.
+//! Here a connection may be closed because a request over it was cancelled, which
+//! has nothing to do with what was opened over it before. So whoever opens
+//! something gets an [`Owner`], and the socket stays open for as long as that.
 
-use std::io;
+use std::{io, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
+use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::net::TcpStream;
 
 /// Longest answer: the nodes of a pool of some ten thousand.
 const MOST_ANSWER: usize = 16 << 20;
@@ -15,17 +17,27 @@ const MOST_ANSWER: usize = 16 << 20;
 /// A connection that carries one request at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TcpStream,
+    stream: Arc<TcpStream>,
     buffer: BytesMut,
 }
+
+/// Keeps a connection open, whether it is of use for requests or not.
+#[derive(Clone, Debug)]
+#[expect(dead_code, reason = "it is only held")]
+pub(super) struct Owner(Arc<TcpStream>);
 
 impl Connection {
     /// Speaks over `stream`.
     pub(super) fn new(stream: TcpStream) -> Self {
         Self {
-            stream,
+            stream: Arc::new(stream),
             buffer: BytesMut::new(),
         }
+    }
+
+    /// What keeps it open.
+    pub(super) fn owner(&self) -> Owner {
+        Owner(self.stream.clone())
     }
 
     /// Sends a request and waits for its answer.
@@ -38,13 +50,36 @@ impl Connection {
     ///
     /// Not safe: the answer would be taken for that of the next request.
     pub(super) async fn exchange(&mut self, request: &[Bytes]) -> io::Result<BytesFrame> {
-        self.stream.write_all(&encode(request)).await?;
+        self.send(encode(request)).await?;
         loop {
             if let Some(answer) = take_answer(&mut self.buffer)? {
                 return Ok(answer);
             }
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+            if self.receive().await? == 0 {
                 return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+    }
+
+    async fn send(&self, mut bytes: BytesMut) -> io::Result<()> {
+        while bytes.has_remaining() {
+            self.stream.writable().await?;
+            match self.stream.try_write(&bytes) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(sent) => bytes.advance(sent),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
+    async fn receive(&mut self) -> io::Result<usize> {
+        loop {
+            self.stream.readable().await?;
+            match self.stream.try_read_buf(&mut self.buffer) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                received => return received,
             }
         }
     }
@@ -57,8 +92,13 @@ impl Connection {
     }
 
     /// The bare stream, and what was read of it but belongs to no answer.
+    ///
+    /// # Panics
+    ///
+    /// If anything was opened over it.
     pub(super) fn into_inner(self) -> (TcpStream, BytesMut) {
-        (self.stream, self.buffer)
+        let stream = Arc::into_inner(self.stream).expect("nothing was opened over it");
+        (stream, self.buffer)
     }
 }
 

@@ -11,7 +11,10 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio::{sync::Semaphore, time};
 use tracing::debug;
 
-use super::{connection::Connection, door::Door};
+use super::{
+    connection::{Connection, Owner},
+    door::Door,
+};
 use crate::Error;
 
 /// Whether a request may be sent again when it is not known if it was received.
@@ -57,14 +60,33 @@ impl Control {
         repeat: Repeat,
         request: Vec<Bytes>,
     ) -> Result<BytesFrame, Error> {
+        let (answer, _) = self.request_to_open(repeat, request).await?;
+        Ok(answer)
+    }
+
+    /// The same of a request that opens something, with what keeps the connection open to which
+    /// that belongs.
+    ///
+    /// # Errors
+    ///
+    /// As of [`Self::request`].
+    pub(super) async fn request_to_open(
+        &self,
+        repeat: Repeat,
+        request: Vec<Bytes>,
+    ) -> Result<(BytesFrame, Owner), Error> {
         let answered = time::timeout(self.deadline, self.exchange(repeat, &request)).await;
         match answered.unwrap_or(Err(Error::TimedOut("the proxy did not answer")))? {
-            BytesFrame::Error(text) => Err(refusal(&text)),
+            (BytesFrame::Error(text), _) => Err(refusal(&text)),
             answer => Ok(answer),
         }
     }
 
-    async fn exchange(&self, repeat: Repeat, request: &[Bytes]) -> Result<BytesFrame, Error> {
+    async fn exchange(
+        &self,
+        repeat: Repeat,
+        request: &[Bytes],
+    ) -> Result<(BytesFrame, Owner), Error> {
         let _slot = self.slots.acquire().await.expect("never closed");
         let mut used = self.take_idle();
         loop {
@@ -75,8 +97,9 @@ impl Control {
             };
             match connection.exchange(request).await {
                 Ok(answer) => {
+                    let owner = connection.owner();
                     self.idle().push(connection);
-                    return Ok(answer);
+                    return Ok((answer, owner));
                 }
                 // The peer may have closed it just before: a new one shows.
                 Err(error) if is_used && repeat == Repeat::Harmless => {

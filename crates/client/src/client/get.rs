@@ -118,7 +118,8 @@ where
     let mut before: Option<(Located, Error)> = None;
     let mut pauses = PAUSES.into_iter();
     loop {
-        let (located, ways) = proxy.locate(key).await?.ok_or(Error::Miss)?;
+        let found = proxy.locate(key).await?.ok_or(Error::Miss)?;
+        let located = found.located().clone();
         match before.take() {
             // Its writers never rest.
             Some((_, lost)) if clock::now() >= give_up => return Err(lost),
@@ -129,7 +130,7 @@ where
             },
             _ => {}
         }
-        match read(Found::new(proxy.clone(), located.clone(), ways)?).await {
+        match read(found).await {
             Err(lost @ Error::Lost { .. }) => before = Some((located, lost)),
             Err(Error::Unreachable(why)) => match pauses.next() {
                 Some(pause) => time::sleep(pause).await,

@@ -1,14 +1,17 @@
 //! One proxy, and its pool as the cache's algorithms see it.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
 };
 
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
 use infinicache_wire::{
     MemberId, WriteId,
-    control::{Committed, Located, Opened, Placed, PoolView, Way},
+    control::{Committed, Located, Opened, Placed, PoolView},
     pass::Right,
 };
 use tokio::{
@@ -18,6 +21,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
+    connection::Owner,
     control::Control,
     direct::{Direct, Routed},
     door::Door,
@@ -49,6 +53,8 @@ struct Inner {
     health: Health,
     seed: AtomicU64,
     messages: Arc<Semaphore>,
+    /// The connections to which the writes belong that are open.
+    owners: Mutex<HashMap<WriteId, Owner>>,
     runtime: Handle,
 }
 
@@ -66,6 +72,7 @@ impl Proxy {
             health: Health::default(),
             seed: AtomicU64::new(getrandom::u64().unwrap_or(0)),
             messages: Arc::new(Semaphore::new(MOST_MESSAGES)),
+            owners: Mutex::default(),
             runtime: Handle::current(),
         }))
     }
@@ -122,27 +129,33 @@ impl Proxy {
         drop(all);
     }
 
-    /// Tells the proxy that a read which it granted a lease has ended.
-    fn release(&self, write: WriteId) {
-        let proxy = self.clone();
-        self.tell(async move { proxy.control().release(write).await });
+    /// Where a value is.
+    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        self.locate_by(key, self.0.direct.is_some()).await
     }
 
-    /// Where a value is, and the ways there.
-    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<(Located, Vec<Way>)>, Error> {
-        let direct = self.0.direct.is_some();
+    /// The same without the ways to its members, which are not to be read.
+    pub(super) async fn locate_only(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+        self.locate_by(key, false).await
+    }
+
+    async fn locate_by(&self, key: &[u8], direct: bool) -> Result<Option<Found>, Error> {
         let located = self.0.control.locate(key, direct).await?;
-        Ok(located.map(|mut located| {
-            let ways = std::mem::take(&mut located.ways);
-            (located, ways)
-        }))
+        let found = |(located, owner)| Found::new(self.clone(), located, owner);
+        located.map(found).transpose()
     }
 
     /// Nothing more is put for a write.
     fn sent(&self, write: WriteId) {
+        self.owners().remove(&write);
         if let Some(direct) = &self.0.direct {
             direct.forget(write, Right::Put);
         }
+    }
+
+    fn owners(&self) -> MutexGuard<'_, HashMap<WriteId, Owner>> {
+        // A map is whole between any two statements.
+        self.0.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     async fn propose_and_open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
@@ -152,7 +165,8 @@ impl Proxy {
         let proposal = view.map_or(Vec::new(), |view| propose(&view, size, seed, is_slow));
         let direct = self.0.direct.as_ref();
         let opening = self.0.control.open(key, size, &proposal, direct.is_some());
-        let mut opened = opening.await?;
+        let (mut opened, owner) = opening.await?;
+        self.owners().insert(opened.write, owner);
         if let Some(direct) = direct {
             direct.learn(opened.write, Right::Put, std::mem::take(&mut opened.ways));
         }
@@ -274,24 +288,39 @@ impl Drop for Unclaimed {
 
 /// A value that was located. The lease on it, if there is one, ends with the last clone.
 #[derive(Clone, Debug)]
-pub(super) struct Found(Arc<Lease>);
+pub(super) struct Found(Arc<Inside>);
 
 #[derive(Debug)]
-struct Lease {
+struct Inside {
     proxy: Proxy,
     located: Located,
     geometry: Geometry,
     /// Chunks that turned out not to be where they should.
     given_up: Vec<AtomicBool>,
+    _lease: Option<Lease>,
+}
+
+/// A lease that the proxy has granted; released when this is dropped.
+#[derive(Debug)]
+struct Lease {
+    proxy: Proxy,
+    number: u64,
+    /// The connection to which it belongs.
+    _owner: Owner,
 }
 
 impl Found {
-    /// What `proxy` says of a value.
+    /// What `proxy` says of a value, over the connection of `owner`.
     ///
     /// # Errors
     ///
     /// [`Error::Protocol`] if it makes no sense.
-    pub(super) fn new(proxy: Proxy, located: Located, ways: Vec<Way>) -> Result<Self, Error> {
+    fn new(proxy: Proxy, mut located: Located, owner: Owner) -> Result<Self, Error> {
+        let lease = located.lease.take().map(|number| Lease {
+            proxy: proxy.clone(),
+            number,
+            _owner: owner,
+        });
         let code = Code::new(located.data.into(), located.parity.into())
             .map_err(|error| Error::Protocol(error.to_string()))?;
         if located.members.len() != code.width() {
@@ -300,6 +329,7 @@ impl Found {
             ));
         }
         let geometry = Geometry::new(located.size, code);
+        let ways = std::mem::take(&mut located.ways);
         if let Some(direct) = &proxy.0.direct {
             direct.learn(located.write, Right::Get, ways);
         }
@@ -308,14 +338,16 @@ impl Found {
             .iter()
             .map(|_| AtomicBool::new(false))
             .collect();
-        Ok(Self(Arc::new(Lease {
+        Ok(Self(Arc::new(Inside {
             proxy,
             located,
             geometry,
             given_up,
+            _lease: lease,
         })))
     }
 
+    /// What the proxy said, but for the lease and the ways.
     pub(super) fn located(&self) -> &Located {
         &self.0.located
     }
@@ -340,14 +372,18 @@ impl Holders for Found {
     }
 }
 
-impl Drop for Lease {
+impl Drop for Inside {
     fn drop(&mut self) {
         if let Some(direct) = &self.proxy.0.direct {
             direct.forget(self.located.write, Right::Get);
         }
-        // The proxy leases only what takes more than one stripe.
-        if self.geometry.stripes() > 1 {
-            self.proxy.release(self.located.write);
-        }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let (proxy, number) = (self.proxy.clone(), self.number);
+        self.proxy
+            .tell(async move { proxy.control().release(number).await });
     }
 }

@@ -8,7 +8,7 @@ use infinicache_wire::{
     control::{Located, NodeState, PoolView},
 };
 
-use super::{Client, download::time_of, proxy::Found};
+use super::{Client, download::time_of};
 use crate::{Error, Holders};
 
 /// A value, as its proxy knows it.
@@ -65,12 +65,7 @@ impl Client {
     /// [`Error::Miss`] if there is none.
     pub async fn stat(&self, key: impl AsRef<[u8]>) -> Result<Stat, Error> {
         let proxy = self.proxy(key.as_ref());
-        let located = proxy
-            .control()
-            .locate(key.as_ref(), false)
-            .await?
-            .ok_or(Error::Miss)?;
-        let found = Found::new(proxy.clone(), located, Vec::new())?;
+        let found = proxy.locate_only(key.as_ref()).await?.ok_or(Error::Miss)?;
         let view = proxy.fetch_view().await?;
         Ok(stat(&found, found.located(), &view))
     }

@@ -87,6 +87,11 @@ impl FakeFound {
 }
 
 impl FakePool {
+    /// Whether a write was neither committed nor given up.
+    pub fn is_open(&self, write: WriteId) -> bool {
+        self.state().writes.contains_key(&write)
+    }
+
     /// How long a commit waits for a member that does not answer.
     pub const PATIENCE: Duration = Duration::from_secs(1);
 

@@ -2,7 +2,10 @@
 
 use std::{
     collections::VecDeque,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use bytes::{Bytes, BytesMut};
@@ -21,6 +24,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::{FakeFound, FakePool};
 
+/// Leases have other numbers than writes.
+pub const LEASES: u64 = 1_000;
+
 /// A proxy. Clones are handles to the same; it serves until the runtime ends.
 #[derive(Clone)]
 pub struct FakeProxy(Arc<Inner>);
@@ -31,7 +37,11 @@ struct Inner {
     log: Mutex<Vec<String>>,
     /// Answers that go before those of the pool: the command, and its answer.
     scripted: Mutex<VecDeque<(&'static str, BytesFrame)>>,
+    /// Commands that are not answered at all.
+    silenced: Mutex<Vec<&'static str>>,
     connections: Mutex<CancellationToken>,
+    /// How many connections the other side has closed.
+    left: AtomicUsize,
 }
 
 impl FakeProxy {
@@ -42,7 +52,9 @@ impl FakeProxy {
             address: listener.local_addr().unwrap().to_string(),
             log: Mutex::default(),
             scripted: Mutex::default(),
+            silenced: Mutex::default(),
             connections: Mutex::default(),
+            left: AtomicUsize::new(0),
         }));
         let serving = proxy.clone();
         tokio::spawn(async move {
@@ -100,6 +112,23 @@ impl FakeProxy {
         self.0.scripted.lock().unwrap().push_back((command, answer));
     }
 
+    /// Does not answer the next such command.
+    pub fn silence(&self, command: &'static str) {
+        self.0.silenced.lock().unwrap().push(command);
+    }
+
+    /// How many connections the other side has closed.
+    pub fn left(&self) -> usize {
+        self.0.left.load(Relaxed)
+    }
+
+    /// Waits until it has closed so many.
+    pub async fn is_left(&self, times: usize) {
+        while self.left() < times {
+            tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+        }
+    }
+
     /// Closes every connection that is open.
     pub fn hang_up(&self) {
         std::mem::take(&mut *self.0.connections.lock().unwrap()).cancel();
@@ -107,11 +136,16 @@ impl FakeProxy {
 
     async fn serve(&self, mut stream: TcpStream) {
         let mut buffer = BytesMut::new();
+        let mut opened = Opened::new(self.pool());
         loop {
             let Some((request, ..)) = decode_bytes_mut(&mut buffer).unwrap() else {
                 match stream.read_buf(&mut buffer).await {
                     Ok(1..) => continue,
-                    _ => return,
+                    _ => {
+                        drop(opened);
+                        self.0.left.fetch_add(1, Relaxed);
+                        return;
+                    }
                 }
             };
             let BytesFrame::Array(words) = request else {
@@ -126,6 +160,14 @@ impl FakeProxy {
                 .collect();
             self.0.log.lock().unwrap().push(words.join(" "));
             let words: Vec<&str> = words.iter().map(String::as_str).collect();
+            let is_silenced = {
+                let mut silenced = self.0.silenced.lock().unwrap();
+                let at = silenced.iter().position(|command| *command == words[0]);
+                at.map(|at| silenced.remove(at)).is_some()
+            };
+            if is_silenced {
+                continue;
+            }
             let scripted = {
                 let mut scripted = self.0.scripted.lock().unwrap();
                 let at = scripted
@@ -136,7 +178,7 @@ impl FakeProxy {
             let answer = match scripted {
                 Some((_, answer)) => answer,
                 None => self
-                    .answer(&words)
+                    .answer(&words, &mut opened)
                     .await
                     .unwrap_or_else(|error| refused(&error)),
             };
@@ -151,14 +193,16 @@ impl FakeProxy {
         }
     }
 
-    async fn answer(&self, words: &[&str]) -> Result<BytesFrame, Error> {
+    async fn answer(&self, words: &[&str], opened: &mut Opened) -> Result<BytesFrame, Error> {
         let pool = &self.0.pool;
         let ok = Ok(BytesFrame::SimpleString("OK".into()));
         Ok(match *words {
             ["IC.LINK"] => return ok,
             ["IC.NODES"] => document(&self.view()),
             ["IC.OPEN", key, size, ..] => {
-                document(&pool.open(key.as_bytes(), size.parse().ok()).await?)
+                let write = pool.open(key.as_bytes(), size.parse().ok()).await?;
+                opened.writes.push(write.write);
+                document(&write)
             }
             ["IC.RESERVE", write, bytes] => {
                 let reserved = pool.reserve(id(write), bytes.parse().unwrap()).await?;
@@ -250,6 +294,32 @@ impl FakeProxy {
     }
 }
 
+/// What was opened over a connection, and ends with it.
+struct Opened {
+    pool: FakePool,
+    writes: Vec<WriteId>,
+}
+
+impl Opened {
+    fn new(pool: &FakePool) -> Self {
+        Self {
+            pool: pool.clone(),
+            writes: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        let open = self
+            .writes
+            .iter()
+            .filter(|write| self.pool.is_open(**write));
+        open.for_each(|write| self.pool.abort(*write));
+    }
+}
+
+/// Where a value is. What takes more than a stripe is leased: under the number of its write.
 fn located(found: &FakeFound) -> Located {
     let code = found.geometry.code();
     Located {
@@ -262,6 +332,7 @@ fn located(found: &FakeFound) -> Located {
         data: code.data() as u8,
         parity: code.parity() as u8,
         expires_at: None,
+        lease: (found.geometry.stripes() > 1).then_some(found.write.sequence + LEASES),
         members: found.members.clone(),
         ways: Vec::new(),
     }

@@ -135,7 +135,7 @@ async fn whole<S: Store, R: Input, W: Output>(
         Verb::Kind => kind::run(store, args),
         Verb::Persist => persist::run(store, args).await,
         Verb::Ping => ping::run(args),
-        Verb::Smart(control) => smart::run(store, control, args).await,
+        Verb::Smart(control) => smart::run(store, &mut session.owned, control, args).await,
         Verb::Link => {
             session.reply(&BytesFrame::SimpleString("OK".into()));
             return Ok(Flow::Takeover);

@@ -14,7 +14,7 @@ use infinicache_client::{Condition, Error, Expiry, Source, Terms};
 
 use super::{
     Answer, Answered, Observe, Refused,
-    store::{Found, Outcome, Reading, Stat, Store, Upload},
+    store::{Found, Outcome, Owned, Reading, Stat, Store, Upload},
 };
 use crate::{control::Control, info::Figures};
 
@@ -86,6 +86,7 @@ impl Store for FakeStore {
     type Found = Value;
     type Reading = Pieces;
     type Upload = Received;
+    type Owned = Holdings;
 
     fn is_open(&self) -> Result<(), Refused> {
         match self.faults().closed {
@@ -132,7 +133,11 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    async fn control(&self, _: Control, _: &[Bytes], _: Terms) -> Answer {
+    fn nothing_owned(&self) -> Holdings {
+        Holdings
+    }
+
+    async fn control(&self, _: &mut Holdings, _: Control, _: &[Bytes], _: Terms) -> Answer {
         Err(Refused::text("ERR no pool here"))
     }
 
@@ -207,6 +212,15 @@ impl Store for FakeStore {
             key,
             bytes: value.into(),
         })
+    }
+}
+
+/// What a connection owns here: nothing.
+pub(crate) struct Holdings;
+
+impl Owned for Holdings {
+    fn is_nothing(&mut self) -> bool {
+        true
     }
 }
 

@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Answered, Observe, Outcome, Refused};
+use super::{Answer, Answered, Observe, Outcome, Refused, Store};
 use crate::password::Password;
 use crate::resp::{Connection, Input, Output, Protocol};
 
@@ -76,10 +76,12 @@ pub(crate) struct Client {
 }
 
 /// One client's connection.
-pub(crate) struct Session<S, R, W> {
+pub(crate) struct Session<S: Store, R, W> {
     pub(crate) state: Arc<State<S>>,
     pub(crate) connection: Connection<R, W>,
     pub(crate) client: Client,
+    /// What it has opened, if it is a smart client's.
+    pub(crate) owned: S::Owned,
     /// How the command that is being run was answered.
     pub(super) outcome: Outcome,
     /// Bytes of values that went in and out with it.
@@ -90,14 +92,14 @@ pub(crate) struct Session<S, R, W> {
     answered: Vec<Answered>,
 }
 
-impl<S, R, W> Session<S, R, W> {
+impl<S: Store, R, W> Session<S, R, W> {
     /// Whether the client may ask for anything.
     pub(super) fn is_known(&self) -> bool {
         self.client.is_known || self.state.password().is_none()
     }
 }
 
-impl<S, R: Input, W: Output> Session<S, R, W> {
+impl<S: Store, R: Input, W: Output> Session<S, R, W> {
     pub(crate) fn new(
         state: Arc<State<S>>,
         connection: Connection<R, W>,
@@ -115,10 +117,12 @@ impl<S, R: Input, W: Output> Session<S, R, W> {
             library_version: Bytes::new(),
             is_known: false,
         };
+        let owned = state.store.nothing_owned();
         Self {
             state,
             connection,
             client,
+            owned,
             outcome: Outcome::Ok,
             moved: 0,
             begun: Instant::now(),

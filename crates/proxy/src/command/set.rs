@@ -191,7 +191,7 @@ async fn answer<S: Store, R: Input, W: Output>(
     Ok(())
 }
 
-fn refuse<S, R: Input, W: Output>(
+fn refuse<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     refused: impl Into<Refused>,
 ) -> Result<(), Error> {

@@ -6,7 +6,7 @@
 //! IC.COMMIT write size [option ...]        options as of SET
 //! IC.ABORT write
 //! IC.LOCATE key [DIRECT]
-//! IC.RELEASE write
+//! IC.RELEASE lease
 //! IC.LINK
 //! ```
 //!
@@ -99,7 +99,12 @@ pub(super) const RELEASE: Spec = spec(
 );
 pub(super) const LINK: Spec = spec("ic.link", 1, NO_KEY, Verb::Link, "Go over to frames");
 
-pub(super) async fn run<S: Store>(store: &S, control: Control, args: &[Bytes]) -> Answer {
+pub(super) async fn run<S: Store>(
+    store: &S,
+    owned: &mut S::Owned,
+    control: Control,
+    args: &[Bytes],
+) -> Answer {
     let terms = match control {
         Control::Commit => terms(&args[3..], store.now())?,
         Control::Open | Control::Locate => {
@@ -108,7 +113,7 @@ pub(super) async fn run<S: Store>(store: &S, control: Control, args: &[Bytes]) -
         }
         _ => Terms::default(),
     };
-    store.control(control, args, terms).await
+    store.control(owned, control, args, terms).await
 }
 
 /// The value before is never asked for here.

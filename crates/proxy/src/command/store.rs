@@ -16,6 +16,8 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     type Reading: Reading;
     /// A value that was received and is not current yet.
     type Upload: Upload<Found = Self::Found>;
+    /// What a connection of a smart client has opened; it ends when this is dropped.
+    type Owned: Owned;
 
     /// Whether it may answer.
     ///
@@ -83,13 +85,23 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
         terms: Terms,
     ) -> impl Future<Output = Result<Option<Outcome<Self::Found>>, Error>> + Send;
 
+    /// What a connection owns that has just been accepted.
+    fn nothing_owned(&self) -> Self::Owned;
+
     /// Answers a command of smart clients; `terms` are those of a commit.
     fn control(
         &self,
+        owned: &mut Self::Owned,
         control: Control,
         args: &[Bytes],
         terms: Terms,
     ) -> impl Future<Output = Answer> + Send;
+}
+
+/// What a connection has opened.
+pub(crate) trait Owned: Send + Sync {
+    /// Whether all of it has ended.
+    fn is_nothing(&mut self) -> bool;
 }
 
 /// A value that can be read.
