@@ -113,6 +113,10 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
     pub stall_timeout: Duration,
 
+    /// A client that asks for nothing for this long is dropped, as by Redis's timeout; 0 is never
+    #[arg(long, env = "INFINICACHE_IDLE_TIMEOUT", default_value = "0s", value_parser = parse_duration)]
+    pub idle_timeout: Duration,
+
     /// After how long a silence the system asks whether a client is still there; 0 is never
     #[arg(long, env = "INFINICACHE_TCP_KEEPALIVE", default_value = "300s", value_parser = parse_duration)]
     pub tcp_keepalive: Duration,

@@ -2,10 +2,9 @@
 //! cache, the counters and the relay, none of which know each other.
 
 use std::{
-    io,
     ops::Range,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use bytes::Bytes;
@@ -21,12 +20,12 @@ use crate::{
     catalog::Found,
     command::{Answer, Answered, Observe, Outcome, Refused, store},
     control::{self, Control},
-    info::Figures,
+    info::{Figures, Limits},
     metrics::Metrics,
     nodes::Usable,
     owned::Owned,
     relay,
-    resp::Parts,
+    resp::{Parts, Timeouts},
     server::TakeOver,
 };
 
@@ -168,7 +167,7 @@ pub(crate) struct Clerk {
     cache: Cache,
     since: Instant,
     port: u16,
-    max_clients: u64,
+    limits: Limits,
     connections: AtomicU64,
     refused: AtomicU64,
     commands: AtomicU64,
@@ -176,12 +175,12 @@ pub(crate) struct Clerk {
 }
 
 impl Clerk {
-    pub(crate) fn new(cache: Cache, port: u16, max_clients: usize) -> Self {
+    pub(crate) fn new(cache: Cache, port: u16, limits: Limits) -> Self {
         Self {
             cache,
             since: Instant::now(),
             port,
-            max_clients: max_clients as u64,
+            limits,
             connections: AtomicU64::new(0),
             refused: AtomicU64::new(0),
             commands: AtomicU64::new(0),
@@ -221,9 +220,9 @@ impl Observe for Clerk {
         self.metrics().closed("aborted_reply");
     }
 
-    fn stalled(&self) {
-        debug!("connection closed: its client made no progress");
-        self.metrics().closed("stalled");
+    fn dropped(&self, reason: &'static str) {
+        debug!(reason, "connection dropped");
+        self.metrics().closed(reason);
     }
 
     fn figures(&self) -> Figures {
@@ -240,7 +239,7 @@ impl Observe for Clerk {
             uptime: self.since.elapsed(),
             port: self.port,
             clients: u64::try_from(metrics.connections.get()).unwrap_or(0),
-            max_clients: self.max_clients,
+            limits: self.limits,
             connections_total: self.connections.load(Relaxed),
             connections_refused_total: self.refused.load(Relaxed),
             commands_total: self.commands.load(Relaxed),
@@ -275,7 +274,7 @@ impl Observe for Clerk {
 #[derive(Clone)]
 pub(crate) struct ToRelay {
     pub(crate) cache: Cache,
-    pub(crate) stall_timeout: Duration,
+    pub(crate) timeouts: Timeouts,
 }
 
 impl TakeOver for ToRelay {
@@ -286,18 +285,12 @@ impl TakeOver for ToRelay {
     ) {
         let metrics = self.cache.metrics().clone();
         metrics.links.inc();
-        let relaying = relay::serve(
-            parts.reader,
-            parts.writer,
-            parts.ahead,
-            self.cache,
-            self.stall_timeout,
-        );
+        let relaying = relay::serve(parts, self.cache, self.timeouts);
         let ended = draining.run_until_cancelled(relaying).await;
         if let Some(Err(error)) = ended {
             debug!(%error, "relayed link ended");
-            if error.kind() == io::ErrorKind::TimedOut {
-                metrics.closed("stalled");
+            if let Some(reason) = error.reason() {
+                metrics.closed(reason);
             }
         }
         metrics.links.dec();

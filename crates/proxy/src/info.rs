@@ -13,7 +13,7 @@ pub(crate) struct Figures {
     /// The Redis port.
     pub(crate) port: u16,
     pub(crate) clients: u64,
-    pub(crate) max_clients: u64,
+    pub(crate) limits: Limits,
     pub(crate) connections_total: u64,
     pub(crate) connections_refused_total: u64,
     pub(crate) commands_total: u64,
@@ -37,6 +37,17 @@ pub(crate) struct Figures {
     pub(crate) nodes: Vec<(&'static str, u64)>,
     /// Whether the proxy is still finding out what the nodes hold.
     pub(crate) loading: bool,
+}
+
+/// What clients may take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Limits {
+    /// How many may be connected.
+    pub(crate) max_clients: u64,
+    /// How long they may ask for nothing; zero is for ever.
+    pub(crate) idle_timeout: Duration,
+    /// After how long a silence the system asks whether they are still there; zero is never.
+    pub(crate) keepalive: Duration,
 }
 
 /// A section's name, and what writes its lines.
@@ -98,7 +109,7 @@ fn server(figures: &Figures, lines: &mut Lines) {
 
 fn clients(figures: &Figures, lines: &mut Lines) {
     lines.put("connected_clients", figures.clients);
-    lines.put("maxclients", figures.max_clients);
+    lines.put("maxclients", figures.limits.max_clients);
     lines.put("blocked_clients", 0);
 }
 

@@ -90,6 +90,7 @@ use crate::{
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
     pace::Pace,
+    resp::Timeouts,
     tenure::{Epoch, census::Patience},
 };
 pub use crate::{
@@ -257,20 +258,29 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let port = redis.local_addr()?.port();
     let (address, nodes, kernel) = (redis.local_addr()?, config.nodes.len(), Kernel::detect());
     info!(%address, nodes, %code, kernel = kernel.name(), "serving");
-    let clerk = Arc::new(Clerk::new(cache.clone(), port, max_connections));
+    let limits = info::Limits {
+        max_clients: max_connections as u64,
+        idle_timeout: config.idle_timeout,
+        keepalive: config.tcp_keepalive,
+    };
+    let clerk = Arc::new(Clerk::new(cache.clone(), port, limits));
     let _renewing = background(tokio::spawn(
         config.password.clone().follow(password.clone()),
     ));
     let state = State::new(cache.clone(), clerk, config.max_object_bytes.0).guarded_by(password);
     let state = Arc::new(state);
+    let timeouts = Timeouts {
+        stall: config.stall_timeout,
+        idle: (!config.idle_timeout.is_zero()).then_some(config.idle_timeout),
+    };
     let limits = server::Config {
         max_connections,
-        stall_timeout: config.stall_timeout,
+        timeouts,
         ..server::Config::default()
     };
     let to_relay = ToRelay {
         cache: cache.clone(),
-        stall_timeout: config.stall_timeout,
+        timeouts,
     };
     let nodes = cache.nodes().clone();
     let mut over = None;

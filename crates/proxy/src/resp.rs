@@ -26,6 +26,8 @@
 //! - [`outbox`] and [`writer`]: the queue of replies, and the sending half;
 //! - [`connection`]: both halves.
 
+use std::time::Duration;
+
 mod connection;
 mod error;
 #[cfg(fuzzing)]
@@ -43,6 +45,15 @@ pub(crate) enum Protocol {
     #[default]
     Resp2 = 2,
     Resp3 = 3,
+}
+
+/// How long the peer of a connection may be silent.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Timeouts {
+    /// In the middle of something, where it makes no progress.
+    pub(crate) stall: Duration,
+    /// Between two commands, if that is limited.
+    pub(crate) idle: Option<Duration>,
 }
 
 pub(crate) use connection::{Connection, Parts};

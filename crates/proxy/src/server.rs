@@ -18,8 +18,8 @@ use tracing::{Instrument, debug, debug_span, info, warn};
 
 use self::lane::Lanes;
 use crate::{
-    command::{self, Flow, Observe, Session, State, Store},
-    resp::{Command, Connection, Error, Input, Output, Parts},
+    command::{self, Flow, Observe, Session, State, Store, store::Owned},
+    resp::{Command, Connection, Error, Input, Output, Parts, Timeouts},
 };
 
 /// So many commands of a kind that follow each other are a habit.
@@ -30,8 +30,7 @@ const SETTLED: u32 = 64;
 pub(crate) struct Config {
     /// How many connections may be open at once.
     pub(crate) max_connections: usize,
-    /// How long a peer may make no progress in the middle of a command or a reply.
-    pub(crate) stall_timeout: Duration,
+    pub(crate) timeouts: Timeouts,
     /// How long open connections may take to finish once shutdown begins.
     pub(crate) drain_timeout: Duration,
 }
@@ -40,7 +39,10 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
-            stall_timeout: Duration::from_secs(30),
+            timeouts: Timeouts {
+                stall: Duration::from_secs(30),
+                idle: None,
+            },
             drain_timeout: Duration::from_secs(20),
         }
     }
@@ -185,7 +187,7 @@ async fn serve_one<S: Store>(
     stream.set_nodelay(true)?;
     let (peer, local) = (stream.peer_addr()?, stream.local_addr()?);
     let (reader, writer) = stream.into_split();
-    let connection = Connection::new(reader, writer, server.config.stall_timeout);
+    let connection = Connection::new(reader, writer, server.config.timeouts);
     let state = server.state.clone();
     let mut session = Session::new(state, connection, peer.to_string(), local.to_string());
 
@@ -212,8 +214,8 @@ async fn serve_one<S: Store>(
             session.connection.refuse(reason).await;
         }
         Err(error) => {
-            if let Error::Stalled(_) = error {
-                server.state.observer.stalled();
+            if let Some(reason) = error.reason() {
+                server.state.observer.dropped(reason);
             }
             return Err(error);
         }
@@ -267,8 +269,14 @@ async fn next<S: Store, R: Input, W: Output>(
     if is_first {
         session.tell();
     }
-    let next = session.connection.next_command(draining.cancelled());
-    let command = next.await?;
+    let command = loop {
+        let next = session.connection.next_command(draining.cancelled());
+        match next.await {
+            // It may have a write open, and send its units over other connections.
+            Err(Error::Idle(_)) if !session.owned.is_nothing() => {}
+            next => break next?,
+        }
+    };
     if is_first {
         session.begin();
     }

@@ -105,6 +105,11 @@ impl Decoder {
         self.header.as_ref()
     }
 
+    /// Whether no part of the next frame has been read.
+    pub fn is_between_frames(&self) -> bool {
+        self.header.is_none() && self.ahead.is_empty()
+    }
+
     /// The next frame, or `None` when more bytes are needed.
     ///
     /// # Errors

@@ -5,6 +5,8 @@
 //! The parameters of Redis that clients ask for, by name or with `*` and `?`;
 //! others there are none. They cannot be set.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
@@ -39,15 +41,19 @@ pub(super) fn run<S>(state: &State<S>, args: &[Bytes]) -> Answer {
 
 fn parameters<S>(state: &State<S>) -> Vec<(&'static str, String)> {
     let figures = state.observer.figures();
+    let limits = figures.limits;
+    // Of a part of a second, which Redis does not know, a client had better hear as of a whole one.
+    let seconds = |time: Duration| time.as_millis().div_ceil(1000).to_string();
     vec![
         ("appendonly", "no".to_owned()),
         ("databases", "1".to_owned()),
-        ("maxclients", figures.max_clients.to_string()),
+        ("maxclients", limits.max_clients.to_string()),
         ("maxmemory", figures.capacity_bytes.to_string()),
         ("maxmemory-policy", "allkeys-lru".to_owned()),
         ("proto-max-bulk-len", state.max_object_bytes.to_string()),
         ("save", String::new()),
-        ("timeout", "0".to_owned()),
+        ("tcp-keepalive", seconds(limits.keepalive)),
+        ("timeout", seconds(limits.idle_timeout)),
     ]
 }
 

@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     sync::{Arc, Mutex},
     thread,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -16,7 +16,10 @@ use super::{
     Answer, Answered, Observe, Refused,
     store::{Found, Outcome, Owned, Reading, Stat, Store, Upload},
 };
-use crate::{control::Control, info::Figures};
+use crate::{
+    control::Control,
+    info::{Figures, Limits},
+};
 
 /// Values up to this length are small.
 const SMALL: usize = 1_000;
@@ -36,6 +39,8 @@ struct Fakes {
     faults: Faults,
     /// The thread on which a value was looked for last.
     found_on: Option<String>,
+    /// How often connections are still to be found to own something.
+    owned_for: usize,
 }
 
 /// What shall go wrong.
@@ -67,6 +72,16 @@ impl FakeStore {
     /// Whether a lane has looked for a value last.
     pub(crate) fn is_on_lane(&self) -> bool {
         self.0.lock().unwrap().found_on.as_deref() == Some("lane")
+    }
+
+    /// From now on, connections own something for as many times as it is looked for it.
+    pub(crate) fn own_for(&self, times: usize) {
+        self.0.lock().unwrap().owned_for = times;
+    }
+
+    /// How many of these times are left.
+    pub(crate) fn owned_for(&self) -> usize {
+        self.0.lock().unwrap().owned_for
     }
 
     fn faults(&self) -> Faults {
@@ -134,7 +149,7 @@ impl Store for FakeStore {
     }
 
     fn nothing_owned(&self) -> Holdings {
-        Holdings
+        Holdings(self.clone())
     }
 
     async fn control(&self, _: &mut Holdings, _: Control, _: &[Bytes], _: Terms) -> Answer {
@@ -215,12 +230,15 @@ impl Store for FakeStore {
     }
 }
 
-/// What a connection owns here: nothing.
-pub(crate) struct Holdings;
+/// What a connection is [said](FakeStore::own_for) to own.
+pub(crate) struct Holdings(FakeStore);
 
 impl Owned for Holdings {
     fn is_nothing(&mut self) -> bool {
-        true
+        let owned_for = &mut self.0.0.lock().unwrap().owned_for;
+        let is_nothing = *owned_for == 0;
+        *owned_for = owned_for.saturating_sub(1);
+        is_nothing
     }
 }
 
@@ -321,13 +339,17 @@ impl Observe for FakeObserver {
         self.tell("aborted");
     }
 
-    fn stalled(&self) {
-        self.tell("stalled");
+    fn dropped(&self, reason: &'static str) {
+        self.tell(reason);
     }
 
     fn figures(&self) -> Figures {
         Figures {
-            max_clients: 10_000,
+            limits: Limits {
+                max_clients: 10_000,
+                keepalive: Duration::from_secs(300),
+                ..Limits::default()
+            },
             ..Figures::default()
         }
     }

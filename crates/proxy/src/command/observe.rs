@@ -21,8 +21,8 @@ pub(crate) trait Observe: Send + Sync + 'static {
     /// A reply ended midway: its bytes could not be had, after its length was sent.
     fn aborted_reply(&self);
 
-    /// A connection was closed because its peer made no progress in the middle of something.
-    fn stalled(&self);
+    /// A connection was dropped: its peer stalled, was idle for too long, or vanished.
+    fn dropped(&self, reason: &'static str);
 
     /// What `INFO` and `CONFIG GET` tell.
     fn figures(&self) -> Figures;

@@ -7,7 +7,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio::{io::AsyncWriteExt, time};
 
 use super::{
-    Command, Error, Input, Output, Protocol, ProtocolError,
+    Command, Error, Input, Output, Protocol, ProtocolError, Timeouts,
     parser::{self, MAX_BUFFERED},
     reader::{Reader, Value},
     writer::Writer,
@@ -39,11 +39,11 @@ pub(crate) struct Connection<R, W> {
 }
 
 impl<R: Input, W: Output> Connection<R, W> {
-    /// A connection whose peer may block us for at most `stall_timeout` at a time.
-    pub(crate) fn new(reader: R, writer: W, stall_timeout: Duration) -> Self {
+    /// A connection whose peer may be silent for so long.
+    pub(crate) fn new(reader: R, writer: W, timeouts: Timeouts) -> Self {
         Self {
-            reader: Reader::new(reader, stall_timeout),
-            writer: Writer::new(writer, stall_timeout),
+            reader: Reader::new(reader, timeouts),
+            writer: Writer::new(writer, timeouts.stall),
             next: None,
         }
     }
@@ -51,6 +51,10 @@ impl<R: Input, W: Output> Connection<R, W> {
     /// The next command; `None` if the peer left, or `stop` completed, before there was one.
     ///
     /// Replies are sent when no whole command is left to answer with them.
+    ///
+    /// # Errors
+    ///
+    /// When the connection cannot go on, but for [`Error::Idle`], after which it can.
     pub(crate) async fn next_command(
         &mut self,
         stop: impl Future,

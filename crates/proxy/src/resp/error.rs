@@ -35,6 +35,9 @@ pub(crate) enum Error {
     /// The peer neither sent nor took a byte for too long in the middle of something.
     #[error("no progress for {0:?}")]
     Stalled(Duration),
+    /// The peer asked for nothing for too long.
+    #[error("idle for {0:?}")]
+    Idle(Duration),
     /// A reply's length was sent, but not all of its bytes could be had: only
     /// closing the connection tells the peer.
     #[error("reply given up midway")]
@@ -42,4 +45,18 @@ pub(crate) enum Error {
     /// The socket failed, or ended in the middle of a request.
     #[error(transparent)]
     Io(#[from] io::Error),
+}
+
+impl Error {
+    /// Why a connection was dropped, if that was not its peer's wish, nor what it sent.
+    pub(crate) fn reason(&self) -> Option<&'static str> {
+        match self {
+            Self::Stalled(_) => Some("stalled"),
+            Self::Idle(_) => Some("idle"),
+            // The system has found that nobody acknowledges anything.
+            Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some("vanished"),
+            Self::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => Some("no_memory"),
+            _ => None,
+        }
+    }
 }

@@ -4,8 +4,8 @@
 //! [`Value`], each piece to its last byte and no further, into a buffer of its
 //! own: payload is copied only where it was read together with its header.
 //!
-//! A peer may be silent between commands for as long as it likes, but not
-//! within one, where it holds buffers.
+//! A peer may be silent between commands for as long as it likes, unless that is
+//! limited, but not within one, where it holds buffers.
 
 use std::{io, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::{
     time,
 };
 
-use super::{Command, Error, parser::Parser};
+use super::{Command, Error, Timeouts, parser::Parser};
 
 /// How many bytes are read at once while arguments are small.
 pub(super) const READ_AHEAD: usize = 16 * 1024;
@@ -32,7 +32,7 @@ pub(super) struct Reader<R> {
     /// Read, but not yet part of a command.
     ahead: BytesMut,
     parser: Parser,
-    stall_timeout: Duration,
+    timeouts: Timeouts,
     /// Why a value could not be read; nothing can be read after it.
     failure: Option<Error>,
 }
@@ -44,7 +44,7 @@ impl<R> Reader<R> {
             socket,
             ahead: self.ahead,
             parser: self.parser,
-            stall_timeout: self.stall_timeout,
+            timeouts: self.timeouts,
             failure: self.failure,
         };
         (reader, self.socket)
@@ -52,12 +52,12 @@ impl<R> Reader<R> {
 }
 
 impl<R: Input> Reader<R> {
-    pub(super) fn new(socket: R, stall_timeout: Duration) -> Self {
+    pub(super) fn new(socket: R, timeouts: Timeouts) -> Self {
         Self {
             socket,
             ahead: BytesMut::new(),
             parser: Parser::default(),
-            stall_timeout,
+            timeouts,
             failure: None,
         }
     }
@@ -74,6 +74,10 @@ impl<R: Input> Reader<R> {
 
     /// Waits for more bytes; `false` if the peer left between two commands.
     ///
+    /// # Errors
+    ///
+    /// [`Error::Idle`] between two commands: it can be waited on.
+    ///
     /// # Cancellation
     ///
     /// Safe: what was received is kept.
@@ -86,9 +90,13 @@ impl<R: Input> Reader<R> {
         let idle = self.parser.is_between_commands() && self.ahead.is_empty();
         let mut room = (&mut self.ahead).limit(wanted);
         let receive = self.socket.read_buf(&mut room);
-        let count = match idle {
-            true => receive.await?,
-            false => in_time(self.stall_timeout, receive).await?,
+        let count = match (idle, self.timeouts.idle) {
+            (true, None) => receive.await?,
+            (true, Some(limit)) => match time::timeout(limit, receive).await {
+                Ok(received) => received?,
+                Err(_) => return Err(Error::Idle(limit)),
+            },
+            (false, _) => in_time(self.timeouts.stall, receive).await?,
         };
         match count {
             0 if idle => Ok(false),
@@ -142,7 +150,7 @@ impl<R: Input> Reader<R> {
             let rest = length - piece.len();
             let mut room = (&mut piece).limit(rest);
             let receive = self.socket.read_buf(&mut room);
-            if in_time(self.stall_timeout, receive).await? == 0 {
+            if in_time(self.timeouts.stall, receive).await? == 0 {
                 return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
             }
         }

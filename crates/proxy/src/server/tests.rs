@@ -83,9 +83,12 @@ async fn a_connection_too_many_is_told_so() {
 
 #[tokio::test]
 async fn a_client_that_stops_in_the_middle_of_a_value_is_counted() {
-    let stall_timeout = Duration::from_millis(20);
+    let timeouts = Timeouts {
+        stall: Duration::from_millis(20),
+        idle: None,
+    };
     let server = Running::start_with(Config {
-        stall_timeout,
+        timeouts,
         ..Config::default()
     })
     .await;
@@ -93,6 +96,39 @@ async fn a_client_that_stops_in_the_middle_of_a_value_is_counted() {
     assert_eq!(busy.until_closed().await, b"");
     let told = server.observer.told();
     assert!(told.contains(&"stalled".to_owned()), "{told:?}");
+}
+
+/// A server whose clients may be idle for a moment, and stall for longer.
+async fn impatient() -> Running {
+    let timeouts = Timeouts {
+        stall: Duration::from_secs(30),
+        idle: Some(Duration::from_millis(20)),
+    };
+    Running::start_with(Config {
+        timeouts,
+        ..Config::default()
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_client_that_asks_for_nothing_is_dropped_without_a_word() {
+    let server = impatient().await;
+    assert_eq!(server.connect().await.until_closed().await, b"");
+    let told = server.observer.told();
+    assert!(told.contains(&"idle".to_owned()), "{told:?}");
+}
+
+#[tokio::test]
+async fn a_client_is_not_idle_while_something_is_open_that_it_has_opened() {
+    let server = impatient().await;
+    server.store.own_for(3);
+    assert_eq!(server.connect().await.until_closed().await, b"");
+    assert_eq!(
+        server.store.owned_for(),
+        0,
+        "it was asked until there was nothing"
+    );
 }
 
 /// Connects a client that a lane serves by now, for it has asked for a small value again and again.

@@ -14,9 +14,15 @@ type Local = Connection<ReadHalf<DuplexStream>, WriteHalf<DuplexStream>>;
 
 /// A connection, and its peer's end, with room for `buffer` bytes under way.
 fn pair(buffer: usize) -> (Local, DuplexStream) {
+    pair_idle(buffer, None)
+}
+
+/// The same with an idle time-out.
+fn pair_idle(buffer: usize, idle: Option<Duration>) -> (Local, DuplexStream) {
     let (ours, theirs) = duplex(buffer);
     let (reader, writer) = split(ours);
-    (Connection::new(reader, writer, STALL), theirs)
+    let timeouts = Timeouts { stall: STALL, idle };
+    (Connection::new(reader, writer, timeouts), theirs)
 }
 
 fn set(value: &[u8], options: &str) -> Vec<u8> {
@@ -123,6 +129,24 @@ async fn a_peer_may_be_silent_between_commands_but_not_within_one() {
     assert!(idle.is_err(), "{idle:?}");
 
     peer.write_all(b"*1\r\n$4\r\nPI").await.unwrap();
+    let stalled = connection.next_command(pending::<()>()).await;
+    assert!(matches!(stalled, Err(Error::Stalled(STALL))), "{stalled:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_idle_timeout_is_for_silence_between_commands_alone() {
+    const IDLE: Duration = Duration::from_secs(10);
+    let (mut connection, mut peer) = pair_idle(1_000, Some(IDLE));
+    let begun = time::Instant::now();
+    for _ in 0..2 {
+        let idle = connection.next_command(pending::<()>()).await;
+        assert!(matches!(idle, Err(Error::Idle(IDLE))), "{idle:?}");
+    }
+    assert_eq!(begun.elapsed(), 2 * IDLE, "it can be waited for again");
+
+    peer.write_all(b"PING\r\n*1\r\n$4\r\nPI").await.unwrap();
+    let command = connection.next_command(pending::<()>()).await;
+    assert_eq!(command.unwrap().unwrap().args, ["PING"]);
     let stalled = connection.next_command(pending::<()>()).await;
     assert!(matches!(stalled, Err(Error::Stalled(STALL))), "{stalled:?}");
 }
