@@ -211,7 +211,15 @@ impl Metrics {
         begin(&self.goodbyes, &["session_over", "terminated", "other"]);
         let reasons = ["forbidden", "gone", "refused", "unreachable", "malformed"];
         begin(&self.watch_failures, &reasons);
-        begin(&self.closed, &["stalled", "aborted_reply", "too_many"]);
+        let reasons = [
+            "stalled",
+            "idle",
+            "vanished",
+            "no_memory",
+            "aborted_reply",
+            "too_many",
+        ];
+        begin(&self.closed, &reasons);
     }
 
     /// Something went wrong in a read and was made up for.
