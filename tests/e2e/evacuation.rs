@@ -102,6 +102,40 @@ async fn nodes_that_are_all_replaced_at_once_hand_over_to_their_successors() {
     assert!(direct > 0.0);
 }
 
+/// Sends SIGTERM to the processes of so many nodes at once, as an operator does who knows of
+/// nothing else.
+async fn terminate_at_once(count: usize) {
+    let cluster = Cluster::start(|up| up).await;
+    let mut stored = Stored::new(&cluster, 20).await;
+    let mut nodes = cluster.awake().await;
+    assert!(nodes.len() >= 12);
+    nodes.truncate(count);
+    let began = Instant::now();
+    nodes.iter().for_each(Node::terminate);
+    for pid in nodes.iter().flat_map(|node| &node.pids) {
+        until_gone(*pid).await;
+    }
+    let metrics = cluster.metrics().await;
+    let failed = metrics.total("infinicache_proxy_evacuation_failures_total");
+    println!(
+        "{} nodes gone after {:?}, {failed} attempts failed",
+        nodes.len(),
+        began.elapsed()
+    );
+    stored.assert_all().await;
+    assert_nothing_lost(&cluster.metrics().await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_to_more_nodes_than_can_be_spared_loses_nothing() {
+    terminate_at_once(5).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_to_all_nodes_at_once_loses_nothing() {
+    terminate_at_once(usize::MAX).await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_nodes_do_not_reach_each_other_chunks_move_through_the_proxy() {
     let cluster = Cluster::start(|up| up.env("INFINICACHE_DIRECT_PORT", "off")).await;

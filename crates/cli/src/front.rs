@@ -6,7 +6,9 @@
 //! streams the answer back. When no request has been in flight for the idle
 //! window, the process is told to go, and may take its time; a request that
 //! comes meanwhile starts a new one beside it. So two processes of one name
-//! are normal, as they are on the real platform.
+//! are normal, as they are on the real platform. A process that got SIGTERM from
+//! elsewhere is no different: it says so at `GET /readyz`, which is asked before
+//! a request is forwarded.
 //!
 //! Like there, only requests count: the connection that a node has dialled to
 //! its proxy keeps nothing alive.

@@ -8,7 +8,7 @@ mod stand_in;
 use std::{fs, path::Path, time::Duration};
 
 use axum::{body::Body, extract::Request, http::StatusCode};
-use infinicache::launcher::Launcher;
+use infinicache::{http, launcher::Launcher};
 use processes::{DEADLINE, is_running, kill, until_gone};
 use rustix::process::Signal;
 use serde_json::Value;
@@ -182,6 +182,30 @@ async fn a_process_lives_on_unaware_between_the_decision_and_its_sigterm() {
     let second = stage.pid("/a/wake").await;
     assert_ne!(first, second);
     assert!(is_running(first) && is_running(second));
+    stage.stop().await;
+}
+
+#[tokio::test]
+async fn a_process_that_got_sigterm_from_elsewhere_is_succeeded_at_the_next_request() {
+    let stage = Stage::new(launcher("slow"), |_| {}).await;
+    let first = stage.pid("/a/wake").await;
+    let address = stage.status().await[0]["processes"][0]["address"].take();
+    let address = address.as_str().unwrap().parse().unwrap();
+    kill(first, Signal::TERM);
+    let terminating = async {
+        while http::get(address, "/readyz", DEADLINE).await.unwrap().0 == StatusCode::OK {
+            time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    time::timeout(DEADLINE, terminating).await.unwrap();
+
+    let second = stage.pid("/a/wake").await;
+    assert_ne!(first, second);
+    assert_eq!(stage.pid("/a/wake").await, second);
+    let processes = stage.status().await[0]["processes"].take();
+    assert_eq!(processes[0]["state"], "leaving", "{processes}");
+    assert_eq!(processes[1]["state"], "serving", "{processes}");
+    assert!(is_running(first));
     stage.stop().await;
 }
 

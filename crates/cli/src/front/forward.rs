@@ -1,6 +1,7 @@
 //! Requests in, answers out: bodies are streamed both ways and never held.
 
 use std::{
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -35,6 +36,10 @@ const LOOKING: Duration = Duration::from_secs(2);
 
 /// The pause between two looks.
 const PAUSE: Duration = Duration::from_millis(10);
+
+/// How long a process may take to say whether it is about to go. One that is stopped says
+/// nothing, and gets the request all the same.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Sends a request for `/<node>/<path>` to the node, as one for `/<path>`.
 pub(super) async fn forward(
@@ -80,12 +85,21 @@ async fn exchange(
     Ok(response)
 }
 
-/// Finds a process and connects to it.
+/// Finds a process that is not about to go, and connects to it.
+///
+/// A process that got SIGTERM from elsewhere is succeeded by another one: once for a request, so
+/// that one which is never ready does not start processes without end.
 async fn reach(node: &Node) -> Result<(Admission, TcpStream), Failure> {
     let give_up = Instant::now() + LOOKING;
+    let mut is_successor = false;
     loop {
         let admission = node.admit().await?;
         match http::connect(admission.address).await {
+            Ok(_) if !is_successor && is_terminating(admission.address).await => {
+                admission.terminating();
+                is_successor = true;
+                continue;
+            }
             Ok(stream) => return Ok((admission, stream)),
             Err(error) if Instant::now() >= give_up => return Err(error.into()),
             Err(_) => {}
@@ -93,6 +107,12 @@ async fn reach(node: &Node) -> Result<(Admission, TcpStream), Failure> {
         drop(admission);
         time::sleep(PAUSE).await;
     }
+}
+
+/// Whether a process says that it is about to go, as Knative's activator asks before it forwards.
+async fn is_terminating(address: SocketAddr) -> bool {
+    let answer = http::get(address, "/readyz", PROBE_TIMEOUT).await;
+    matches!(answer, Ok((StatusCode::SERVICE_UNAVAILABLE, _)))
 }
 
 /// Why a request was not answered by its node.

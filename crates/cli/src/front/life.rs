@@ -8,6 +8,9 @@
 //!                      +------------------------> Killed <---------------------------+
 //! ```
 //!
+//! A process that terminates though nothing here asked it to, because it
+//! got SIGTERM from elsewhere, goes from Serving to Leaving.
+//!
 //! Every state is left at once when the process exits. At most one process is
 //! Starting or Serving: the *current* one, which has the requests. Any number
 //! may be on their way out beside it.
@@ -63,6 +66,8 @@ pub enum Event {
     Healthy(Serial),
     /// A process ended, or could not be started: why.
     Exited(Serial, String),
+    /// A process says that it is about to go, though it was not asked to.
+    Terminating(Serial),
     /// The platform wants another process in the place of the current one.
     Replace,
     /// What becomes of processes that are started from now on.
@@ -193,6 +198,7 @@ impl Life {
             Event::Ended(serial) => self.ended(now, serial),
             Event::Healthy(serial) => self.healthy(now, serial),
             Event::Exited(serial, why) => self.exited(serial, why),
+            Event::Terminating(serial) => self.terminating(now, serial),
             Event::Replace => self.replace(now),
             Event::Starts(start) => {
                 self.starts = start;
@@ -330,6 +336,16 @@ impl Life {
             term_at: now + self.timing.term_delay,
         };
         self.launch(now)
+    }
+
+    fn terminating(&mut self, now: Instant, terminating: Serial) -> Vec<Action> {
+        let kill_at = now + self.timing.grace;
+        for Process { serial, phase, .. } in &mut self.processes {
+            if *serial == terminating && matches!(phase, Phase::Serving { .. }) {
+                *phase = Phase::Leaving { kill_at };
+            }
+        }
+        Vec::new()
     }
 
     fn ended(&mut self, now: Instant, ended: Serial) -> Vec<Action> {

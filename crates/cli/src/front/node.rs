@@ -26,7 +26,7 @@ const MAX_IN_FLIGHT: usize = 256;
 /// The way to a node.
 pub struct Node {
     /// Unbounded, because the end of a request is told from a destructor. What
-    /// bounds it are the permits: a request sends two messages, a process three.
+    /// bounds it are the permits: a request sends three messages, a process three.
     mailbox: mpsc::UnboundedSender<Message>,
     permits: Arc<Semaphore>,
     wakes: watch::Sender<Wakes>,
@@ -52,6 +52,15 @@ pub struct Admission {
     serial: Serial,
     mailbox: mpsc::UnboundedSender<Message>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Admission {
+    /// The process says that it is about to go: requests are for its successor from now on.
+    pub(super) fn terminating(&self) {
+        let terminating = Event::Terminating(self.serial);
+        // Fails only when the front is gone.
+        let _ = self.mailbox.send(Message::Event(terminating));
+    }
 }
 
 impl Drop for Admission {

@@ -6,6 +6,10 @@
 use std::{
     env,
     net::{Ipv4Addr, SocketAddr},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
@@ -39,7 +43,7 @@ pub(crate) const NEVER: Duration = Duration::from_secs(3600);
 
 const MANNERS: &str = "STAND_IN_MANNERS";
 
-/// Starts the stand-in with manners: `polite`, `stubborn`, `mute` or `broken`.
+/// Starts the stand-in with manners: `polite`, `slow`, `stubborn`, `mute` or `broken`.
 pub(crate) fn launcher(manners: &str) -> Launcher {
     test_function("stand_in").env(MANNERS, manners)
 }
@@ -70,8 +74,19 @@ pub(crate) async fn main() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port))
         .await
         .unwrap();
+    let is_terminating = Arc::new(AtomicBool::new(false));
+    let ready = {
+        let is_terminating = is_terminating.clone();
+        move || async move {
+            match is_terminating.load(Relaxed) {
+                true => StatusCode::SERVICE_UNAVAILABLE,
+                false => StatusCode::OK,
+            }
+        }
+    };
     let router = Router::new()
         .route("/healthz", get(|| async {}))
+        .route("/readyz", get(ready))
         .route(
             "/hold",
             get(|| async { std::future::pending::<()>().await }),
@@ -80,7 +95,8 @@ pub(crate) async fn main() {
         .fallback(describe);
     tokio::spawn(async move { axum::serve(listener, router).await });
     terminate.recv().await;
-    if manners == "stubborn" {
+    is_terminating.store(manners == "slow", Relaxed);
+    if matches!(manners.as_str(), "slow" | "stubborn") {
         std::future::pending::<()>().await;
     }
     std::process::exit(0);

@@ -315,6 +315,27 @@ fn a_successor_that_nobody_asks_for_anything_grows_idle_like_any_other() {
 }
 
 #[test]
+fn a_process_that_terminates_unasked_is_succeeded_at_the_next_request() {
+    let mut scene = Scene::serving();
+    assert_eq!(scene.on(Event::Terminating(1)), []);
+    assert_eq!(scene.on(Event::Request), [Action::Launch(2)]);
+    assert_eq!(scene.on(Event::Healthy(2)), [Action::Admit(2)]);
+    assert_eq!(scene.serials(), [1, 2]);
+    scene.on(Event::Ended(1));
+    assert_eq!(scene.on(Event::Request), [Action::Admit(2)]);
+}
+
+#[test]
+fn a_process_that_terminates_unasked_has_the_grace_of_any_other() {
+    let mut scene = Scene::serving();
+    scene.on(Event::Terminating(1));
+    scene.after(MOMENT);
+    scene.on(Event::Terminating(1));
+    assert_eq!(scene.after(GRACE - 2 * MOMENT), []);
+    assert_eq!(scene.after(MOMENT), [Action::Kill(1)]);
+}
+
+#[test]
 fn replacing_what_is_asleep_or_new_changes_nothing() {
     let mut scene = Scene::new();
     assert_eq!(scene.on(Event::Replace), []);
