@@ -5,6 +5,15 @@
 //! what is about to go must not wait for the rebuilding of what is gone. An
 //! object is in one lane at a time and in one pair of hands, so that no two of
 //! its chunks are put on the same node.
+//!
+//! What failed is tried again later, and later each time. Until then it is not
+//! tried for being entered again, but for having lost another chunk. A [`Worker`]
+//! pauses too after failures in a row, so that many objects for which nothing can
+//! be done are not tried all the time.
+
+mod worker;
+
+pub(crate) use worker::Worker;
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -13,7 +22,10 @@ use std::{
 };
 
 use infinicache_client::{Error, Holders};
-use tokio::{sync::Notify, time};
+use tokio::{
+    sync::Notify,
+    time::{self, Instant},
+};
 use tracing::debug;
 
 use crate::catalog::{Found, Object};
@@ -38,6 +50,12 @@ impl Lane {
     }
 }
 
+/// How long to wait after so many failures in a row.
+fn pause((first, most): (Duration, Duration), failures: u32) -> Duration {
+    let doubled = first * 2u32.saturating_pow(failures.clamp(1, 16) - 1);
+    doubled.min(most)
+}
+
 /// The fewest losses that an object can bear first, then the lately used, then by arrival.
 type Place = (usize, bool, u64);
 
@@ -54,7 +72,7 @@ struct State {
     /// Not held: an object that is evicted meanwhile shall free its memory.
     leaving: BTreeMap<Place, Weak<Object>>,
     lacking: BTreeMap<Place, Weak<Object>>,
-    /// Where each object waits, by address; and how often it has failed.
+    /// Where each object waits or rests, by address.
     entries: HashMap<usize, Entry>,
     arrivals: u64,
     /// Of all entries.
@@ -64,13 +82,36 @@ struct State {
 #[derive(Default)]
 struct Entry {
     place: Option<(Lane, Place)>,
-    /// Somebody is at it.
-    taken: bool,
+    /// Somebody is at it: how many chunks it had when it was taken.
+    taken: Option<usize>,
     /// It was added while somebody was at it.
     again: Option<Lane>,
-    failures: u32,
+    /// What failed in each lane.
+    failed: [Failures; 2],
     /// Of the chunks that it lacks.
     bytes: u64,
+}
+
+/// What failed in one lane since something last succeeded there.
+#[derive(Default)]
+struct Failures {
+    count: u32,
+    rest: Option<Rest>,
+}
+
+/// An object is not tried before a time, unless it has lost a chunk by then.
+struct Rest {
+    until: Instant,
+    chunks_left: usize,
+}
+
+impl Entry {
+    /// Whether it is not to be tried yet.
+    fn rests(&mut self, lane: Lane, chunks_left: usize) -> bool {
+        let rest = &mut self.failed[lane as usize].rest;
+        rest.take_if(|rest| chunks_left < rest.chunks_left);
+        rest.is_some()
+    }
 }
 
 impl State {
@@ -96,7 +137,10 @@ impl State {
         let entry = self.entries.entry(address(object)).or_default();
         self.bytes = self.bytes - entry.bytes + lacks;
         entry.bytes = lacks;
-        if entry.taken {
+        if entry.rests(lane, object.chunks_left()) {
+            return None;
+        }
+        if entry.taken.is_some() {
             entry.again = Some(entry.again.map_or(lane, |again| again.min(lane)));
             return None;
         }
@@ -110,11 +154,44 @@ impl State {
         Some(lane)
     }
 
-    /// Nobody is at the object any more; what it was added for meanwhile.
-    fn put_down(&mut self, object: &Arc<Object>) -> Option<Lane> {
+    /// Nobody is at the object any more, of which a lane is done; what it waits for now.
+    fn done(&mut self, object: &Arc<Object>, lane: Lane) -> Option<Lane> {
         let entry = self.entries.get_mut(&address(object))?;
-        entry.taken = false;
-        entry.again.take()
+        entry.taken = None;
+        entry.failed[lane as usize] = Failures::default();
+        let rests = entry.failed.iter().any(|failed| failed.rest.is_some());
+        match entry.again.take() {
+            _ if object.is_dead() => self.remove(address(object)),
+            Some(lane) => return self.add(object, lane),
+            None if rests => {
+                let lacks = lacks(object);
+                self.bytes = self.bytes - entry.bytes + lacks;
+                entry.bytes = lacks;
+            }
+            None => self.remove(address(object)),
+        }
+        None
+    }
+
+    /// Nobody is at the object any more, of which a lane failed; until when it rests there, and
+    /// what it waits for now.
+    fn failed(&mut self, object: &Arc<Object>, lane: Lane) -> (Instant, Option<Lane>) {
+        let entry = self.entries.entry(address(object)).or_default();
+        let chunks_left = entry.taken.take().unwrap_or(0);
+        let failed = &mut entry.failed[lane as usize];
+        failed.count += 1;
+        let until = Instant::now() + pause(lane.backoff(), failed.count);
+        failed.rest = Some(Rest { until, chunks_left });
+        let again = entry.again.take();
+        (until, again.and_then(|lane| self.add(object, lane)))
+    }
+
+    /// A time has come until which an object rested; what it waits for now.
+    fn rested(&mut self, object: &Arc<Object>, lane: Lane, until: Instant) -> Option<Lane> {
+        let entry = self.entries.get_mut(&address(object))?;
+        let rest = &mut entry.failed[lane as usize].rest;
+        rest.take_if(|rest| rest.until == until)?;
+        self.add(object, lane)
     }
 }
 
@@ -139,7 +216,7 @@ impl Queue {
     }
 
     /// The most endangered object of a lane, for as long as it is not given back.
-    pub(crate) async fn next(&self, lane: Lane) -> Arc<Object> {
+    async fn next(&self, lane: Lane) -> Arc<Object> {
         loop {
             if let Some(object) = self.take(lane) {
                 return object;
@@ -161,7 +238,7 @@ impl Queue {
             };
             if let Some(entry) = state.entries.get_mut(&address) {
                 entry.place = None;
-                entry.taken = true;
+                entry.taken = Some(object.chunks_left());
             }
             let more = !state.lane(lane).is_empty();
             drop(state);
@@ -175,39 +252,24 @@ impl Queue {
     }
 
     /// What the object was taken for is done, or it is gone.
-    pub(crate) fn done(&self, object: &Arc<Object>) {
-        let waits = {
-            let mut state = self.state();
-            match state.put_down(object) {
-                Some(lane) if !object.is_dead() => state.add(object, lane),
-                _ => {
-                    state.remove(address(object));
-                    None
-                }
-            }
-        };
+    fn done(&self, object: &Arc<Object>, lane: Lane) {
+        let waits = self.state().done(object, lane);
         self.tell(waits);
     }
 
     /// What the object was taken for failed: it is tried again later.
-    pub(crate) fn failed(self: &Arc<Self>, object: &Arc<Object>, lane: Lane, error: &Error) {
-        let (pause, waits) = {
-            let mut state = self.state();
-            let again = state.put_down(object);
-            let waits = again.and_then(|lane| state.add(object, lane));
-            let entry = state.entries.entry(address(object)).or_default();
-            entry.failures += 1;
-            let (first, most) = lane.backoff();
-            let pause = first * 2u32.saturating_pow(entry.failures.min(16) - 1);
-            (pause.min(most), waits)
-        };
-        debug!(%error, ?lane, ?pause, "object not whole yet");
+    fn failed(self: &Arc<Self>, object: &Arc<Object>, lane: Lane, error: &Error) {
+        let (until, waits) = self.state().failed(object, lane);
+        debug!(%error, ?lane, "object not whole yet");
         self.tell(waits);
         let (queue, object) = (self.clone(), Arc::downgrade(object));
         tokio::spawn(async move {
-            time::sleep(pause).await;
+            time::sleep_until(until).await;
             match object.upgrade().filter(|object| !object.is_dead()) {
-                Some(object) => queue.add(&object, lane),
+                Some(object) => {
+                    let waits = queue.state().rested(&object, lane, until);
+                    queue.tell(waits);
+                }
                 None => queue.state().remove(object.as_ptr().addr()),
             }
         });
@@ -274,9 +336,9 @@ mod tests {
         let taken = queue.take(Lane::Leaving).unwrap();
         queue.add(&it, Lane::Lacking);
         assert!(queue.take(Lane::Lacking).is_none());
-        queue.done(&taken);
+        queue.done(&taken, Lane::Leaving);
         assert!(queue.take(Lane::Lacking).is_some());
-        queue.done(&taken);
+        queue.done(&taken, Lane::Lacking);
         assert_eq!(queue.len(), 0);
     }
 
@@ -287,7 +349,7 @@ mod tests {
         queue.add(&it, Lane::Leaving);
         assert!(queue.take(Lane::Lacking).is_none());
         assert!(queue.take(Lane::Leaving).is_some());
-        queue.done(&it);
+        queue.done(&it, Lane::Leaving);
         assert_eq!(queue.len(), 0);
     }
 
@@ -302,7 +364,7 @@ mod tests {
         assert_eq!(queue.bytes(), 3 * unit);
         let taken = queue.take(lane).unwrap();
         assert!(Arc::ptr_eq(&taken, &two));
-        queue.done(&taken);
+        queue.done(&taken, lane);
         assert_eq!(queue.bytes(), unit);
         one.retire();
         assert!(queue.take(lane).is_none());
@@ -314,10 +376,65 @@ mod tests {
         let (queue, it) = (Arc::new(Queue::default()), object(1));
         queue.add(&it, Lane::Lacking);
         let taken = queue.next(Lane::Lacking).await;
-        let began = time::Instant::now();
+        let began = Instant::now();
         queue.failed(&taken, Lane::Lacking, &Error::NoWrite);
         assert!(queue.take(Lane::Lacking).is_none());
         queue.next(Lane::Lacking).await;
         assert!(began.elapsed() >= Lane::Lacking.backoff().0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_is_not_tried_sooner_for_being_entered_again() {
+        let (queue, it) = (Arc::new(Queue::default()), object(1));
+        for lane in [Lane::Lacking, Lane::Leaving] {
+            queue.add(&it, lane);
+            let taken = queue.next(lane).await;
+            queue.add(&it, lane);
+            queue.failed(&taken, lane, &Error::NoWrite);
+            queue.add(&it, lane);
+            assert!(queue.take(lane).is_none(), "{lane:?}");
+            let began = Instant::now();
+            queue.next(lane).await;
+            assert!(began.elapsed() >= lane.backoff().0, "{lane:?}");
+            queue.done(&taken, lane);
+            assert_eq!(queue.len(), 0, "{lane:?}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_failed_is_tried_at_once_when_it_has_lost_another_chunk() {
+        let (queue, it) = (Arc::new(Queue::default()), object(1));
+        queue.add(&it, Lane::Lacking);
+        for lost in [1, 2] {
+            let taken = queue.next(Lane::Lacking).await;
+            queue.failed(&taken, Lane::Lacking, &Error::NoWrite);
+            assert!(it.lose(MemberId(lost)));
+            queue.add(&it, Lane::Lacking);
+            assert!(queue.take(Lane::Lacking).is_some());
+            queue.failed(&taken, Lane::Lacking, &Error::NoWrite);
+        }
+        queue.next(Lane::Lacking).await;
+        time::sleep(Lane::Lacking.backoff().1).await;
+        assert!(queue.take(Lane::Lacking).is_none(), "it has been taken");
+        queue.done(&it, Lane::Lacking);
+        assert_eq!((queue.len(), queue.bytes()), (0, 0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_done_in_one_lane_changes_nothing_for_what_failed_in_the_other() {
+        let (queue, it) = (Arc::new(Queue::default()), object(1));
+        let began = Instant::now();
+        queue.add(&it, Lane::Leaving);
+        for _ in 0..8 {
+            let taken = queue.next(Lane::Leaving).await;
+            queue.add(&it, Lane::Lacking);
+            queue.failed(&taken, Lane::Leaving, &Error::NoWrite);
+            assert!(queue.take(Lane::Lacking).is_some());
+            queue.done(&taken, Lane::Lacking);
+            assert_eq!(queue.len(), 1);
+        }
+        queue.next(Lane::Leaving).await;
+        // 0.1 + 0.2 + 0.4 + 0.8 + 4 times 1 s.
+        assert!(began.elapsed() >= Duration::from_millis(5500));
     }
 }

@@ -24,7 +24,7 @@ use tracing::debug;
 use crate::{
     cache::Cache,
     catalog::{Found, Object},
-    endangered::{Lane, Queue},
+    endangered::{Lane, Queue, Worker},
     nodes::member::Member,
     repair::{holders, restore, settle, taken_nodes},
 };
@@ -43,8 +43,9 @@ const MARGIN: Duration = Duration::from_secs(1);
 
 /// Moves what is in the queue, for ever, at no more than `bytes_per_second`.
 pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) {
+    let mut worker = Worker::new(queue.clone(), Lane::Leaving);
     loop {
-        let object = queue.next(Lane::Leaving).await;
+        let object = worker.next().await;
         let started = Instant::now();
         let evacuated = evacuate(&cache, &object).await;
         if object.lacks_chunks() {
@@ -52,12 +53,12 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
         }
         let bytes = match evacuated {
             Ok(bytes) => {
-                queue.done(&object);
+                worker.done(&object);
                 bytes
             }
             Err(error) => {
                 cache.metrics().upkeep().evacuation_failed();
-                queue.failed(&object, Lane::Leaving, &error);
+                worker.failed(&object, &error);
                 continue;
             }
         };

@@ -17,7 +17,7 @@ use tracing::info;
 use crate::{
     cache::Cache,
     catalog::{Found, Keeper, Object},
-    endangered::{Lane, Queue},
+    endangered::{Lane, Queue, Worker},
     nodes::member::Member,
     pace::Pace,
 };
@@ -27,8 +27,9 @@ use crate::{
 ///
 /// An object that there have been too few nodes for all along `recode_after` is written anew.
 pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, pace: Pace, recode_after: Duration) {
+    let mut worker = Worker::new(queue, Lane::Lacking);
     loop {
-        let object = queue.next(Lane::Lacking).await;
+        let object = worker.next().await;
         let (started, work) = (Instant::now(), pace.begin());
         let urgent = object.chunks_left() <= object.data();
         let too_wide = object.lacks_chunks() && is_too_wide(&cache, &object, recode_after);
@@ -38,14 +39,14 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, pace: Pace, recode_afte
         };
         match repaired {
             Ok(chunks) => {
-                queue.done(&object);
+                worker.done(&object);
                 if chunks > 0 {
                     info!(chunks, size = object.size(), elapsed = ?started.elapsed(), "object repaired");
                 }
             }
             Err(error) => {
                 cache.metrics().upkeep().repair_failed();
-                queue.failed(&object, Lane::Lacking, &error);
+                worker.failed(&object, &error);
                 continue;
             }
         }

@@ -1,0 +1,108 @@
+//! One who works at the objects of a lane: one after another, and slower while nothing succeeds.
+
+use std::{sync::Arc, time::Duration};
+
+use infinicache_client::Error;
+use tokio::time::{self, Instant};
+
+use super::{Lane, Queue, pause};
+use crate::catalog::Object;
+
+/// The pause after a first failure, and the longest.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+
+/// Takes objects of one lane.
+///
+/// A pool without a target fails every object that waits. Each object backs off for itself, and
+/// a worker for all of them: there may be a million.
+pub(crate) struct Worker {
+    queue: Arc<Queue>,
+    lane: Lane,
+    /// In a row.
+    failures: u32,
+    not_before: Instant,
+}
+
+impl Worker {
+    pub(crate) fn new(queue: Arc<Queue>, lane: Lane) -> Self {
+        Self {
+            queue,
+            lane,
+            failures: 0,
+            not_before: Instant::now(),
+        }
+    }
+
+    /// The most endangered object, for as long as it is not given back.
+    pub(crate) async fn next(&self) -> Arc<Object> {
+        time::sleep_until(self.not_before).await;
+        self.queue.next(self.lane).await
+    }
+
+    /// What the object was taken for is done, or it is gone.
+    pub(crate) fn done(&mut self, object: &Arc<Object>) {
+        self.failures = 0;
+        self.queue.done(object, self.lane);
+    }
+
+    /// What the object was taken for failed: it is tried again later.
+    pub(crate) fn failed(&mut self, object: &Arc<Object>, error: &Error) {
+        self.failures = self.failures.saturating_add(1);
+        self.not_before = Instant::now() + pause(BACKOFF, self.failures);
+        self.queue.failed(object, self.lane, error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalog::fixture;
+
+    const OBJECTS: usize = 1000;
+
+    fn endangered() -> (Arc<Queue>, Vec<Arc<Object>>) {
+        let queue = Arc::new(Queue::default());
+        let object = |_| fixture::object("key", 2048, (2, 2), None);
+        let objects: Vec<_> = (0..OBJECTS).map(object).collect();
+        let lane = Lane::Leaving;
+        objects.iter().for_each(|object| queue.add(object, lane));
+        (queue, objects)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn objects_for_which_nothing_can_be_done_are_not_tried_all_the_time() {
+        let (queue, _objects) = endangered();
+        let mut worker = Worker::new(queue, Lane::Leaving);
+        let mut attempts = 0;
+        let working = async {
+            loop {
+                let object = worker.next().await;
+                attempts += 1;
+                worker.failed(&object, &Error::NoWrite);
+            }
+        };
+        let minute = Duration::from_secs(60);
+        assert!(time::timeout(minute, working).await.is_err());
+        assert!((60..80).contains(&attempts), "{attempts}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_that_succeeds_goes_on_at_once() {
+        let (queue, objects) = endangered();
+        let mut worker = Worker::new(queue.clone(), Lane::Leaving);
+        for object in &objects[..5] {
+            assert!(Arc::ptr_eq(&worker.next().await, object));
+            worker.failed(object, &Error::NoWrite);
+        }
+        worker.next().await;
+        worker.done(&objects[5]);
+        let began = Instant::now();
+        for object in &objects[6..] {
+            let taken = worker.next().await;
+            assert!(Arc::ptr_eq(&taken, object));
+            worker.done(&taken);
+        }
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert_eq!(queue.len(), 5);
+    }
+}
