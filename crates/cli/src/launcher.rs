@@ -1,7 +1,12 @@
 //! How a child process is started, signalled and waited for.
 
 use std::{
-    ffi::OsString, fmt, io, path::PathBuf, process::ExitStatus, process::Stdio, time::Duration,
+    env,
+    ffi::OsString,
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    process::{self, ExitStatus, Stdio},
+    time::Duration,
 };
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,6 +16,50 @@ use tokio::{
 };
 
 use crate::leash;
+
+/// On Linux, the program of the process that looks: the very file that it was started from,
+/// whatever has its name by now. A rebuild replaces that, and a later build is not to be mixed
+/// with this one.
+const RUNNING: &str = "/proc/self/exe";
+
+/// Where this program can be started from again.
+///
+/// # Errors
+///
+/// If that cannot be found out.
+pub fn this_program() -> io::Result<PathBuf> {
+    if cfg!(target_os = "linux") {
+        return Ok(RUNNING.into());
+    }
+    env::current_exe()
+}
+
+/// A command that starts `program`; one that is started from [`this_program`] is called as we are.
+pub fn command(program: &Path) -> process::Command {
+    use std::os::unix::process::CommandExt;
+
+    let mut command = process::Command::new(program);
+    if program == RUNNING {
+        command.arg0(our_name());
+    }
+    command
+}
+
+/// Gives this process the name of its program. The system calls one that was started from
+/// [`this_program`] `exe`, which tells `ps` and `pkill` nothing.
+pub fn take_name() {
+    if let Some(name) = Path::new(&our_name()).file_name()
+        && cfg!(target_os = "linux")
+    {
+        // Without it everything works as well.
+        let _ = fs::write("/proc/self/comm", name.as_encoded_bytes());
+    }
+}
+
+fn our_name() -> OsString {
+    let name = env::args_os().next();
+    name.unwrap_or_else(|| env!("CARGO_PKG_NAME").into())
+}
 
 /// What to start, and with which environment besides our own.
 #[derive(Clone)]
@@ -43,7 +92,7 @@ impl Launcher {
     /// If the path of this program cannot be found out.
     pub fn subcommand(name: &str) -> io::Result<Self> {
         Ok(Self {
-            program: std::env::current_exe()?,
+            program: this_program()?,
             args: vec![name.into()],
             env: Vec::new(),
             without: Vec::new(),
@@ -74,7 +123,7 @@ impl Launcher {
     ///
     /// If it cannot be started.
     pub fn spawn(&self) -> io::Result<Child> {
-        let mut command = Command::new(&self.program);
+        let mut command = Command::from(command(&self.program));
         for name in &self.without {
             command.env_remove(name);
         }

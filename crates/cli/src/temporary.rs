@@ -1,9 +1,8 @@
 //! A cache on this machine for as long as somebody needs one: `infinicache up`, and its end.
 
 use std::{
-    env,
     net::SocketAddr,
-    process::{Child, Command, Stdio},
+    process::{Child, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -13,7 +12,7 @@ use hyper::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
 
-use crate::{front::process::Port, http, leash};
+use crate::{front::process::Port, http, launcher, leash};
 
 /// How long it may take to be ready, and to stop.
 const READY: Duration = Duration::from_secs(60);
@@ -39,7 +38,7 @@ impl TemporaryCache {
     pub fn start(nodes: u64) -> Result<Self> {
         let (redis, admin) = (Port::pick()?, Port::pick()?);
         let number = |port: &Port| port.address().port().to_string();
-        let process = Command::new(env::current_exe()?)
+        let process = launcher::command(&launcher::this_program()?)
             .arg("up")
             .args(["--nodes", &nodes.to_string()])
             .args(["--port", &number(&redis)])

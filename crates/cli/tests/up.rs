@@ -4,7 +4,9 @@
 mod processes;
 
 use std::{
+    fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
+    path::{Path, PathBuf},
     process::Stdio,
     time::Duration,
 };
@@ -22,7 +24,11 @@ use tokio::{
 };
 
 fn command(port: u16, admin: u16) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_infinicache"));
+    command_of(Path::new(env!("CARGO_BIN_EXE_infinicache")), port, admin)
+}
+
+fn command_of(program: &Path, port: u16, admin: u16) -> Command {
+    let mut command = Command::new(program);
     command
         .args(["up", "--nodes", "4", "--data", "2", "--parity", "1"])
         .args(["--memory", "16MiB", "--buffer-bytes", "64MiB"])
@@ -42,11 +48,16 @@ struct Up {
 
 impl Up {
     async fn new() -> Self {
+        Self::of(Path::new(env!("CARGO_BIN_EXE_infinicache"))).await
+    }
+
+    async fn of(program: &Path) -> Self {
         let [redis, admin] = ports();
-        let mut child = command(redis, admin)
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::from(command_of(program, redis, admin), redis).await
+    }
+
+    async fn from(mut command: Command, redis: u16) -> Self {
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let front = async {
             loop {
@@ -156,6 +167,32 @@ async fn a_proxy_that_dies_is_restarted() {
     };
     time::timeout(DEADLINE, restarted).await.unwrap();
     up.round_trip().await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_replaced_while_it_runs_goes_on() {
+    let directory = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("replaced");
+    let _ = fs::remove_dir_all(&directory);
+    fs::create_dir_all(&directory).unwrap();
+    let program = directory.join("infinicache");
+    // A copy might be held open for writing by another test that just starts a process.
+    fs::hard_link(env!("CARGO_BIN_EXE_infinicache"), &program).unwrap();
+    let up = Up::of(&program).await;
+    fs::write(directory.join("next"), "not a program").unwrap();
+    fs::rename(directory.join("next"), &program).unwrap();
+    let before = up.pids().await;
+    before.iter().for_each(|pid| kill(*pid, Signal::KILL));
+    let restarted = async {
+        while up.page("/proxy").await["restarts"] != 1 {
+            time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    time::timeout(DEADLINE, restarted).await.unwrap();
+    up.round_trip().await;
+    for pid in up.pids().await {
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap();
+        assert_eq!(name.trim(), "infinicache");
+    }
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use tokio::runtime::Builder;
 
 use infinicache_daemon::signals;
 
-use crate::leash;
+use crate::{launcher, leash};
 
 #[derive(Args)]
 pub struct Node {
@@ -17,6 +17,7 @@ pub struct Node {
 impl Node {
     pub fn run(self) -> Result<()> {
         leash::put_on()?;
+        launcher::take_name();
         // One thread, as in the node's own program: it serves one link.
         let runtime = Builder::new_current_thread().enable_all().build()?;
         runtime.block_on(async { infinicache_node::run(self.config, signals::stop()?).await })

@@ -6,7 +6,7 @@ use tokio::runtime::Builder;
 
 use infinicache_daemon::signals;
 
-use crate::leash;
+use crate::{launcher, leash};
 
 #[derive(Args)]
 pub struct Proxy {
@@ -17,6 +17,7 @@ pub struct Proxy {
 impl Proxy {
     pub fn run(self) -> Result<()> {
         leash::put_on()?;
+        launcher::take_name();
         let runtime = Builder::new_multi_thread().enable_all().build()?;
         runtime.block_on(async { infinicache_proxy::run(self.config, signals::stop()?).await })
     }

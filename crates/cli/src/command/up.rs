@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::{
     cluster::{self, Plan, Rig},
-    leash,
+    launcher, leash,
 };
 
 /// Smallest memory of a node that is worth a process.
@@ -99,6 +99,7 @@ fn port() -> clap::builder::RangedI64ValueParser<u16> {
 impl Up {
     pub fn run(self, log: String) -> Result<()> {
         leash::put_on()?;
+        launcher::take_name();
         let plan = self.plan(log)?;
         if let Some(warning) = plan.warning() {
             eprintln!("infinicache: {warning}");
