@@ -88,9 +88,9 @@ async fn ensure_free(address: SocketAddr, flag: &str) -> Result<()> {
         .with_context(|| format!("cannot listen on {address}, choose another with {flag}"))
 }
 
-/// Starts the proxy and keeps it running; returns only if that is impossible.
+/// Starts the proxy and keeps it running; returns only if that is impossible, or nobody can be told.
 async fn serve(plan: &Plan, proxy: &mut Proxy, front: SocketAddr) -> Result<()> {
     proxy.start(plan.reachable_admin(), READY).await?;
-    greeting::print(plan, front);
+    greeting::print(plan, front)?;
     proxy.keep_running().await
 }

@@ -42,6 +42,9 @@ pub enum Ending {
     /// A signal asked to stop.
     #[error("stopped by signal {0}")]
     Signal(u8),
+    /// The arguments are wrong, as was said already.
+    #[error("wrong usage")]
+    Usage,
 }
 
 impl Ending {
@@ -51,12 +54,13 @@ impl Ending {
             // As a shell tells of those whom a signal ended: 13 is SIGPIPE.
             Self::OutputClosed => 128 + 13,
             Self::Signal(number) => 128 + number,
+            Self::Usage => 2,
         }
     }
 
-    /// Whether the user knows, because he did it himself.
+    /// Whether the user knows, because he did it himself or was told.
     fn is_known(&self) -> bool {
-        matches!(self, Self::OutputClosed | Self::Signal(_))
+        matches!(self, Self::OutputClosed | Self::Signal(_) | Self::Usage)
     }
 }
 
@@ -69,6 +73,21 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
         say(format_args!("{error:#}"));
     }
     ExitCode::from(status(error))
+}
+
+/// Prints what came of arguments that are no command: a help or a version on standard output, or
+/// what is wrong with them on standard error.
+///
+/// # Errors
+///
+/// [`Ending::Usage`] if they are wrong, and as of [`unwritten`].
+pub fn usage(told: &clap::Error) -> anyhow::Result<()> {
+    let printed = told.print();
+    if told.use_stderr() {
+        // That nobody reads what is wrong makes it no better.
+        return Err(Ending::Usage.into());
+    }
+    printed.map_err(|error| unwritten("standard output", error))
 }
 
 /// Writes a line to standard error. That nobody reads it is no reason to fail.
@@ -140,6 +159,7 @@ mod tests {
         assert_eq!(status_of(Error::Io(io::ErrorKind::NotFound.into())), 1);
         assert_eq!(status_of(Error::Io(io::ErrorKind::TimedOut.into())), 6);
         assert_eq!(status_of(Ending::Signal(2)), 130);
+        assert_eq!(status_of(Ending::Usage), 2);
     }
 
     #[test]

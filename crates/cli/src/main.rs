@@ -14,7 +14,11 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 fn main() -> ExitCode {
     // Of a cluster, or of a load, most files are sockets.
     files::raise_limit();
-    match Cli::parse().run() {
+    let outcome = match Cli::try_parse() {
+        Ok(cli) => cli.run(),
+        Err(told) => exit::usage(&told),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => exit::report(&error),
     }

@@ -310,6 +310,50 @@ async fn a_reader_that_leaves_ends_a_get_quietly() {
 }
 
 #[tokio::test]
+async fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_none() {
+    let cache = Cache::new("full").await;
+    cache.write("file", &value(1_000_000));
+    cache.done("put key file").await;
+    let said = cache.fails("get key -o /dev/full", 1).await;
+    assert!(said.contains("cannot write to /dev/full"), "{said}");
+    fs::write(
+        cache.directory.join("trace.csv"),
+        "timestamp_ms,op,key,bytes\n0,GET,a,100\n",
+    )
+    .unwrap();
+    let target = format!("redis://{}", cache.server);
+    for line in [
+        "--help",
+        "--version",
+        "manifests --help",
+        "manifests",
+        "get key",
+        "stat key",
+        "stat key --json",
+        "pool",
+        "pool --json",
+        &format!("bench {target} --size 1KiB -n 10 --warm-up 0s"),
+        &format!("replay trace.csv {target} --speed max"),
+    ] {
+        let full = fs::File::create("/dev/full").unwrap();
+        let (_, closed) = std::io::pipe().unwrap();
+        for (output, status, says) in [
+            (Stdio::from(full), 1, "cannot write to standard output"),
+            (Stdio::from(closed), 141, ""),
+        ] {
+            let run = cache.command(line).stdout(output).output();
+            let output = time::timeout(DEADLINE, run).await.unwrap().unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(output.status.code(), Some(status), "{line}: {said}");
+            assert!(
+                said.contains(says) && !said.contains("panicked"),
+                "{line}: {said}"
+            );
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_accepted_or_not_there_is_told_apart() {
     let cache = Cache::new("refused").await;
     // Four nodes of 32 MiB.

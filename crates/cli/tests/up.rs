@@ -196,6 +196,47 @@ async fn a_program_that_is_replaced_while_it_runs_goes_on() {
 }
 
 #[tokio::test]
+async fn output_that_nobody_reads_ends_it_quietly_and_that_finds_no_room_is_told() {
+    for (output, status, says) in [
+        (closed_pipe(), 141, ""),
+        (full_device(), 1, "cannot write to standard output: "),
+    ] {
+        let [redis, admin] = ports();
+        let up = command(redis, admin)
+            .stdout(output)
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let output = time::timeout(DEADLINE, up.wait_with_output()).await;
+        let output = output.unwrap().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(status), "{said}");
+        assert!(said.starts_with(says) || said.contains(says), "{said}");
+        assert!(!said.contains("panicked"), "{said}");
+    }
+}
+
+#[tokio::test]
+async fn a_cache_runs_though_there_is_no_place_for_what_it_logs() {
+    for place in [closed_pipe(), full_device()] {
+        let [redis, admin] = ports();
+        let mut command = command(redis, admin);
+        command.args(["--log", "debug"]).stderr(place);
+        Up::from(command, redis).await.round_trip().await;
+    }
+}
+
+/// A pipe whose reader has left.
+fn closed_pipe() -> Stdio {
+    let (_, writer) = std::io::pipe().unwrap();
+    writer.into()
+}
+
+fn full_device() -> Stdio {
+    fs::File::create("/dev/full").unwrap().into()
+}
+
+#[tokio::test]
 async fn a_port_in_use_is_told_with_the_flag_that_changes_it() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let taken = listener.local_addr().unwrap().port();

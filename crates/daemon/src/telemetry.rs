@@ -32,6 +32,8 @@ pub fn init(filter: &str) -> anyhow::Result<()> {
     let events = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(stderr)
+        // Where there is no place for an event there is none to say so either.
+        .log_internal_errors(false)
         .with_ansi(stderr().is_terminal());
     let started = match env::var("INFINICACHE_LOG_FORMAT").as_deref() {
         Ok("json") => events.json().flatten_event(true).try_init(),

@@ -2,13 +2,21 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
+use anyhow::Result;
+
 use super::plan::{Plan, reachable};
+use crate::exit;
 
 /// Where the other commands look for a cache that they are not told of.
 const DEFAULT_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 6378);
 
-pub(super) fn print(plan: &Plan, front: SocketAddr) {
-    print!("{}", text(plan, front));
+/// Prints it to standard output.
+///
+/// # Errors
+///
+/// As of [`exit::unwritten`].
+pub(super) fn print(plan: &Plan, front: SocketAddr) -> Result<()> {
+    exit::print(&text(plan, front))
 }
 
 fn text(plan: &Plan, front: SocketAddr) -> String {

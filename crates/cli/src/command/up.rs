@@ -10,7 +10,7 @@ use tokio::runtime::Builder;
 
 use crate::{
     cluster::{self, Plan, Rig},
-    launcher, leash,
+    exit, launcher, leash,
 };
 
 /// Smallest memory of a node that is worth a process.
@@ -102,7 +102,7 @@ impl Up {
         launcher::take_name();
         let plan = self.plan(log)?;
         if let Some(warning) = plan.warning() {
-            eprintln!("infinicache: {warning}");
+            exit::say(warning);
         }
         // One thread, the main one: children die with the thread that started them.
         let runtime = Builder::new_current_thread().enable_all().build()?;
