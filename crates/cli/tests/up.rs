@@ -267,3 +267,41 @@ async fn what_cannot_work_is_refused_before_anything_starts() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("at least 3 needed"), "{said}");
 }
+
+#[tokio::test]
+async fn a_code_that_is_none_is_refused_before_anything_is_bound() {
+    let [port] = ports();
+    // A port that is taken would be told first.
+    let _taken = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).unwrap();
+    for (code, status) in [
+        ("--data 0", 2),
+        ("--data 256", 2),
+        ("--data 18446744073709551615", 2),
+        ("--parity 255", 2),
+        ("--data 254 --parity 2", 1),
+    ] {
+        for (subcommand, option, value) in [
+            ("up", "--port", port.to_string()),
+            ("proxy", "--listen", format!("127.0.0.1:{port}")),
+        ] {
+            let output = Command::new(env!("CARGO_BIN_EXE_infinicache"))
+                .args([subcommand, option, &value])
+                .args(code.split(' '))
+                .env("INFINICACHE_SECRET", "a secret that is only for tests")
+                .output()
+                .await
+                .unwrap();
+            let said = String::from_utf8(output.stderr).unwrap();
+            assert_eq!(
+                output.status.code(),
+                Some(status),
+                "{subcommand} {code}: {said}"
+            );
+            assert!(
+                said.contains("--data") || said.contains("--parity") || said.contains("255"),
+                "{said}"
+            );
+            assert!(!said.contains("listen"), "{said}");
+        }
+    }
+}

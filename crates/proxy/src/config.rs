@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, str::FromStr, time::Duration};
 
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, builder::TypedValueParser};
 use hyper::Uri;
 use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
@@ -46,11 +46,21 @@ pub struct Config {
     pub discovery: Discovery,
 
     /// Data chunks of a large object
-    #[arg(long, env = "INFINICACHE_DATA", default_value_t = 10)]
+    #[arg(
+        long,
+        env = "INFINICACHE_DATA",
+        default_value = "10",
+        value_parser = clap::value_parser!(u8).range(1..).map(usize::from)
+    )]
     pub data: usize,
 
     /// Parity chunks of an object: how many of its nodes may be lost at once
-    #[arg(long, env = "INFINICACHE_PARITY", default_value_t = 2)]
+    #[arg(
+        long,
+        env = "INFINICACHE_PARITY",
+        default_value = "2",
+        value_parser = clap::value_parser!(u8).range(..255).map(usize::from)
+    )]
     pub parity: usize,
 
     /// Largest value
@@ -233,6 +243,35 @@ impl FromStr for NodeAddress {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[derive(clap::Parser)]
+    struct Line {
+        #[command(flatten)]
+        config: Config,
+    }
+
+    fn code(line: &str) -> anyhow::Result<Code> {
+        let words = ["proxy", "--discover", "kubernetes"];
+        let words = words.into_iter().chain(line.split(' '));
+        <Line as clap::Parser>::try_parse_from(words)?.config.code()
+    }
+
+    #[test]
+    fn a_code_has_data_and_at_most_255_chunks() {
+        assert_eq!(code("--data 254 --parity 1").unwrap().width(), 255);
+        assert_eq!(code("--data 1 --parity 254").unwrap().width(), 255);
+        for line in [
+            "--data 0",
+            "--data 256",
+            "--data 18446744073709551615",
+            "--parity 255",
+            "--parity 18446744073709551615",
+            "--data 254 --parity 2",
+            "--data 255 --parity 254",
+        ] {
+            assert!(code(line).is_err(), "{line}");
+        }
+    }
 
     #[test]
     fn a_node_is_a_name_and_a_url() {

@@ -3,7 +3,8 @@
 use std::{net::IpAddr, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, builder::TypedValueParser};
+use infinicache_client::Code;
 use infinicache_daemon::{ByteSize, parse_duration};
 use infinicache_wire::Secret;
 use tokio::runtime::Builder;
@@ -27,11 +28,21 @@ pub struct Up {
     nodes: usize,
 
     /// Into how many data chunks a large value is cut
-    #[arg(long, env = "INFINICACHE_DATA", default_value_t = 10)]
+    #[arg(
+        long,
+        env = "INFINICACHE_DATA",
+        default_value = "10",
+        value_parser = clap::value_parser!(u8).range(1..).map(usize::from)
+    )]
     data: usize,
 
     /// How many parity chunks are added: so many nodes can be lost at once
-    #[arg(long, env = "INFINICACHE_PARITY", default_value_t = 2)]
+    #[arg(
+        long,
+        env = "INFINICACHE_PARITY",
+        default_value = "2",
+        value_parser = clap::value_parser!(u8).range(..255).map(usize::from)
+    )]
     parity: usize,
 
     /// Memory of a node
@@ -116,12 +127,8 @@ impl Up {
             parity,
             ..
         } = self;
-        ensure!(data >= 1, "--data is {data}, at least 1 needed");
-        ensure!(
-            data + parity <= 256,
-            "--data {data} and --parity {parity} are {} chunks, at most 256 possible",
-            data + parity
-        );
+        Code::new(data, parity)
+            .with_context(|| format!("--data {data} and --parity {parity} are no code"))?;
         ensure!(
             nodes > parity,
             "--nodes is {nodes}, at least {} needed for --parity {parity}",
@@ -224,8 +231,26 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_the_numbers() {
         assert!(refusal("--nodes 2").contains("at least 3 needed"));
-        assert!(refusal("--data 0").contains("at least 1"));
-        assert!(refusal("--data 250 --parity 10 --nodes 300").contains("260 chunks"));
+        for too_many in ["0", "256", "18446744073709551615", "18446744073709551616"] {
+            let said = refusal(&format!("--data {too_many}"));
+            assert!(said.contains("is not in 1..=255"), "{said}");
+        }
+        for too_many in ["255", "256", "18446744073709551615"] {
+            let said = refusal(&format!("--parity {too_many}"));
+            assert!(said.contains("is not in 0..=254"), "{said}");
+        }
+        for code in [
+            "--data 250 --parity 10",
+            "--data 254 --parity 2",
+            "--data 1 --parity 254 ",
+        ] {
+            assert_eq!(
+                plan(&format!("{code} --nodes 300")).is_ok(),
+                code.ends_with(' ')
+            );
+        }
+        let said = format!("{:#}", plan("--data 254 --parity 2").map(drop).unwrap_err());
+        assert!(said.contains("254") && said.contains("255"), "{said}");
         assert!(refusal("--nodes 1000").contains("at most 512"));
         assert!(refusal("--memory 1KiB").contains("at least 1MiB"));
         assert!(refusal("--memory lots").contains("a whole number is expected first"));
