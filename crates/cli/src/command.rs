@@ -53,7 +53,8 @@ pub enum Command {
     /// Make a file the value of a key
     ///
     /// The value is coded here and sent to the nodes while it is read. Until it
-    /// is whole, others read the value before; Ctrl-C leaves that one in place.
+    /// is whole, others read the value before; Ctrl-C leaves that one in place,
+    /// and so does a file that changes as it is read.
     Put(put::Put),
 
     /// Write the value of a key to a file or standard output

@@ -11,6 +11,7 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready},
     thread,
+    time::SystemTime,
 };
 
 use bytes::{Buf, Bytes};
@@ -38,14 +39,23 @@ pub struct Intake {
 impl Intake {
     /// Begins to read `file` from where it stands.
     ///
+    /// Of one that was told to be `whole`, the last of its bytes are given only if it has not
+    /// been changed since: what was read of it might never have been in it at once.
+    ///
     /// # Errors
     ///
     /// If there can be no thread.
-    pub fn new(file: File) -> io::Result<Self> {
+    pub fn new(file: File, whole: Option<Whole>) -> io::Result<Self> {
         let (sender, blocks) = mpsc::channel(BLOCKS_AHEAD);
         let read = move || {
+            let mut total = 0;
             loop {
-                let block = read_block(&file);
+                let block = read_block(&file).and_then(|block| {
+                    total += block.len() as u64;
+                    let check = |whole: Whole| whole.check(&file, total, block.is_empty());
+                    whole.map_or(Ok(()), check)?;
+                    Ok(block)
+                });
                 let is_last = !matches!(&block, Ok(bytes) if !bytes.is_empty());
                 if sender.blocking_send(block).is_err() || is_last {
                     return;
@@ -57,6 +67,38 @@ impl Intake {
             blocks,
             current: Bytes::new(),
         })
+    }
+}
+
+/// What a regular file was when it was opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Whole {
+    /// Its length in bytes.
+    pub length: u64,
+    modified: SystemTime,
+}
+
+impl Whole {
+    /// What a file is now; nothing if it has no length, as a pipe, or what the kernel makes up
+    /// as it is read and claims to be empty.
+    ///
+    /// # Errors
+    ///
+    /// If the system does not tell.
+    pub fn of(file: &File) -> io::Result<Option<Self>> {
+        let metadata = file.metadata()?;
+        let (is_file, length) = (metadata.is_file(), metadata.len());
+        let modified = metadata.modified()?;
+        Ok((is_file && length > 0).then_some(Self { length, modified }))
+    }
+
+    /// Whether `total` bytes that were read, up to its end or not, can be the file.
+    fn check(self, file: &File, total: u64, is_end: bool) -> io::Result<()> {
+        let is_over = is_end || total >= self.length;
+        let is_same = !is_over || total == self.length && Self::of(file)? == Some(self);
+        is_same
+            .then_some(())
+            .ok_or_else(|| io::Error::other("the file changed as it was read"))
     }
 }
 
@@ -152,7 +194,7 @@ mod tests {
     async fn what_goes_into_an_outlet_comes_out_of_an_intake() {
         let (reader, writer) = pipe().unwrap();
         let mut outlet = Outlet::new(OwnedFd::from(writer).into()).unwrap();
-        let mut intake = Intake::new(OwnedFd::from(reader).into()).unwrap();
+        let mut intake = Intake::new(OwnedFd::from(reader).into(), None).unwrap();
         let pieces: Vec<Bytes> = (1..100u8)
             .map(|i| vec![i; usize::from(i) * 1000].into())
             .collect();
@@ -178,9 +220,46 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
     }
 
+    /// Reads a file of eight blocks that is changed when the first has been given: more of it is
+    /// not read ahead than three.
+    async fn read_while(change: impl FnOnce(&mut File)) -> io::Result<Vec<u8>> {
+        let name = format!("infinicache-test-{:016x}", getrandom::u64().unwrap());
+        let path = std::env::temp_dir().join(name);
+        std::fs::write(&path, vec![7; 8 * BLOCK]).unwrap();
+        let file = File::open(&path).unwrap();
+        let mut writer = File::options().append(true).open(&path).unwrap();
+        // Clocks of files are coarse.
+        writer.set_modified(SystemTime::UNIX_EPOCH).unwrap();
+        let whole = Whole::of(&file).unwrap();
+        std::fs::remove_file(&path).unwrap();
+        let mut intake = Intake::new(file, whole).unwrap();
+        let mut read = vec![0; BLOCK];
+        intake.read_exact(&mut read).await?;
+        change(&mut writer);
+        intake.read_to_end(&mut read).await?;
+        Ok(read)
+    }
+
+    #[tokio::test]
+    async fn the_last_bytes_of_a_file_that_changed_are_not_given() {
+        let read = read_while(|_| {}).await.unwrap();
+        assert!(read == vec![7; 8 * BLOCK]);
+        let grows = |file: &mut File| file.write_all(b"more").unwrap();
+        let shrinks = |file: &mut File| file.set_len(BLOCK as u64).unwrap();
+        let changes = |file: &mut File| {
+            shrinks(file);
+            file.write_all(&[8; 7 * BLOCK]).unwrap();
+        };
+        let changes: [&dyn Fn(&mut File); 3] = [&grows, &shrinks, &changes];
+        for change in changes {
+            let error = read_while(change).await.unwrap_err();
+            assert_eq!(error.to_string(), "the file changed as it was read");
+        }
+    }
+
     #[tokio::test]
     async fn an_intake_tells_what_cannot_be_read() {
-        let mut intake = Intake::new(File::open("/").unwrap()).unwrap();
+        let mut intake = Intake::new(File::open("/").unwrap(), None).unwrap();
         let error = intake.read_u8().await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::IsADirectory);
     }

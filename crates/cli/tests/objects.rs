@@ -8,7 +8,7 @@ use std::{
     fs,
     path::PathBuf,
     process::{Output, Stdio},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use processes::{DEADLINE, kill, ports};
@@ -307,6 +307,30 @@ async fn a_reader_that_leaves_ends_a_get_quietly() {
         .unwrap();
     assert_eq!(output.status.code(), Some(141));
     assert_eq!(output.stderr, b"");
+}
+
+#[tokio::test]
+async fn a_file_that_changes_as_it_is_read_leaves_the_value_before() {
+    let cache = Cache::new("changing").await;
+    cache.write("file", b"before");
+    cache.done("put key file").await;
+    // Much more than fits into pipes and buffers, so that it is read after it was opened.
+    cache.write("file", &value(64_000_000));
+    let growing = async {
+        let path = cache.directory.join("file");
+        let mut file = fs::OpenOptions::new().append(true).open(path).unwrap();
+        loop {
+            std::io::Write::write_all(&mut file, b"more").unwrap();
+            time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let said = tokio::select! {
+        said = cache.fails("put key file", 1) => said,
+        () = growing => unreachable!(),
+    };
+    assert!(said.contains("the file changed as it was read"), "{said}");
+    assert!(said.contains("\"key\""), "{said}");
+    assert_eq!(cache.done("get key").await, b"before");
 }
 
 #[tokio::test]

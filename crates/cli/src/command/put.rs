@@ -15,7 +15,7 @@ use infinicache_client::{Client, Condition, PutOptions};
 use crate::{
     connect::{Key, Servers, time_span},
     exit::{self, Ending},
-    pipe::Intake,
+    pipe::{Intake, Whole},
     progress::Progress,
 };
 
@@ -56,10 +56,11 @@ pub struct Put {
 impl Put {
     pub fn run(self) -> Result<()> {
         let input = || format!("cannot read {}", self.file.display());
-        let (file, size) = open(&self.file).with_context(input)?;
+        let (file, whole) = open(&self.file).with_context(input)?;
+        let size = whole.map(|whole| whole.length);
         let put = async |client: &Client| {
             let progress = Progress::new(format!("put {}", self.key), size, self.quiet);
-            let reader = progress.of(Intake::new(file)?);
+            let reader = progress.of(Intake::new(file, whole)?);
             match client
                 .put_stream(&self.key, reader, size, self.options())
                 .await?
@@ -88,22 +89,20 @@ impl Put {
     }
 }
 
-/// Opens a file, and finds out how long it is.
-fn open(path: &Path) -> Result<(File, Option<u64>)> {
+/// Opens a file, and finds out what it is, if it is a regular one.
+fn open(path: &Path) -> Result<(File, Option<Whole>)> {
     if path == "-" {
         // Without the buffer of `Stdin`, which only copies.
         let file = io::stdin().as_fd().try_clone_to_owned()?.into();
         return Ok((file, None));
     }
     let file = File::open(path)?;
-    let metadata = file.metadata()?;
     ensure!(
-        !metadata.is_dir(),
+        !file.metadata()?.is_dir(),
         io::Error::from(io::ErrorKind::IsADirectory)
     );
-    // A pipe has no length, and what the kernel makes up as it is read claims to be empty.
-    let size = (metadata.is_file() && metadata.len() > 0).then_some(metadata.len());
-    Ok((file, size))
+    let whole = Whole::of(&file)?;
+    Ok((file, whole))
 }
 
 #[cfg(test)]
@@ -112,8 +111,8 @@ mod tests {
 
     #[test]
     fn the_length_is_told_of_regular_files_only() {
-        let (_, size) = open(Path::new("Cargo.toml")).unwrap();
-        assert!(size.unwrap() > 100);
+        let (_, whole) = open(Path::new("Cargo.toml")).unwrap();
+        assert!(whole.unwrap().length > 100);
         for path in ["-", "/dev/null", "/proc/version"] {
             assert!(matches!(open(Path::new(path)), Ok((_, None))), "{path}");
         }
