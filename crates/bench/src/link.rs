@@ -44,7 +44,7 @@ impl Door {
         pattern: Pattern,
     ) -> Result<Self, Failure> {
         let client = match &target {
-            Target::Redis { .. } => None,
+            Target::Redis(_) => None,
             Target::Infinicache(addresses) => {
                 let connecting = native::connect(addresses, users, timeout);
                 let connected = time::timeout(timeout, connecting).await;
@@ -144,8 +144,8 @@ impl Link {
 
     /// The connection, which is made if there is none; none if the client makes its own.
     async fn connect(&mut self) -> Result<Option<&mut Connection>, Failure> {
-        if let (Target::Redis { address, login }, None) = (&self.door.target, &self.connection) {
-            let opening = Connection::open(address, login.as_ref());
+        if let (Target::Redis(address), None) = (&self.door.target, &self.connection) {
+            let opening = Connection::open(address);
             let opened = time::timeout(self.door.timeout, opening).await;
             self.connection = Some(opened.map_err(|_| Failure::TimedOut)??);
         }

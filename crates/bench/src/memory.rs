@@ -23,12 +23,12 @@ impl Memory {
     ///
     /// If it does not answer in time, or does not tell.
     pub async fn of(target: &Target, timeout: Duration) -> Result<Self, Failure> {
-        let (address, login) = match target {
-            Target::Redis { address, login } => (address, login.as_ref()),
-            Target::Infinicache(addresses) => (addresses.first().ok_or(Failure::Protocol)?, None),
+        let address = match target {
+            Target::Redis(address) => address,
+            Target::Infinicache(addresses) => addresses.first().ok_or(Failure::Protocol)?,
         };
         let asking = async {
-            let mut connection = Connection::open(address, login).await?;
+            let mut connection = Connection::open(address).await?;
             connection.info("memory").await
         };
         let told = time::timeout(timeout, asking).await;

@@ -3,7 +3,7 @@
 use std::{io, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
-use infinicache_client::{Client, Error, Options};
+use infinicache_client::{Address, Client, Error, Options};
 
 use crate::{
     keys::Keys,
@@ -20,7 +20,7 @@ const BUDGET: usize = 512 << 20;
 ///
 /// If no proxy can be reached.
 pub async fn connect(
-    addresses: &[String],
+    addresses: &[Address],
     users: usize,
     timeout: Duration,
 ) -> Result<Client, Error> {
@@ -28,7 +28,7 @@ pub async fn connect(
         .deadline(timeout)
         .budget(BUDGET)
         .connections(users.clamp(16, 1024));
-    options.connect(addresses.iter().map(String::as_str)).await
+    options.connect(addresses.iter().cloned()).await
 }
 
 /// Makes requests at once, and tells of each when it ends: by its place among them.

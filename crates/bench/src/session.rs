@@ -71,7 +71,7 @@ impl Session {
     ) -> Result<Self, SessionError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let runtime = match (target, threads) {
-            (Target::Redis { .. }, None | Some(1)) => {
+            (Target::Redis(_), None | Some(1)) => {
                 Builder::new_current_thread().enable_all().build()
             }
             (_, threads) => Builder::new_multi_thread()

@@ -2,49 +2,43 @@
 
 use std::{fmt, net::SocketAddr, str::FromStr};
 
-/// Who is measured, written `redis://[user:]password@host:port` or `infinicache://host:port,...`.
+use infinicache_client::{Address, ParseAddressError};
+
+/// Who is measured, written `redis://[[user]:password@]host[:port][/0]` or
+/// `infinicache://[[user]:password@]host[:port],...`.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Target {
     /// Any server that speaks RESP.
-    Redis {
-        /// `host:port`.
-        address: String,
-        /// User, which may be empty, and password.
-        login: Option<(String, String)>,
-    },
-    /// The proxies of a cache of ours, each `host:port`.
-    Infinicache(Vec<String>),
+    Redis(Address),
+    /// The proxies of a cache of ours.
+    Infinicache(Vec<Address>),
 }
 
 /// Why a text is no target.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ParseTargetError {
     /// It begins with neither.
     #[error("redis://HOST:PORT or infinicache://HOST:PORT is expected")]
     Scheme,
-    /// Its address has no host or no port.
-    #[error("HOST:PORT is expected after ://")]
-    Address,
+    /// What follows is no address.
+    #[error(transparent)]
+    Address(#[from] ParseAddressError),
 }
 
 impl Target {
     /// The protocol: `redis` or `infinicache`.
     pub fn scheme(&self) -> &'static str {
         match self {
-            Self::Redis { .. } => "redis",
+            Self::Redis(_) => "redis",
             Self::Infinicache(_) => "infinicache",
         }
     }
 
     /// Somebody else who speaks the same protocol, and wants no login.
     pub fn at(&self, address: SocketAddr) -> Self {
-        let address = address.to_string();
         match self {
-            Self::Redis { .. } => Self::Redis {
-                address,
-                login: None,
-            },
-            Self::Infinicache(_) => Self::Infinicache(vec![address]),
+            Self::Redis(_) => Self::Redis(address.into()),
+            Self::Infinicache(_) => Self::Infinicache(vec![address.into()]),
         }
     }
 }
@@ -53,42 +47,15 @@ impl FromStr for Target {
     type Err = ParseTargetError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (scheme, rest) = text.split_once("://").ok_or(ParseTargetError::Scheme)?;
-        let rest = rest.trim_end_matches('/');
-        match scheme {
-            "redis" => {
-                let (login, address) = match rest.rsplit_once('@') {
-                    Some((login, address)) => (Some(self::login(login)), address),
-                    None => (None, rest),
-                };
-                let address = self::address(address)?;
-                Ok(Self::Redis { address, login })
+        match text.split_once("://") {
+            Some(("infinicache", rest)) => {
+                let each = rest.split(',');
+                let parsed = each.map(|one| format!("infinicache://{one}").parse());
+                Ok(Self::Infinicache(parsed.collect::<Result<_, _>>()?))
             }
-            "infinicache" => rest
-                .split(',')
-                .map(address)
-                .collect::<Result<_, _>>()
-                .map(Self::Infinicache),
+            Some(("redis" | "rediss", _)) => Ok(Self::Redis(text.parse()?)),
             _ => Err(ParseTargetError::Scheme),
         }
-    }
-}
-
-fn login(text: &str) -> (String, String) {
-    match text.split_once(':') {
-        Some((user, password)) => (user.into(), password.into()),
-        None => (String::new(), text.into()),
-    }
-}
-
-fn address(text: &str) -> Result<String, ParseTargetError> {
-    match text.rsplit_once(':') {
-        Some((host, port))
-            if !host.is_empty() && !host.contains('/') && port.parse::<u16>().is_ok() =>
-        {
-            Ok(text.into())
-        }
-        _ => Err(ParseTargetError::Address),
     }
 }
 
@@ -96,8 +63,11 @@ impl fmt::Display for Target {
     /// Without passwords.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Redis { address, .. } => write!(f, "redis://{address}"),
-            Self::Infinicache(addresses) => write!(f, "infinicache://{}", addresses.join(",")),
+            Self::Redis(address) => write!(f, "redis://{address}"),
+            Self::Infinicache(addresses) => {
+                let addresses: Vec<_> = addresses.iter().map(Address::as_str).collect();
+                write!(f, "infinicache://{}", addresses.join(","))
+            }
         }
     }
 }
@@ -114,28 +84,36 @@ mod tests {
 
     #[test]
     fn a_target_tells_its_protocol_and_its_address() {
-        let redis = |address: &str, login: Option<(&str, &str)>| Target::Redis {
-            address: address.into(),
-            login: login.map(|(user, password)| (user.into(), password.into())),
-        };
-        for (text, expected) in [
-            ("redis://127.0.0.1:6379", redis("127.0.0.1:6379", None)),
-            ("redis://[::1]:6379/", redis("[::1]:6379", None)),
+        for (text, shown, login) in [
+            ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379", None),
+            ("redis://[::1]:6379/", "redis://[::1]:6379", None),
+            ("redis://a", "redis://a:6379", None),
+            ("redis://a:1/0", "redis://a:1", None),
             (
                 "redis://:pa@ss@cache:1",
-                redis("cache:1", Some(("", "pa@ss"))),
+                "redis://cache:1",
+                Some(("", "pa@ss")),
             ),
             (
-                "redis://me:pass@cache:1",
-                redis("cache:1", Some(("me", "pass"))),
-            ),
-            (
-                "infinicache://a:1,b:2",
-                Target::Infinicache(vec!["a:1".into(), "b:2".into()]),
+                "redis://me:p%40ss@cache:1",
+                "redis://cache:1",
+                Some(("me", "p@ss")),
             ),
         ] {
-            assert_eq!(text.parse(), Ok(expected), "{text}");
+            let target: Target = text.parse().unwrap();
+            assert_eq!(target.to_string(), shown, "{text}");
+            let Target::Redis(address) = target else {
+                panic!("{text}")
+            };
+            let found = address.login().map(|it| (&*it.user, &*it.password));
+            assert_eq!(found, login, "{text}");
         }
+        let target: Target = "infinicache://a:1,:pass@b:2".parse().unwrap();
+        assert_eq!(target.to_string(), "infinicache://a:1,b:2");
+        let Target::Infinicache(addresses) = target else {
+            panic!("{target}")
+        };
+        assert!(addresses[0].login().is_none() && addresses[1].login().is_some());
     }
 
     #[test]
@@ -145,10 +123,10 @@ mod tests {
             "127.0.0.1:6379",
             "http://a:1",
             "redis://",
-            "redis://a",
             "redis://:1",
-            "redis://a:1/0",
+            "redis://a:1/1",
             "redis://a:70000",
+            "rediss://a:1",
             "infinicache://a:1,",
             "infinicache://x@",
         ] {

@@ -4,7 +4,7 @@ use std::{ffi::OsString, fmt, io, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result};
 use clap::Args;
-use infinicache_client::{Client, Options};
+use infinicache_client::{Address, Client, Options, ParseAddressError};
 use infinicache_daemon::{parse_duration, read_secret_file};
 use tokio::{
     runtime::Builder,
@@ -29,15 +29,18 @@ const FAREWELL: Duration = Duration::from_secs(1);
 #[command(next_help_heading = "Connection")]
 pub struct Servers {
     /// The cache's proxy, or all of them: each owns part of the keys
+    ///
+    /// HOST:PORT, or a URL as in REDIS_URL: redis://[USER:PASSWORD@]HOST[:PORT][/0].
     #[arg(
         long = "server",
         env = "INFINICACHE_SERVERS",
+        hide_env_values = true,
         default_value = "127.0.0.1:6378",
         value_name = "HOST:PORT",
         value_delimiter = ',',
         value_parser = address
     )]
-    addresses: Vec<String>,
+    addresses: Vec<Address>,
 
     /// How long the transfer may stand still before it is given up
     #[arg(
@@ -56,7 +59,8 @@ pub struct Servers {
 
 impl fmt::Display for Servers {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.addresses.join(", "))
+        let addresses: Vec<_> = self.addresses.iter().map(Address::as_str).collect();
+        f.write_str(&addresses.join(", "))
     }
 }
 
@@ -97,8 +101,7 @@ impl Servers {
         if let Some(password) = self.password()? {
             options = options.password(password);
         }
-        let addresses = self.addresses.iter().map(String::as_str);
-        Ok(options.connect(addresses).await?)
+        Ok(options.connect(self.addresses.iter().cloned()).await?)
     }
 
     fn password(&self) -> Result<Option<String>> {
@@ -132,13 +135,14 @@ fn stop() -> io::Result<impl Future<Output = Ending>> {
     })
 }
 
-/// Reads `host:port`, so that a slip is told before anything is tried.
-fn address(text: &str) -> Result<String, String> {
-    let address = text.trim().trim_end_matches('/');
-    match address.rsplit_once(':') {
-        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => Ok(address.into()),
-        _ => Err("host:port expected".into()),
+/// Reads an address, so that a slip, such as a word alone, is told before anything is tried.
+fn address(text: &str) -> Result<Address, String> {
+    let after_host = text.rsplit(']').next().unwrap_or_default();
+    if !text.contains("://") && !after_host.contains(':') {
+        return Err("host:port or redis://host:port expected".into());
     }
+    text.parse()
+        .map_err(|error: ParseAddressError| error.to_string())
 }
 
 /// Reads a duration that is not zero.
@@ -182,16 +186,28 @@ impl fmt::Display for Key {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser;
+
     use super::*;
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        servers: Servers,
+    }
 
     #[test]
     fn an_address_is_a_host_and_a_port() {
-        assert_eq!(address("cache:6378"), Ok("cache:6378".into()));
-        assert_eq!(address(" [::1]:6378/"), Ok("[::1]:6378".into()));
-        assert_eq!(
-            address("redis://cache:6378"),
-            Ok("redis://cache:6378".into())
-        );
+        for (text, expected) in [
+            ("cache:6378", "cache:6378"),
+            (" [::1]:6378/", "[::1]:6378"),
+            ("redis://cache:6378", "cache:6378"),
+            ("redis://cache", "cache:6379"),
+            ("redis://default:secret@cache:6378/0", "cache:6378"),
+            ("redis://[::1]", "[::1]:6379"),
+        ] {
+            assert_eq!(address(text).unwrap().as_str(), expected, "{text:?}");
+        }
         for text in [
             "",
             "cache",
@@ -200,9 +216,18 @@ mod tests {
             "cache:port",
             "cache:65536",
             "[::1]",
+            "rediss://cache:6378",
+            "redis://cache:6378/1",
         ] {
             assert!(address(text).is_err(), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_password_is_not_told() {
+        let servers = Line::parse_from(["", "--server", "redis://:secret@a:1,b:2"]).servers;
+        assert_eq!(servers.to_string(), "a:1, b:2");
+        assert!(!format!("{servers:?}").contains("secret"));
     }
 
     #[test]

@@ -345,7 +345,7 @@ async fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_n
         "timestamp_ms,op,key,bytes\n0,GET,a,100\n",
     )
     .unwrap();
-    let target = format!("redis://{}", cache.server);
+    let target = format!("redis://{}/0", cache.server);
     for line in [
         "--help",
         "--version",
@@ -375,6 +375,33 @@ async fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_n
             );
         }
     }
+}
+
+#[tokio::test]
+async fn a_cache_is_found_by_the_url_that_redis_clients_are_given() {
+    let cache = Cache::new("url").await;
+    cache.write("file", b"value");
+    cache.done("put key file").await;
+    for url in ["redis://SERVER", "redis://SERVER/", "redis://SERVER/0"] {
+        let url = url.replace("SERVER", &cache.server);
+        assert_eq!(
+            cache.done(&format!("get key --server {url}")).await,
+            b"value"
+        );
+    }
+    for (url, says) in [
+        ("rediss://SERVER", "not encrypted"),
+        ("redis://SERVER/1", "no database"),
+        ("redis://SERVER?protocol=3", "parameters"),
+    ] {
+        let url = url.replace("SERVER", &cache.server);
+        let said = cache.fails(&format!("get key --server {url}"), 2).await;
+        assert!(said.contains(says), "{said}");
+    }
+    // As in Redis, a password that is not needed is refused, and is not told in any case.
+    let url = format!("redis://:s3cret@{}", cache.server);
+    let said = cache.fails(&format!("get key --server {url}"), 5).await;
+    assert!(said.contains("AUTH") && !said.contains("s3cret"), "{said}");
 }
 
 #[tokio::test]

@@ -36,6 +36,7 @@ use infinicache_wire::control::PoolView;
 
 use self::proxy::Proxy;
 pub use self::{
+    address::{Address, Login, ParseAddressError},
     download::Download,
     options::{Options, PutOptions},
     stat::{ChunkStat, Stat},
@@ -60,31 +61,29 @@ struct Inner {
 }
 
 impl Client {
-    /// Connects to the proxies at these addresses: `host:port` or `redis://host:port`.
+    /// Connects to the proxies at these addresses: `host:port` or, as in `REDIS_URL`,
+    /// `redis://[user:password@]host:port`.
     ///
     /// # Errors
     ///
     /// [`Error::Refused`] if there is no address or one makes no sense, and what
     /// went wrong with the first if none can be reached.
-    pub async fn connect<A: Into<String>>(
-        addresses: impl IntoIterator<Item = A>,
-    ) -> Result<Self, Error> {
+    pub async fn connect<A>(addresses: impl IntoIterator<Item = A>) -> Result<Self, Error>
+    where
+        A: TryInto<Address, Error: Into<Error>>,
+    {
         Options::default().connect(addresses).await
     }
 
-    async fn with_options<A: Into<String>>(
-        addresses: impl IntoIterator<Item = A>,
+    async fn with_options(
+        addresses: Result<Vec<Address>, Error>,
         options: Options,
     ) -> Result<Self, Error> {
-        let parse = |address: A| address::parse(&address.into());
-        let mut addresses = addresses
-            .into_iter()
-            .map(parse)
-            .collect::<Result<Vec<_>, _>>()?;
-        addresses.sort_unstable();
-        addresses.dedup();
+        let mut addresses = addresses?;
+        addresses.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
+        addresses.dedup_by(|one, other| one.as_str() == other.as_str());
         let budget = Budget::new(options.budget);
-        let ring = Ring::new(addresses.iter().map(String::as_str));
+        let ring = Ring::new(addresses.iter().map(Address::as_str));
         let proxy = |address| Proxy::new(address, &options, budget.clone());
         let proxies: Vec<Proxy> = addresses.into_iter().map(proxy).collect();
 

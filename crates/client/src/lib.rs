@@ -52,7 +52,9 @@ mod stripe;
 pub mod write;
 
 pub use budget::Budget;
-pub use client::{ChunkStat, Client, Download, Options, PutOptions, Stat};
+pub use client::{
+    Address, ChunkStat, Client, Download, Login, Options, ParseAddressError, PutOptions, Stat,
+};
 pub use error::Error;
 pub use health::Health;
 pub use infinicache_erasure::Code;

@@ -1,6 +1,7 @@
 //! A connection to a server that speaks RESP.
 
 use bytes::Buf;
+use infinicache_client::{Address, Login};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -43,13 +44,13 @@ struct Input {
 }
 
 impl Connection {
-    /// Connects, and logs in if that is told.
+    /// Connects, and gives the login if the address has one.
     ///
     /// # Errors
     ///
     /// If nobody listens, or the login is refused.
-    pub async fn open(address: &str, login: Option<&(String, String)>) -> Result<Self, Failure> {
-        let stream = TcpStream::connect(address).await?;
+    pub async fn open(address: &Address) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address.as_str()).await?;
         stream.set_nodelay(true)?;
         let mut connection = Self {
             stream,
@@ -60,7 +61,7 @@ impl Connection {
             },
             out: Vec::new(),
         };
-        if let Some((user, password)) = login {
+        if let Some(Login { user, password }) = address.login() {
             let (user, password) = (user.as_bytes(), password.as_bytes());
             match user {
                 b"" => command::whole(&mut connection.out, &[b"AUTH", password]),

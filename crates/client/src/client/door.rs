@@ -14,7 +14,7 @@ use infinicache_socket::Keepalive;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::{net::TcpStream, time};
 
-use super::{connection::Connection, control::refusal, options::Password};
+use super::{address::Login, connection::Connection, control::refusal};
 use crate::{Error, clock};
 
 /// How long dialling may take, looking the name up included.
@@ -28,16 +28,16 @@ const MOST_PAUSE: Duration = Duration::from_secs(3);
 #[derive(Debug)]
 pub(super) struct Door {
     address: String,
-    password: Option<Password>,
+    login: Option<Login>,
     pause: Mutex<Pause>,
 }
 
 impl Door {
     /// The door of the proxy at `address`.
-    pub(super) fn new(address: String, password: Option<Password>) -> Self {
+    pub(super) fn new(address: String, login: Option<Login>) -> Self {
         Self {
             address,
-            password,
+            login,
             pause: Mutex::default(),
         }
     }
@@ -47,7 +47,7 @@ impl Door {
         &self.address
     }
 
-    /// A new connection, on which the password has been given if there is one.
+    /// A new connection, on which the login has been given if there is one.
     ///
     /// # Errors
     ///
@@ -55,10 +55,14 @@ impl Door {
     /// is not the right one.
     pub(super) async fn enter(&self) -> Result<Connection, Error> {
         let mut connection = Connection::new(self.dial().await?);
-        let Some(Password(password)) = &self.password else {
+        let Some(Login { user, password }) = &self.login else {
             return Ok(connection);
         };
-        let request = [Bytes::from_static(b"AUTH"), Bytes::from(password.clone())];
+        let mut request = vec![Bytes::from_static(b"AUTH")];
+        if !user.is_empty() {
+            request.push(user.clone().into());
+        }
+        request.push(password.clone().into());
         let unreachable = |why: String| Error::Unreachable(format!("{}: {why}", self.address));
         match time::timeout(DIAL_DEADLINE, connection.exchange(&request)).await {
             Ok(Ok(BytesFrame::Error(text))) => Err(refusal(&text)),
@@ -178,18 +182,25 @@ mod tests {
     }
 
     /// A proxy that reads one AUTH and says `answer`.
-    async fn asked(answer: &'static [u8]) -> Result<Connection, Error> {
+    async fn asked(user: &str, answer: &'static [u8]) -> Result<Connection, Error> {
         use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let door = Door::new(address, Some(Password("hunter2".into())));
+        let login = Login {
+            user: user.into(),
+            password: "hunter2".into(),
+        };
+        let expected: &[u8] = match user {
+            "" => b"*2\r\n$4\r\nAUTH\r\n$7\r\nhunter2\r\n",
+            _ => b"*3\r\n$4\r\nAUTH\r\n$2\r\nme\r\n$7\r\nhunter2\r\n",
+        };
+        let door = Door::new(address, Some(login));
         let proxy = async {
             let (mut stream, _) = listener.accept().await.unwrap();
-            let expected = b"*2\r\n$4\r\nAUTH\r\n$7\r\nhunter2\r\n";
-            let mut request = [0; 27];
+            let mut request = vec![0; expected.len()];
             stream.read_exact(&mut request).await.unwrap();
-            assert_eq!(&request, expected);
+            assert_eq!(request, expected);
             stream.write_all(answer).await.unwrap();
         };
         tokio::join!(door.enter(), proxy).0
@@ -197,11 +208,11 @@ mod tests {
 
     #[tokio::test]
     async fn the_password_is_given_before_anything_else() {
-        assert!(asked(b"+OK\r\n").await.is_ok());
-        let refused = asked(b"-WRONGPASS invalid\r\n").await;
-        assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("WRONGPASS")));
-        assert!(matches!(asked(b"").await, Err(Error::Unreachable(_))));
-        let password = format!("{:?}", Password("hunter2".into()));
-        assert!(!password.contains("hunter2"));
+        for user in ["", "me"] {
+            assert!(asked(user, b"+OK\r\n").await.is_ok());
+            let refused = asked(user, b"-WRONGPASS invalid\r\n").await;
+            assert!(matches!(refused, Err(Error::Refused(why)) if why.contains("WRONGPASS")));
+            assert!(matches!(asked(user, b"").await, Err(Error::Unreachable(_))));
+        }
     }
 }

@@ -1,17 +1,15 @@
 //! How a client behaves, and how one value is put.
 
-use std::{
-    fmt,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::address::{Address, Login};
 use crate::{Condition, Error, Expiry, Terms, client::Client};
 
 /// How a [`Client`] behaves.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), infinicache_client::Error> {
-/// use std::time::Duration;
+/// use std::time::{Duration, SystemTime, UNIX_EPOCH};
 ///
 /// let client = infinicache_client::Options::default()
 ///     .deadline(Duration::from_secs(10))
@@ -26,7 +24,7 @@ pub struct Options {
     pub(super) connections: usize,
     pub(super) links: usize,
     pub(super) direct: bool,
-    pub(super) password: Option<Password>,
+    pub(super) login: Option<Login>,
 }
 
 impl Default for Options {
@@ -37,7 +35,7 @@ impl Default for Options {
             connections: 16,
             links: 2,
             direct: true,
-            password: None,
+            login: None,
         }
     }
 }
@@ -86,11 +84,11 @@ impl Options {
         Self { direct, ..self }
     }
 
-    /// The password of the proxies, if they need one.
+    /// The password of the proxies, if they need one. That of a proxy's own URL goes first.
     #[must_use]
     pub fn password(self, password: impl Into<String>) -> Self {
         Self {
-            password: Some(Password(password.into())),
+            login: Some(Login::of_default_user(password.into())),
             ..self
         }
     }
@@ -101,21 +99,13 @@ impl Options {
     ///
     /// [`Error::Refused`] if there is no address or one makes no sense, and what
     /// went wrong with the first if none can be reached.
-    pub async fn connect<A: Into<String>>(
-        self,
-        addresses: impl IntoIterator<Item = A>,
-    ) -> Result<Client, Error> {
+    pub async fn connect<A>(self, addresses: impl IntoIterator<Item = A>) -> Result<Client, Error>
+    where
+        A: TryInto<Address, Error: Into<Error>>,
+    {
+        let addresses = addresses.into_iter().map(TryInto::try_into);
+        let addresses = addresses.collect::<Result<_, _>>().map_err(Into::into);
         Client::with_options(addresses, self).await
-    }
-}
-
-/// A password: never printed.
-#[derive(Clone)]
-pub(super) struct Password(pub(super) String);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password(..)")
     }
 }
 

@@ -21,6 +21,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{
+    address::Address,
     connection::Owner,
     control::Control,
     direct::{Direct, Routed},
@@ -59,9 +60,11 @@ struct Inner {
 }
 
 impl Proxy {
-    /// The proxy at `address`; nothing is dialled yet. Must be called within a tokio runtime.
-    pub(super) fn new(address: String, options: &Options, budget: Budget) -> Self {
-        let door = Arc::new(Door::new(address.clone(), options.password.clone()));
+    /// The proxy there; nothing is dialled yet. Must be called within a tokio runtime.
+    pub(super) fn new(at: Address, options: &Options, budget: Budget) -> Self {
+        let address = at.to_string();
+        let login = at.login().or(options.login.as_ref());
+        let door = Arc::new(Door::new(address.clone(), login.cloned()));
         Self(Arc::new(Inner {
             address,
             control: Control::new(door.clone(), options.connections, options.deadline),
