@@ -42,8 +42,10 @@ pub enum Expiry {
     Never,
     /// When the value that it replaces would have (KEEPTTL).
     Keep,
-    /// At a time, in milliseconds since 1970.
+    /// At a time, in milliseconds since 1970 by the clock of the pool.
     At(u64),
+    /// So many milliseconds after the commit.
+    After(u64),
 }
 
 /// What became of a commit. `Found` is how the pool refers to a value.

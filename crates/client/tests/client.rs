@@ -144,7 +144,7 @@ async fn terms_travel_with_the_commit() {
 
     let commits = proxy.received("IC.COMMIT");
     assert!(commits[0].ends_with(" 3 NX"), "{commits:?}");
-    assert!(commits[2].contains(" 5 XX PXAT "), "{commits:?}");
+    assert!(commits[2].ends_with(" 5 XX PX 60000"), "{commits:?}");
     assert!(commits[3].ends_with(" 4 KEEPTTL"), "{commits:?}");
 }
 

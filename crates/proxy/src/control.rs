@@ -16,7 +16,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, now_ms},
     catalog::Found,
     command::{Answer, Refused},
     owned::Owned,
@@ -156,7 +156,7 @@ fn locate(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
         size: object.size(),
         data: code.data() as u8,
         parity: code.parity() as u8,
-        expires_at: object.expires_at(),
+        ttl_ms: object.expires_at().map(|at| at.saturating_sub(now_ms())),
         lease,
         members,
         ways,

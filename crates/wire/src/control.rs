@@ -24,6 +24,10 @@
 //! With `DIRECT`, the answer tells the ways to the members besides, and gives
 //! passes for them.
 //!
+//! Times go over the wire as what is left of them: a value lives for so long
+//! (`PX` of a commit) from when the proxy decides the commit, whatever the
+//! clock of the client says.
+//!
 //! Refusals are Redis errors; their first word tells what to do: `OOM` there is
 //! no room, `LOST` too few chunks are left, `TRYAGAIN` the pool cannot serve
 //! just now, `NOWRITE` the write is unknown or was given up, `ERR` the rest.
@@ -67,8 +71,10 @@ pub struct Way {
     pub member: MemberId,
     /// `host:port` of its direct listener.
     pub address: String,
-    /// Until when the pass is good, in milliseconds since 1970.
+    /// Until when the pass is good, in milliseconds since 1970 by the clocks of proxy and node.
     pub until_ms: u64,
+    /// For how long that is from now on, in milliseconds.
+    pub ttl_ms: u64,
     /// Its proof.
     pub proof: String,
 }
@@ -104,9 +110,9 @@ pub struct Located {
     pub data: u8,
     /// How many parity chunks it has.
     pub parity: u8,
-    /// When it expires, in milliseconds since 1970.
+    /// In how many milliseconds it expires.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub expires_at: Option<u64>,
+    pub ttl_ms: Option<u64>,
     /// The lease that keeps its bytes for the reader, if there is one: a value of one stripe is
     /// read anew if it is replaced meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -84,6 +84,7 @@ impl Control {
             Expiry::Keep => request.push(word("KEEPTTL")),
             // Redis takes a signed number.
             Expiry::At(at) => request.extend([word("PXAT"), text(at.min(i64::MAX as u64))]),
+            Expiry::After(ttl_ms) => request.extend([word("PX"), text(ttl_ms)]),
         }
         document(self.request(Never, request).await?)
     }

@@ -8,7 +8,7 @@
 use std::{
     collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use infinicache_socket::Keepalive;
@@ -25,6 +25,9 @@ use crate::{Mux, MuxLink, NodeLink, clock};
 
 /// How long dialling may take. Nobody waits for it.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
+
+/// No pass is taken to be good for longer. Its issuer may say what it likes.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A link that ends sooner than this never was one.
 const STABLE: Duration = Duration::from_secs(1);
@@ -46,7 +49,22 @@ pub(super) struct Direct {
 #[derive(Debug)]
 struct Ways {
     users: usize,
-    ways: Vec<Way>,
+    ways: Vec<Known>,
+}
+
+/// A way, and until when its pass is good by the clock of this process.
+#[derive(Debug)]
+struct Known {
+    way: Way,
+    until: Instant,
+}
+
+impl Known {
+    fn new(way: Way) -> Self {
+        let ttl = Duration::from_millis(way.ttl_ms).min(LONGEST);
+        let until = clock::now() + ttl;
+        Self { way, until }
+    }
 }
 
 /// One node.
@@ -82,6 +100,7 @@ impl Direct {
 
     /// An operation on a write has begun, and may use these ways until [`Direct::forget`].
     pub(super) fn learn(&self, write: WriteId, right: Right, ways: Vec<Way>) {
+        let ways = ways.into_iter().map(Known::new).collect();
         let mut passes = lock(&self.passes);
         if let Some(known) = passes.get_mut(&(write, right)) {
             known.users += 1;
@@ -89,8 +108,8 @@ impl Direct {
             return;
         }
         if passes.len() >= MOST {
-            let now_ms = now_ms();
-            passes.retain(|_, known| known.ways.iter().any(|way| now_ms < way.until_ms));
+            let now = clock::now();
+            passes.retain(|_, known| known.ways.iter().any(|known| now < known.until));
         }
         if passes.len() < MOST {
             passes.insert((write, right), Ways { users: 1, ways });
@@ -100,7 +119,7 @@ impl Direct {
     /// The same operation may use another way besides.
     pub(super) fn learn_more(&self, write: WriteId, right: Right, way: Way) {
         if let Some(known) = lock(&self.passes).get_mut(&(write, right)) {
-            known.ways.push(way);
+            known.ways.push(Known::new(way));
         }
     }
 
@@ -119,10 +138,11 @@ impl Direct {
     /// used for it.
     fn link(self: &Arc<Self>, member: MemberId, request: &Request) -> Option<(Arc<Peer>, MuxLink)> {
         let (write, right) = Right::needed(request)?;
-        let (peer, pass) = {
+        let (peer, pass, until) = {
             let passes = lock(&self.passes);
             let ways = &passes.get(&(write, right))?.ways;
-            let way = ways.iter().rev().find(|way| way.member == member)?;
+            let known = ways.iter().rev().find(|known| known.way.member == member)?;
+            let way = &known.way;
             let peer = self.peer(&way.address);
             if let Some(link) = peer.shown(write, right) {
                 return Some((peer, link));
@@ -133,9 +153,9 @@ impl Direct {
                 until_ms: way.until_ms,
                 proof: way.proof.clone(),
             };
-            (peer, pass)
+            (peer, pass, known.until)
         };
-        if pass.until_ms <= now_ms() {
+        if until <= clock::now() {
             return None;
         }
         let link = peer.show(&pass, &self.runtime)?;
@@ -283,11 +303,6 @@ fn random() -> u32 {
     getrandom::u32().unwrap_or(0)
 }
 
-fn now_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    elapsed.map_or(0, |elapsed| elapsed.as_millis() as u64)
-}
-
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -363,7 +378,9 @@ mod tests {
             let way = |(address, number): (&String, u32)| Way {
                 member: MemberId(number),
                 address: address.clone(),
-                until_ms: u64::MAX,
+                // The node's clock is none of the client's business.
+                until_ms: 0,
+                ttl_ms: 60_000,
                 proof: "proof".to_owned(),
             };
             nodes.iter().zip(numbers).map(way).collect::<Vec<_>>()

@@ -4,7 +4,7 @@ use std::{
     collections::VecDeque,
     fmt,
     ops::Range,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
@@ -58,9 +58,9 @@ impl Download {
         self.found.located().version
     }
 
-    /// When the value expires, by what was known at the beginning.
+    /// When the value expires, by the clock of this machine and what was known at the beginning.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.found.located().expires_at.map(time_of)
+        self.found.expires_at()
     }
 
     /// The next piece, never empty; `None` at the end.
@@ -91,9 +91,4 @@ impl fmt::Debug for Download {
             .field("length", &self.length)
             .finish()
     }
-}
-
-/// The time that is `millis` milliseconds after 1970 began.
-pub(super) fn time_of(millis: u64) -> SystemTime {
-    UNIX_EPOCH + Duration::from_millis(millis)
 }

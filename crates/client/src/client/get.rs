@@ -103,6 +103,10 @@ impl Client {
     }
 }
 
+fn is_where_it_was(before: &Located, now: &Located) -> bool {
+    (before.write, &before.members) == (now.write, &now.members)
+}
+
 /// Locates the value of `key` and reads it, again if it was replaced meanwhile:
 /// however often that happens, until `deadline`.
 async fn located<T, Reading>(
@@ -124,7 +128,7 @@ where
             // Its writers never rest.
             Some((_, lost)) if clock::now() >= give_up => return Err(lost),
             // It is where it was, and was not found there: the proxy may be about to know why.
-            Some((tried, lost)) if tried == located => match pauses.next() {
+            Some((tried, lost)) if is_where_it_was(&tried, &located) => match pauses.next() {
                 Some(pause) => time::sleep(pause).await,
                 None => return Err(lost),
             },

@@ -1,15 +1,18 @@
 //! How a client behaves, and how one value is put.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use super::address::{Address, Login};
 use crate::{Condition, Error, Expiry, Terms, client::Client};
+
+/// The longest time to live, in milliseconds: Redis counts times since 1970 in a signed number.
+const LONGEST_TTL: u64 = i64::MAX as u64 / 2;
 
 /// How a [`Client`] behaves.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), infinicache_client::Error> {
-/// use std::time::{Duration, SystemTime, UNIX_EPOCH};
+/// use std::time::Duration;
 ///
 /// let client = infinicache_client::Options::default()
 ///     .deadline(Duration::from_secs(10))
@@ -112,7 +115,8 @@ impl Options {
 /// How a value is put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PutOptions {
-    /// How long the value lives, by this machine's clock; for ever if not told.
+    /// How long the value lives from when it is stored, by the proxy's clock; for ever if not
+    /// told. Counted in milliseconds, at least one.
     pub ttl: Option<Duration>,
     /// Whether the value takes over the time to live of the one it replaces. A `ttl` goes first.
     pub keep_ttl: bool,
@@ -121,12 +125,31 @@ pub struct PutOptions {
 }
 
 impl PutOptions {
-    /// The terms of a commit that happens now.
+    /// The value lives for so long from when it is stored; otherwise for ever.
+    #[must_use]
+    pub fn ttl(self, ttl: Duration) -> Self {
+        let ttl = Some(ttl);
+        Self { ttl, ..self }
+    }
+
+    /// The value takes over the time to live of the one it replaces.
+    #[must_use]
+    pub fn keep_ttl(self) -> Self {
+        let keep_ttl = true;
+        Self { keep_ttl, ..self }
+    }
+
+    /// The value is stored only if that holds of the key.
+    #[must_use]
+    pub fn condition(self, condition: Condition) -> Self {
+        let condition = Some(condition);
+        Self { condition, ..self }
+    }
+
+    /// The terms of a commit.
     pub(super) fn terms(&self) -> Terms {
         let expiry = match self.ttl {
-            Some(ttl) => {
-                Expiry::At(millis_since_1970(SystemTime::now()).saturating_add(millis(ttl)))
-            }
+            Some(ttl) => Expiry::After(ttl.as_millis().clamp(1, LONGEST_TTL.into()) as u64),
             None if self.keep_ttl => Expiry::Keep,
             None => Expiry::Never,
         };
@@ -136,14 +159,6 @@ impl PutOptions {
             previous: false,
         }
     }
-}
-
-fn millis_since_1970(time: SystemTime) -> u64 {
-    millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]
@@ -157,13 +172,13 @@ mod tests {
             ..PutOptions::default()
         };
         assert_eq!(options.terms().expiry, Expiry::Keep);
-        options.ttl = Some(Duration::from_secs(60));
-        let now = millis_since_1970(SystemTime::now());
-        let Expiry::At(at) = options.terms().expiry else {
-            panic!("{:?}", options.terms())
-        };
-        assert!((now + 59_000..now + 120_000).contains(&at));
-        options.ttl = Some(Duration::MAX);
-        assert!(matches!(options.terms().expiry, Expiry::At(_)));
+        for (ttl, millis) in [
+            (Duration::from_secs(60), 60_000),
+            (Duration::ZERO, 1),
+            (Duration::MAX, LONGEST_TTL),
+        ] {
+            options.ttl = Some(ttl);
+            assert_eq!(options.terms().expiry, Expiry::After(millis));
+        }
     }
 }

@@ -6,6 +6,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
+    time::{Duration, SystemTime},
 };
 
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
@@ -297,6 +298,8 @@ pub(super) struct Found(Arc<Inside>);
 struct Inside {
     proxy: Proxy,
     located: Located,
+    /// By the clock of this machine.
+    expires_at: Option<SystemTime>,
     geometry: Geometry,
     /// Chunks that turned out not to be where they should.
     given_up: Vec<AtomicBool>,
@@ -341,9 +344,12 @@ impl Found {
             .iter()
             .map(|_| AtomicBool::new(false))
             .collect();
+        let ttl = located.ttl_ms.map(Duration::from_millis);
+        let expires_at = ttl.and_then(|ttl| SystemTime::now().checked_add(ttl));
         Ok(Self(Arc::new(Inside {
             proxy,
             located,
+            expires_at,
             geometry,
             given_up,
             _lease: lease,
@@ -353,6 +359,11 @@ impl Found {
     /// What the proxy said, but for the lease and the ways.
     pub(super) fn located(&self) -> &Located {
         &self.0.located
+    }
+
+    /// When the value expires, if it does.
+    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+        self.0.expires_at
     }
 }
 

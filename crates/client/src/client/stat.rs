@@ -8,7 +8,7 @@ use infinicache_wire::{
     control::{Located, NodeState, PoolView},
 };
 
-use super::{Client, download::time_of};
+use super::Client;
 use crate::{Error, Holders};
 
 /// A value, as its proxy knows it.
@@ -22,7 +22,7 @@ pub struct Stat {
     pub version: Version,
     /// The write that made it: nodes know it by this.
     pub write: WriteId,
-    /// When it expires, if it does.
+    /// When it expires by the clock of this machine, if it does.
     pub expires_at: Option<SystemTime>,
     /// Its chunks, data before parity.
     pub chunks: Vec<ChunkStat>,
@@ -67,7 +67,11 @@ impl Client {
         let proxy = self.proxy(key.as_ref());
         let found = proxy.locate_only(key.as_ref()).await?.ok_or(Error::Miss)?;
         let view = proxy.fetch_view().await?;
-        Ok(stat(&found, found.located(), &view))
+        let expires_at = found.expires_at();
+        Ok(Stat {
+            expires_at,
+            ..stat(&found, found.located(), &view)
+        })
     }
 }
 
@@ -93,7 +97,7 @@ fn stat(found: &impl Holders, located: &Located, view: &PoolView) -> Stat {
         code: geometry.code(),
         version: located.version,
         write: located.write,
-        expires_at: located.expires_at.map(time_of),
+        expires_at: None,
         chunks: located.members.iter().enumerate().map(chunk).collect(),
     }
 }

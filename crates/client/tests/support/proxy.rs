@@ -331,7 +331,7 @@ fn located(found: &FakeFound) -> Located {
         size: found.geometry.size(),
         data: code.data() as u8,
         parity: code.parity() as u8,
-        expires_at: None,
+        ttl_ms: None,
         lease: (found.geometry.stripes() > 1).then_some(found.write.sequence + LEASES),
         members: found.members.clone(),
         ways: Vec::new(),

@@ -134,6 +134,7 @@ impl Cache {
             expires_at: match terms.expiry {
                 Expiry::Never => None,
                 Expiry::At(at) => Some(at),
+                Expiry::After(ttl_ms) => Some(super::now_ms().saturating_add(ttl_ms)),
                 Expiry::Keep => current.and_then(|found| found.0.expires_at()),
             },
         }

@@ -292,6 +292,7 @@ impl Upload for Received {
             Expiry::Never => None,
             Expiry::Keep => previous.as_ref().and_then(|previous| previous.expires_at),
             Expiry::At(at) => Some(at),
+            Expiry::After(ttl_ms) => Some(self.store.now() + ttl_ms),
         };
         let value = Value {
             bytes: self.bytes,

@@ -18,7 +18,8 @@ impl Nodes {
         write: WriteId,
         right: Right,
     ) -> Vec<Way> {
-        let until_ms = now_ms() + leases::TERM.as_millis() as u64;
+        let ttl_ms = leases::TERM.as_millis() as u64;
+        let until_ms = now_ms() + ttl_ms;
         let way = |id| {
             let member = self.member(id)?;
             let secret = &self.0.settings.secret;
@@ -27,6 +28,7 @@ impl Nodes {
                 member: id,
                 address: member.direct.clone(),
                 until_ms,
+                ttl_ms,
                 proof: pass().proof,
             })
         };
