@@ -51,6 +51,11 @@ pub mod source;
 mod stripe;
 pub mod write;
 
+/// Its examples are compiled with those of this crate.
+#[cfg(doctest)]
+#[doc = include_str!("../../../README.md")]
+struct Readme;
+
 pub use budget::Budget;
 pub use client::{
     Address, ChunkStat, Client, Download, Login, Options, ParseAddressError, PutOptions, Stat,
