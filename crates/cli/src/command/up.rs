@@ -231,13 +231,19 @@ mod tests {
     #[test]
     fn what_cannot_work_is_refused_with_the_numbers() {
         assert!(refusal("--nodes 2").contains("at least 3 needed"));
-        for too_many in ["0", "256", "18446744073709551615", "18446744073709551616"] {
-            let said = refusal(&format!("--data {too_many}"));
-            assert!(said.contains("is not in 1..=255"), "{said}");
+        let too_large = "18446744073709551615";
+        for data in ["0", "256"] {
+            assert!(refusal(&format!("--data {data}")).contains("is not in 1..=255"));
         }
-        for too_many in ["255", "256", "18446744073709551615"] {
-            let said = refusal(&format!("--parity {too_many}"));
-            assert!(said.contains("is not in 0..=254"), "{said}");
+        for parity in ["255", "256"] {
+            assert!(refusal(&format!("--parity {parity}")).contains("is not in 0..=254"));
+        }
+        for option in ["--data", "--parity"] {
+            let said = refusal(&format!("{option} {too_large}"));
+            assert!(
+                said.contains("too large") && said.contains(option),
+                "{said}"
+            );
         }
         for code in [
             "--data 250 --parity 10",
