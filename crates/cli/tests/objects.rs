@@ -365,8 +365,9 @@ async fn output_that_cannot_be_written_is_an_error_and_a_reader_that_leaves_is_n
             (Stdio::from(full), 1, "cannot write to standard output"),
             (Stdio::from(closed), 141, ""),
         ] {
-            let run = cache.command(line).stdout(output).output();
-            let output = time::timeout(DEADLINE, run).await.unwrap().unwrap();
+            let run = cache.command(line).stdout(output).spawn().unwrap();
+            let output = time::timeout(DEADLINE, run.wait_with_output()).await;
+            let output = output.unwrap().unwrap();
             let said = String::from_utf8(output.stderr).unwrap();
             assert_eq!(output.status.code(), Some(status), "{line}: {said}");
             assert!(
