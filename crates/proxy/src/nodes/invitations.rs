@@ -4,6 +4,10 @@
 //! than the one it is for, which dials with it as well, and the one that it has
 //! succeeded dials again with it when it is let go: whoever comes second is
 //! woken for a session of its own.
+//!
+//! A wake that no instance has come of may still be on its way: a platform that
+//! starts a process late hands it all wakes at once, in any order. So a session
+//! stays the same until an instance has come with it.
 
 use infinicache_wire::InstanceId;
 
@@ -17,10 +21,13 @@ pub(crate) struct Invitations {
 }
 
 impl Invitations {
-    /// A new session, for whoever answers its wake.
-    pub(crate) fn begin(&mut self, session: String) {
-        self.before = std::mem::replace(&mut self.last, session);
-        self.taken = None;
+    /// The session of a wake that is to bring an instance: the last one until an instance has
+    /// come with it, then a `new` one.
+    pub(crate) fn begin(&mut self, new: impl FnOnce() -> String) -> &str {
+        if self.last.is_empty() || self.taken.take().is_some() {
+            self.before = std::mem::replace(&mut self.last, new());
+        }
+        &self.last
     }
 
     /// The session of the last wake, or the empty string.
@@ -53,25 +60,38 @@ mod tests {
     #[test]
     fn a_session_lets_in_one_instance_however_often_it_comes() {
         let mut invitations = Invitations::default();
-        invitations.begin("1".into());
+        invitations.begin(|| "1".into());
         assert!(invitations.admits("1", FIRST));
         assert!(!invitations.admits("1", SECOND));
         assert!(invitations.admits("1", FIRST));
 
-        invitations.begin("2".into());
+        invitations.begin(|| "2".into());
         assert!(!invitations.admits("1", SECOND), "it is not the last");
+        assert!(invitations.admits("2", SECOND));
+    }
+
+    #[test]
+    fn a_session_stays_until_an_instance_has_come_with_it() {
+        let mut invitations = Invitations::default();
+        assert_eq!(invitations.begin(|| "1".into()), "1");
+        assert_eq!(invitations.begin(|| "2".into()), "1", "it was not answered");
+        assert!(invitations.admits("1", FIRST), "its first wake came late");
+        assert!(!invitations.admits("1", SECOND), "and its second elsewhere");
+        assert_eq!(invitations.begin(|| "2".into()), "2");
+        assert!(!invitations.admits("1", FIRST), "its wake is replayed");
         assert!(invitations.admits("2", SECOND));
     }
 
     #[test]
     fn the_member_may_come_again_with_either_session() {
         let mut invitations = Invitations::default();
-        invitations.begin("1".into());
-        invitations.begin("2".into());
+        invitations.begin(|| "1".into());
+        assert!(invitations.admits("1", FIRST));
+        invitations.begin(|| "2".into());
         assert!(invitations.admits_again("1", FIRST));
         assert!(invitations.admits_again("2", FIRST));
         assert!(!invitations.admits("2", SECOND), "it is taken by that");
-        invitations.begin("3".into());
+        invitations.begin(|| "3".into());
         assert!(!invitations.admits_again("1", FIRST));
     }
 
@@ -80,7 +100,7 @@ mod tests {
         let mut invitations = Invitations::default();
         assert!(!invitations.admits("", FIRST));
         assert!(!invitations.admits_again("", FIRST));
-        invitations.begin("1".into());
+        invitations.begin(|| "1".into());
         assert!(
             !invitations.admits_again("", FIRST),
             "there was none before"

@@ -106,7 +106,7 @@ impl Rousing {
                 return Err(WakeError::Unlisted);
             }
             if self.purpose == Purpose::NewSession {
-                state.invitations.begin(random_session());
+                state.invitations.begin(random_session);
             }
             (state.invitations.last().to_owned(), state.url.clone())
         };

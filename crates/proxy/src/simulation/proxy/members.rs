@@ -139,9 +139,12 @@ impl Proxy {
     pub(super) fn act(self: &Rc<Self>, name: usize, action: Action) {
         match action {
             Action::Wake => {
-                let session = self.next_count();
-                let invitations = &mut self.state.borrow_mut().invitations[name];
-                invitations.begin(session.to_string());
+                let new = self.next_count();
+                let session = {
+                    let invitations = &mut self.state.borrow_mut().invitations[name];
+                    let session = invitations.begin(|| new.to_string());
+                    session.parse().expect("a number")
+                };
                 self.world.wake(name, self.id, self.epoch.get(), session);
             }
             Action::Ping(id) => {
