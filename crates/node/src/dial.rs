@@ -1,6 +1,14 @@
 //! One attempt to reach a proxy and be welcomed by it.
+//!
+//! A name may have the addresses of two runs of the proxy for a while: of one
+//! that is gone, or in charge no longer, and of the one that wakes this node.
+//! So each address is tried in turn until one welcomes the node.
 
-use std::{io, net::SocketAddr, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use infinicache_socket::Keepalive;
 use infinicache_wire::{
@@ -10,15 +18,24 @@ use infinicache_wire::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream, lookup_host},
     time::timeout,
 };
+use tracing::debug;
 
-/// How long finding and connecting to a proxy may take.
+use crate::session::Disobeyed;
+
+/// How long finding the addresses of a proxy may take.
+const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long connecting to a proxy may take.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How long the proxy may take to welcome.
 const WELCOME_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Addresses of a name that are tried.
+const MOST_ADDRESSES: usize = 4;
 
 /// Four units, so that a burst of them crosses the kernel in few calls.
 const SOCKET_BUFFER: u32 = 1 << 20;
@@ -35,12 +52,18 @@ pub(crate) struct Dialled {
 /// Why a proxy was not reached.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DialError {
+    #[error("cannot find its address")]
+    Lookup(#[source] io::Error),
+    #[error("its address was not found within {LOOKUP_TIMEOUT:?}")]
+    LookupTimeout,
+    #[error("its name has no address")]
+    NoAddress,
     #[error("cannot connect")]
     Connect(#[source] io::Error),
-    #[error("not connected within {CONNECT_TIMEOUT:?}")]
-    ConnectTimeout,
-    #[error("not welcomed within {WELCOME_TIMEOUT:?}")]
-    WelcomeTimeout,
+    #[error("not connected within {0:?}")]
+    ConnectTimeout(Duration),
+    #[error("not welcomed within {0:?}")]
+    WelcomeTimeout(Duration),
     #[error("connection lost before the welcome")]
     Lost(#[from] io::Error),
     #[error("not welcomed")]
@@ -49,42 +72,90 @@ pub(crate) enum DialError {
     Forged,
     #[error("welcome of protocol {0}, which this node does not speak")]
     Incompatible(u16),
+    #[error(transparent)]
+    Disobeyed(#[from] Disobeyed),
 }
 
 /// Connects to `proxy` and introduces the node, which listens on `direct` for others.
 ///
 /// # Errors
 ///
-/// At the latest after [`CONNECT_TIMEOUT`] and [`WELCOME_TIMEOUT`].
+/// That of the last address tried, at the latest after [`LOOKUP_TIMEOUT`], [`CONNECT_TIMEOUT`]
+/// and [`WELCOME_TIMEOUT`].
 pub(crate) async fn dial(
     proxy: &str,
     hello: Hello,
     direct: Option<SocketAddr>,
     secret: &Secret,
 ) -> Result<Dialled, DialError> {
-    let mut stream = timeout(CONNECT_TIMEOUT, connect(proxy))
+    let found = timeout(LOOKUP_TIMEOUT, lookup_host(proxy)).await;
+    let found = found.map_err(|_| DialError::LookupTimeout)?;
+    let addresses = found.map_err(DialError::Lookup)?.take(MOST_ADDRESSES);
+    dial_in_turn(&addresses.collect::<Vec<_>>(), &hello, direct, secret).await
+}
+
+/// Dials one address after the other until one welcomes the node.
+async fn dial_in_turn(
+    addresses: &[SocketAddr],
+    hello: &Hello,
+    direct: Option<SocketAddr>,
+    secret: &Secret,
+) -> Result<Dialled, DialError> {
+    let end = Instant::now() + CONNECT_TIMEOUT + WELCOME_TIMEOUT;
+    let mut failure = DialError::NoAddress;
+    for (left, address) in (1..=addresses.len() as u32).rev().zip(addresses) {
+        let patience = end.saturating_duration_since(Instant::now()) / left;
+        match dial_address(*address, hello, direct, secret, patience).await {
+            Ok(dialled) => return Ok(dialled),
+            Err(error) => {
+                debug!(%address, %error, "not welcomed here");
+                failure = error;
+            }
+        }
+    }
+    Err(failure)
+}
+
+/// Dials one address, for as long as `patience` at most.
+async fn dial_address(
+    address: SocketAddr,
+    hello: &Hello,
+    direct: Option<SocketAddr>,
+    secret: &Secret,
+    patience: Duration,
+) -> Result<Dialled, DialError> {
+    let (connecting, welcoming) = (
+        CONNECT_TIMEOUT.min(patience / 2),
+        WELCOME_TIMEOUT.min(patience / 2),
+    );
+    let connected = infinicache_socket::connect_to(address, Keepalive::PROMPT, &prepare);
+    let mut stream = timeout(connecting, connected)
         .await
-        .map_err(|_| DialError::ConnectTimeout)?
+        .map_err(|_| DialError::ConnectTimeout(connecting))?
         .map_err(DialError::Connect)?;
     let direct = direct
         .map(|direct| reachable(direct, &stream))
         .transpose()?;
     let hello = Hello {
         direct: direct.map_or_else(String::new, |direct| direct.to_string()),
-        ..hello
+        ..hello.clone()
     }
     .signed(secret);
 
     let mut decoder = Decoder::new();
     let introduced = introduce(&mut stream, &mut decoder, &hello);
-    let welcome = timeout(WELCOME_TIMEOUT, introduced)
+    let welcome = timeout(welcoming, introduced)
         .await
-        .map_err(|_| DialError::WelcomeTimeout)??;
+        .map_err(|_| DialError::WelcomeTimeout(welcoming))??;
     if !is_compatible(welcome.protocol) {
         return Err(DialError::Incompatible(welcome.protocol));
     }
     if !welcome.is_genuine(secret, &hello) {
         return Err(DialError::Forged);
+    }
+    let (epoch, highest) = (welcome.epoch, hello.epoch);
+    if epoch < highest {
+        return Err(Disobeyed::Superseded { epoch, highest }.into());
     }
     Ok(Dialled {
         stream,
@@ -102,14 +173,15 @@ fn reachable(mut listener: SocketAddr, link: &TcpStream) -> io::Result<SocketAdd
     Ok(listener)
 }
 
-/// Connects to the proxy, or to another node, by name.
-pub(crate) async fn connect(name: &str) -> io::Result<TcpStream> {
-    infinicache_socket::connect(name, Keepalive::PROMPT, |socket| {
-        // Before connecting, as the window scale is settled by then.
-        socket.set_send_buffer_size(SOCKET_BUFFER)?;
-        socket.set_recv_buffer_size(SOCKET_BUFFER)
-    })
-    .await
+/// Connects to another node, by its direct address.
+pub(crate) async fn connect(address: &str) -> io::Result<TcpStream> {
+    infinicache_socket::connect(address, Keepalive::PROMPT, prepare).await
+}
+
+/// Sets what a socket needs before it connects, as its window scale is settled by then.
+fn prepare(socket: &TcpSocket) -> io::Result<()> {
+    socket.set_send_buffer_size(SOCKET_BUFFER)?;
+    socket.set_recv_buffer_size(SOCKET_BUFFER)
 }
 
 async fn introduce(
@@ -127,5 +199,109 @@ async fn introduce(
         if stream.read_buf(&mut decoder.buffer()).await? == 0 {
             return Err(DialError::Lost(io::ErrorKind::UnexpectedEof.into()));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use infinicache_wire::{InstanceId, MemberId, PROTOCOL_VERSION};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn secret() -> Secret {
+        Secret::new(b"a secret of the tests").unwrap()
+    }
+
+    fn hello(epoch: u64) -> Hello {
+        Hello {
+            protocol: PROTOCOL_VERSION,
+            node: "n".into(),
+            instance: InstanceId(1),
+            session: "s".into(),
+            pod: String::new(),
+            host: String::new(),
+            zone: String::new(),
+            capacity: 0,
+            used: 0,
+            direct: String::new(),
+            epoch,
+            proof: String::new(),
+        }
+    }
+
+    /// What a proxy does with a node that dials it.
+    enum Proxy {
+        Refuses,
+        Welcomes { epoch: u64 },
+    }
+
+    /// The address of a proxy that answers one node.
+    async fn answer(proxy: Proxy) -> SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        tokio::spawn(async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut decoder = Decoder::new();
+            let frame = loop {
+                if let Some(frame) = decoder.decode().unwrap() {
+                    break frame;
+                }
+                stream.read_buf(&mut decoder.buffer()).await.unwrap();
+            };
+            let hello = Hello::from_frame(&frame).unwrap();
+            let Proxy::Welcomes { epoch } = proxy else {
+                return;
+            };
+            let welcome = Welcome {
+                protocol: PROTOCOL_VERSION,
+                member: MemberId(1),
+                epoch,
+                fresh: false,
+                proof: String::new(),
+            };
+            let mut outbox = Outbox::new();
+            outbox.push(welcome.signed(&secret(), &hello).to_frame());
+            stream.write_all_buf(&mut outbox).await.unwrap();
+        });
+        address
+    }
+
+    #[tokio::test]
+    async fn an_address_that_refuses_the_node_is_not_the_last_to_be_dialled() {
+        let addresses = [
+            // Nobody listens there any more.
+            TcpListener::bind("127.0.0.1:0")
+                .await
+                .unwrap()
+                .local_addr()
+                .unwrap(),
+            answer(Proxy::Refuses).await,
+            answer(Proxy::Welcomes { epoch: 6 }).await,
+            answer(Proxy::Welcomes { epoch: 7 }).await,
+        ];
+        let dialled = dial_in_turn(&addresses, &hello(7), None, &secret()).await;
+        assert_eq!(dialled.expect("the last welcomes it").welcome.epoch, 7);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_no_address_welcomes_says_why() {
+        let stale = answer(Proxy::Welcomes { epoch: 6 }).await;
+        let refused = dial_in_turn(&[stale], &hello(7), None, &secret()).await;
+        assert!(matches!(refused, Err(DialError::Disobeyed(_))));
+        let nowhere = dial_in_turn(&[], &hello(7), None, &secret()).await;
+        assert!(matches!(nowhere, Err(DialError::NoAddress)));
+    }
+
+    #[tokio::test]
+    async fn an_address_that_says_nothing_leaves_time_for_the_next() {
+        // Its backlog takes the connection, and nobody reads from it.
+        let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let addresses = [
+            silent.local_addr().unwrap(),
+            answer(Proxy::Welcomes { epoch: 7 }).await,
+        ];
+        let dialled = dial_in_turn(&addresses, &hello(7), None, &secret()).await;
+        assert!(dialled.is_ok());
     }
 }

@@ -11,7 +11,9 @@
 //!
 //! A wake of the session that is linked changes nothing: it keeps the platform
 //! from stopping the node. A wake of another one is pursued while the old link
-//! lives on, until the new one replaces it; of several the last is pursued.
+//! lives on, until the new one replaces it. Of several the last is pursued, and
+//! the one before it in turn: a platform that holds wakes back hands them over
+//! in any order, and only the proxy knows which it sent last.
 //!
 //! A wake is only an invitation. Who is in charge is settled by the epochs of
 //! welcomes: one below the highest so far comes from a proxy whose time is over,
@@ -46,6 +48,8 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Pursuit {
     wake: Wake,
+    /// Another one of the same proxy, which is tried when this one has failed.
+    other: Option<Wake>,
     /// When the next attempt is due.
     due: Instant,
     /// When to give up.
@@ -88,8 +92,11 @@ impl Session {
         if self.is_linked(&wake.session) {
             return Ok(true);
         }
+        let pursued = self.pursuit.take();
+        let other = pursued.and_then(|pursued| pursued.besides(&wake));
         self.pursuit = Some(Pursuit {
             wake,
+            other,
             due: now,
             until: now + PATIENCE,
             wait: SHORTEST_WAIT,
@@ -141,6 +148,9 @@ impl Session {
         }
         pursuit.due = now + spread(pursuit.wait, random);
         pursuit.wait = longer(pursuit.wait);
+        if let Some(other) = &mut pursuit.other {
+            std::mem::swap(&mut pursuit.wake, other);
+        }
         true
     }
 
@@ -180,10 +190,21 @@ impl Session {
         let wait = if lasted { SHORTEST_WAIT } else { wait };
         self.pursuit = Some(Pursuit {
             wake,
+            other: None,
             due: now + spread(wait, random),
             until: now + PATIENCE,
             wait: longer(wait),
         });
+    }
+}
+
+impl Pursuit {
+    /// The wake that is still worth a try besides a newer one: of another session, and of the
+    /// same proxy, for which of two proxies is meant is not for the order of wakes to say.
+    fn besides(self, newer: &Wake) -> Option<Wake> {
+        let wakes = [Some(self.wake), self.other];
+        let is_another = |wake: &Wake| wake.session != newer.session && wake.proxy == newer.proxy;
+        wakes.into_iter().flatten().find(is_another)
     }
 }
 
@@ -271,6 +292,39 @@ mod tests {
         session.welcomed(1, &free(), now).unwrap();
         assert!(session.is_linked("new"));
         assert!(!session.is_linked("old"));
+    }
+
+    #[test]
+    fn wakes_that_come_in_any_order_are_tried_in_turn() {
+        let (mut session, now) = (Session::default(), Instant::now());
+        session.woken(wake("later"), &free(), now).unwrap();
+        session.woken(wake("earlier"), &free(), now).unwrap();
+        assert_eq!(pursued(&session), Some("earlier"));
+        session.failed(now, 0);
+        assert_eq!(pursued(&session), Some("later"));
+        session.failed(now, 0);
+        assert_eq!(pursued(&session), Some("earlier"));
+        session.woken(wake("earlier"), &free(), now).unwrap();
+        session.failed(now, 0);
+        assert_eq!(pursued(&session), Some("later"), "it came again");
+
+        session.welcomed(1, &free(), now).unwrap();
+        session.lost(now, 0);
+        session.failed(now, 0);
+        assert_eq!(pursued(&session), Some("later"), "it was the one");
+    }
+
+    #[test]
+    fn of_two_proxies_the_one_that_woke_last_is_pursued() {
+        let (mut session, now) = (Session::default(), Instant::now());
+        session.woken(wake("s"), &free(), now).unwrap();
+        let elsewhere = Wake {
+            proxy: "127.0.0.1:2".into(),
+            ..wake("t")
+        };
+        session.woken(elsewhere, &free(), now).unwrap();
+        session.failed(now, 0);
+        assert_eq!(pursued(&session), Some("t"));
     }
 
     #[test]

@@ -57,7 +57,12 @@ pub async fn connect(
     Err(failure)
 }
 
-async fn connect_to(
+/// Connects to one address, after the socket has been prepared.
+///
+/// # Errors
+///
+/// That of the system. There is no deadline.
+pub async fn connect_to(
     address: SocketAddr,
     keepalive: Keepalive,
     prepare: &impl Fn(&TcpSocket) -> io::Result<()>,
