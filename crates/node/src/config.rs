@@ -65,7 +65,7 @@ pub struct Config {
     #[arg(long, env = "HOSTNAME", default_value = "")]
     pub pod: String,
 
-    /// How long it stays after SIGTERM for its chunks to be moved away.
+    /// How long it stays after SIGTERM for its chunks to be moved away; a minute at most without a proxy.
     #[arg(
         long,
         env = "INFINICACHE_DRAIN",

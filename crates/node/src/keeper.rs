@@ -17,7 +17,10 @@ use std::{
 use infinicache_wire::{
     InstanceId, PROTOCOL_VERSION, Secret, answer::Ended, handshake::Hello, wake::Wake,
 };
-use tokio::{sync::Notify, time::sleep_until};
+use tokio::{
+    sync::{Notify, watch},
+    time::sleep_until,
+};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
@@ -52,6 +55,8 @@ pub(crate) struct Keeper {
     direct: Option<SocketAddr>,
     session: Mutex<Session>,
     woken: Notify,
+    /// Whether there is a link to a proxy.
+    linked: watch::Sender<bool>,
 }
 
 type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -76,7 +81,13 @@ impl Keeper {
             direct,
             session: Mutex::default(),
             woken: Notify::new(),
+            linked: watch::Sender::new(false),
         }
+    }
+
+    /// Whether there is a link to a proxy, now and later.
+    pub(crate) fn links(&self) -> watch::Receiver<bool> {
+        self.linked.subscribe()
     }
 
     /// Takes a wake: whether its session is linked already, and what waits for its end.
@@ -241,6 +252,7 @@ impl Keeper {
                 .await
         };
         *link = Some(Box::pin(serving.instrument(span)));
+        self.linked.send_replace(true);
     }
 
     fn failed(&self, error: &(dyn Error + 'static)) {
@@ -254,6 +266,7 @@ impl Keeper {
 
     fn lost(&self, error: &(dyn Error + 'static)) {
         warn!(error, "link lost");
+        self.linked.send_replace(false);
         self.service.counters.lost_links.inc();
         self.service.counters.redials.inc();
         self.session().lost(Instant::now(), random());

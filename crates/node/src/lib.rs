@@ -28,6 +28,7 @@
 //!
 //! - [`config`]: what can be set;
 //! - [`node`]: the life of the process, from the bound port to the drain;
+//! - `drain`: when a node that was told to go may go;
 //! - `listen`: connections accepted, bounded;
 //! - `http`: the wake endpoint, health and metrics; `held`: an answer held open;
 //! - `lifetime`: how long a session lasts, decided without sockets or clocks;
@@ -52,6 +53,7 @@ pub mod config;
 mod courier;
 mod dial;
 mod direct;
+mod drain;
 mod held;
 mod http;
 mod keeper;

@@ -14,14 +14,16 @@ use infinicache_wire::InstanceId;
 use tokio::{
     net::TcpListener,
     task::JoinSet,
-    time::{MissedTickBehavior, interval, timeout},
+    time::{MissedTickBehavior, interval},
 };
 use tracing::{info, warn};
 
 use crate::{
     Config,
     config::DirectPort,
-    direct, http,
+    direct,
+    drain::{Drained, Patience, drained},
+    http,
     keeper::{Identity, Keeper},
     service::Service,
 };
@@ -98,7 +100,8 @@ impl Node {
     }
 
     /// Serves until `shutdown`, then drains: says Bye, goes on answering, and
-    /// returns once no chunk is held or the time to drain is over.
+    /// returns once no chunk is held, no proxy is there to take any, or the
+    /// time to drain is over.
     ///
     /// # Errors
     ///
@@ -144,10 +147,16 @@ impl Node {
 
         info!(used = keeper.service.used(), "node drains");
         keeper.departure.announced.cancel();
-        match timeout(drain, keeper.service.vacated()).await {
-            Ok(()) => info!("node goes, emptied"),
-            Err(_) => warn!(
-                used = keeper.service.used(),
+        let vacated = keeper.service.vacated();
+        let used = || keeper.service.used();
+        match drained(vacated, keeper.links(), Patience::of(drain)).await {
+            Drained::Emptied => info!("node goes, emptied"),
+            Drained::NoProxy => warn!(
+                used = used(),
+                "node goes with what it holds: there is no proxy that could have it moved away"
+            ),
+            Drained::TimedOut => warn!(
+                used = used(),
                 "node goes with what it holds: time to drain is over"
             ),
         }
