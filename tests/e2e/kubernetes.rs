@@ -192,6 +192,15 @@ async fn a_proxy_that_is_started_anew_finds_all_nodes_and_values() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_proxy_that_is_started_anew_while_all_nodes_sleep_wakes_one_of_them() {
+    let mut platform = Platform::start().await;
+    platform.kill_proxy().await;
+    platform.end_pods().await;
+    platform.start_proxy().await;
+    assert_eq!(platform.pods(), 1, "one says that this run is in charge");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_rotated_restarts_nobody_and_fails_no_request() {
     const NEW: &str = "fedcba9876543210fedcba9876543210";
     let platform = Platform::start().await;

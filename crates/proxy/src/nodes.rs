@@ -67,7 +67,7 @@ use self::{
 };
 pub(crate) use self::{
     member::Site,
-    observe::{Observation, PodSeen, ServiceSeen},
+    observe::{Observation, Observed, PodSeen, ServiceSeen},
 };
 use crate::{
     metrics::Metrics,
@@ -384,9 +384,17 @@ impl Nodes {
         self.census().is_some()
     }
 
-    /// Wakes every node, to hear what it holds.
+    /// Wakes every node that may hold something, to hear what it is: all but those that are known
+    /// to have no pod.
     pub(crate) fn wake_all(&self) {
+        let is_absent = |name: &str| {
+            let census = self.census();
+            census.as_ref().is_some_and(|census| census.is_absent(name))
+        };
         for (index, node) in self.0.nodes.all().iter().enumerate() {
+            if is_absent(&node.name) {
+                continue;
+            }
             let action = {
                 let mut state = node.state();
                 let is_listed = state.listed;

@@ -1,7 +1,7 @@
 //! A new run of the proxy finds out what there is.
 //!
-//! Until then it answers nothing. It wakes all nodes, listens to what their
-//! instances tell of the run before ([`census`](crate::tenure::census)), takes
+//! Until then it answers nothing. It wakes all nodes that the platform does not
+//! say are asleep, listens to what their instances tell of the run before ([`census`](crate::tenure::census)), takes
 //! the inventories of those that are to be believed, and decides which objects
 //! there are ([`verdict`](crate::tenure::verdict)). Its own roster is in force
 //! before anything is served, or freed.
@@ -20,7 +20,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     cache::{Cache, page},
-    nodes::{HELD_UP, Over, member::Member},
+    nodes::{HELD_UP, Observed, Over, member::Member},
     tenure::{
         census::{Census, Patience, Standing},
         read_quorum,
@@ -33,6 +33,10 @@ const ATTEMPTS: usize = 3;
 
 /// How often nodes that have not dialled are looked after.
 const REPEAT: Duration = Duration::from_millis(500);
+
+/// How long the platform may take to tell of all pods, once it has told of the nodes. Without that
+/// all nodes are woken.
+const PODS_LOOK: Duration = Duration::from_secs(2);
 
 /// How long an inventory may take, however large it is.
 const INVENTORY_DEADLINE: Duration = Duration::from_secs(60);
@@ -92,9 +96,14 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
 /// Waits until it is known whom to ask; without end if there is nobody otherwise.
 async fn look(cache: &Cache, patience: Duration) {
     let nodes = cache.nodes();
-    match time::timeout(patience, nodes.until_observed()).await {
-        Ok(()) => info!(nodes = nodes.listed(), "the platform has told of the nodes"),
-        Err(_) => warn!("the platform tells of no nodes: those that are configured have to do"),
+    let services = nodes.until_observed(Observed::Services);
+    if time::timeout(patience, services).await.is_err() {
+        warn!("the platform tells of no nodes: those that are configured have to do");
+    } else {
+        let pods = nodes.until_observed(Observed::Pods);
+        let all_pods = time::timeout(PODS_LOOK, pods).await.is_ok();
+        let nodes = nodes.listed();
+        info!(nodes, all_pods, "the platform has told of the nodes");
     }
     // What was waited for so far is no time that anybody had.
     nodes.hear_anew();

@@ -7,6 +7,7 @@
 //! passes them to its youngest pod that is not about to go.
 
 use std::{
+    collections::BTreeSet,
     fs::{self, File},
     net::{Ipv4Addr, SocketAddr},
     os::unix::fs::symlink,
@@ -63,6 +64,7 @@ pub(crate) struct Platform {
     /// What is applied to it.
     documents: Vec<Value>,
     pods: Pods,
+    asked: Asked,
     ingress: SocketAddr,
     passing: JoinHandle<()>,
     proxy: Option<Child>,
@@ -73,6 +75,9 @@ pub(crate) struct Platform {
 }
 
 type Pods = Arc<Mutex<Vec<Pod>>>;
+
+/// Nodes that were asked for and have no pod.
+type Asked = Arc<Mutex<BTreeSet<String>>>;
 
 /// The process of a node.
 struct Pod {
@@ -123,13 +128,16 @@ impl Platform {
         let pods = Pods::default();
         let listener = TcpListener::bind(local(0)).await.unwrap();
         let ingress = listener.local_addr().unwrap();
-        let router = Router::new().fallback(pass).with_state(pods.clone());
+        let asked = Asked::default();
+        let state = (pods.clone(), asked.clone());
+        let router = Router::new().fallback(pass).with_state(state);
         let passing = tokio::spawn(async { axum::serve(listener, router).await.unwrap() });
         let [redis, admin, nodes] = ports();
         let mut platform = Self {
             api: Api::start(&directory).await,
             documents: ["k8s", "knative"].map(checked_in).concat(),
             pods,
+            asked,
             ingress,
             passing,
             proxy: None,
@@ -230,6 +238,25 @@ impl Platform {
         });
     }
 
+    /// Does what Knative's activator does: nodes that were asked for get a pod.
+    async fn run_asked(&self) {
+        let asked = std::mem::take(&mut *self.asked.lock().unwrap());
+        for node in asked {
+            self.run_pod(&self.service(&node)).await;
+        }
+    }
+
+    /// All nodes fall asleep.
+    pub(crate) async fn end_pods(&self) {
+        let pods = std::mem::take(&mut *self.pods.lock().unwrap());
+        for pod in pods {
+            let pid = pod.process.id().expect("it runs").into();
+            kill(pid, Signal::TERM);
+            until_gone(pid).await;
+            self.api.remove(&pod_document(&pod.name));
+        }
+    }
+
     /// Deletes the pod of a node, as far as the API does: the next one is started at once, and
     /// nobody has told the process yet.
     pub(crate) async fn delete_pod(&self, node: &str) -> Seen {
@@ -325,6 +352,7 @@ impl Platform {
             .unwrap();
         self.proxy = Some(process);
         until("the proxy is ready", async || {
+            self.run_asked().await;
             self.page(self.admin, "/readyz").await
         })
         .await;
@@ -432,11 +460,12 @@ fn youngest<'a>(pods: &'a [Pod], node: &str) -> Option<&'a Pod> {
 }
 
 /// Passes a request for `/node/...` on to the node's pod.
-async fn pass(State(pods): State<Pods>, mut request: Request) -> Response {
+async fn pass(State((pods, asked)): State<(Pods, Asked)>, mut request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let (node, rest) = path[1..].split_once('/').unwrap_or((&path[1..], ""));
     let address = youngest(&pods.lock().unwrap(), node).map(|pod| pod.address);
     let Some(address) = address else {
+        asked.lock().unwrap().insert(node.to_owned());
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
     };
     *request.uri_mut() = format!("/{rest}").parse().unwrap();

@@ -63,7 +63,11 @@ impl Cluster {
         let pods = pods
             .map(|(name, pod)| (name.clone(), pod.clone()))
             .collect();
-        Some(Observation { services, pods })
+        Some(Observation {
+            services,
+            pods,
+            all_pods: self.pods.is_complete,
+        })
     }
 }
 
@@ -297,6 +301,35 @@ mod tests {
         assert!(at(&cluster).unwrap().leaving);
         cluster.apply(Sort::Pod, Event::Delete(object(going)));
         assert_eq!(at(&cluster), None);
+    }
+
+    #[test]
+    fn all_pods_are_known_once_there_was_a_whole_list_of_them() {
+        let mut cluster = Cluster::default();
+        listed(&mut cluster, Sort::Service, [ready("a")]);
+        let all_pods = |cluster: &Cluster| cluster.observation().unwrap().all_pods;
+        cluster.apply(Sort::Pod, Event::Init);
+        cluster.apply(Sort::Pod, Event::InitApply(object(pod("a-1", "a"))));
+        assert!(!all_pods(&cluster));
+        cluster.apply(Sort::Pod, Event::InitDone);
+        assert!(all_pods(&cluster));
+        // A later list that breaks off changes nothing.
+        cluster.apply(Sort::Pod, Event::Init);
+        assert!(all_pods(&cluster));
+        assert_eq!(cluster.observation().unwrap().pods.len(), 1);
+    }
+
+    #[test]
+    fn a_pod_whose_containers_have_ended_for_good_is_gone() {
+        let mut cluster = Cluster::default();
+        listed(&mut cluster, Sort::Service, [ready("a")]);
+        for phase in ["Failed", "Succeeded", "Running"] {
+            let mut evicted = pod("a-1", "a");
+            evicted["status"]["phase"] = json!(phase);
+            listed(&mut cluster, Sort::Pod, [object(evicted)]);
+            let pods = cluster.observation().unwrap().pods;
+            assert_eq!(pods.len(), usize::from(phase == "Running"), "{phase}");
+        }
     }
 
     #[test]

@@ -50,8 +50,12 @@ pub(super) fn is_leaving(object: &DynamicObject) -> bool {
     object.metadata.deletion_timestamp.is_some()
 }
 
-/// Reads a pod; `None` if it is behind no Service.
+/// Reads a pod; `None` if it is behind no Service, or its containers have ended for good.
 pub(super) fn read_pod(object: &DynamicObject) -> Option<PodSeen> {
+    let phase = object.data.pointer("/status/phase");
+    if let Some("Failed" | "Succeeded") = phase.and_then(Value::as_str) {
+        return None;
+    }
     let label = |name| object.labels().get(name).cloned();
     let host = object.data.pointer("/spec/nodeName");
     Some(PodSeen {

@@ -253,7 +253,8 @@ impl Nodes {
                 if let Some(census) = census.as_mut()
                     && nodes.0.settings.epoch.get() == epoch
                 {
-                    census.heard(&node, member.instance, testimony, Instant::now());
+                    let (pod, now) = (&member.pod, Instant::now());
+                    census.heard(&node, pod, member.instance, testimony, now);
                 }
                 census.is_none()
             };

@@ -20,6 +20,7 @@ use super::{
     member::{Member, Site},
     seed,
 };
+use crate::tenure::census::Pods;
 
 /// How the platform looks.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -28,6 +29,25 @@ pub(crate) struct Observation {
     pub(crate) services: BTreeMap<String, ServiceSeen>,
     /// The pods behind them, by name.
     pub(crate) pods: BTreeMap<String, PodSeen>,
+    /// Whether those are all pods that there are: a whole list of them has been seen.
+    pub(crate) all_pods: bool,
+}
+
+impl Observation {
+    /// The pods of each name but those that are `fixed`, if all are known.
+    fn pods_of_names(&self, fixed: &BTreeSet<String>) -> Pods {
+        if !self.all_pods {
+            return Pods::new();
+        }
+        let names = self.services.keys().filter(|name| !fixed.contains(*name));
+        let mut of_names: Pods = names.map(|name| (name.clone(), BTreeSet::new())).collect();
+        for (name, pod) in &self.pods {
+            if let Some(pods) = of_names.get_mut(&pod.node) {
+                pods.insert(name.clone());
+            }
+        }
+        of_names
+    }
 }
 
 /// A name that the platform can start a process behind.
@@ -56,7 +76,18 @@ pub(super) struct Sightings {
     pods: BTreeMap<String, PodSeen>,
     /// Of the names that were configured: they are in the pool whatever the platform says.
     fixed: BTreeSet<String>,
-    observed: watch::Sender<bool>,
+    observed: watch::Sender<Observed>,
+}
+
+/// How much of the platform has been observed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Observed {
+    #[default]
+    Nothing,
+    /// All names in the pool.
+    Services,
+    /// And all pods behind them.
+    Pods,
 }
 
 impl Sightings {
@@ -81,24 +112,30 @@ impl Nodes {
         let now = Instant::now();
         let listed = self.listed();
         self.promise().admit(listed, now);
+        let pods = seen.pods_of_names(&self.sightings().fixed);
         if let Some(census) = self.census().as_mut() {
-            census.expect(listed);
+            census.expect(listed, pods);
         }
         {
             let mut sightings = self.sightings();
             sightings.pods = seen.pods;
-            sightings.observed.send_replace(true);
+            let observed = if seen.all_pods {
+                Observed::Pods
+            } else {
+                Observed::Services
+            };
+            sightings.observed.send_replace(observed);
         }
         for member in self.members() {
             self.see_member(&member);
         }
     }
 
-    /// Waits until the platform has been observed for the first time.
-    pub(crate) async fn until_observed(&self) {
+    /// Waits until so much of the platform has been observed.
+    pub(crate) async fn until_observed(&self, much: Observed) {
         let mut observed = self.sightings().observed.subscribe();
         // It lives as long as the nodes do.
-        let _ = observed.wait_for(|observed| *observed).await;
+        let _ = observed.wait_for(|observed| *observed >= much).await;
     }
 
     /// Whether the platform, which knows of the pods, knows of a member's no more.

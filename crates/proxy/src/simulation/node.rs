@@ -1,6 +1,6 @@
 //! A node: the real store and allegiance, and a few lines of who is obeyed.
 
-use std::{rc::Rc, time::Duration};
+use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
 use infinicache_node::{
     allegiance::Allegiance,
@@ -12,6 +12,7 @@ use super::{
     network::Frame,
     world::{Event, Link, Millis, Process, World},
 };
+use crate::tenure::census::Pods;
 
 /// How long a proxy may take to welcome.
 const WELCOME: Millis = 2_000;
@@ -42,6 +43,20 @@ impl World {
     pub(super) fn highest_epoch(&self) -> u64 {
         let nodes = self.nodes.borrow();
         nodes.values().map(|node| node.epoch).max().unwrap_or(0)
+    }
+
+    /// The pods of all names: the instances that live, those that were succeeded too.
+    pub(super) fn pods(&self) -> Pods {
+        let name = |name: usize| format!("n{name}");
+        let mut pods: Pods = (0..self.names)
+            .map(|it| (name(it), BTreeSet::new()))
+            .collect();
+        for (id, node) in self.nodes.borrow().iter() {
+            pods.entry(name(node.name))
+                .or_default()
+                .insert(id.to_string());
+        }
+        pods
     }
 }
 

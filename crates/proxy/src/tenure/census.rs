@@ -16,9 +16,15 @@
 //! A node that hears from another run, which leads, says so instead of obeying
 //! this one. A run that still hears that when any lease of a dead run has ended
 //! is one too many, and gives up.
+//!
+//! A platform may tell of all pods there are, those that are about to be stopped
+//! among them. An instance is gone if each pod of its name was heard, as another
+//! instance; or if there is none. A list is of a moment after this run began, so
+//! what is started later knows of no run before it. That says nothing of what
+//! those who are gone may have known: the first of the above is not waived.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -60,10 +66,14 @@ pub(crate) enum Standing {
     Led,
 }
 
+/// The pods of names of which the platform has told all: none, if it says that there are none.
+pub(crate) type Pods = BTreeMap<String, BTreeSet<String>>;
+
 /// The testimonies of the instances that have dialled.
 #[derive(Debug)]
 pub(crate) struct Census {
     names: usize,
+    pods: Pods,
     patience: Patience,
     began: Instant,
     witnesses: BTreeMap<InstanceId, Witness>,
@@ -75,6 +85,8 @@ pub(crate) struct Census {
 #[derive(Debug)]
 struct Witness {
     node: String,
+    /// The pod that it runs in, or the empty string.
+    pod: String,
     roster: Option<Roster>,
     /// When the lease that it gave ends.
     lease_ends: Option<Instant>,
@@ -86,6 +98,7 @@ impl Census {
     pub(crate) fn new(names: usize, patience: Patience, now: Instant) -> Self {
         Self {
             names,
+            pods: Pods::new(),
             patience,
             began: now,
             witnesses: BTreeMap::new(),
@@ -98,6 +111,7 @@ impl Census {
     pub(crate) fn heard(
         &mut self,
         node: &str,
+        pod: &str,
         instance: InstanceId,
         testimony: Testimony,
         now: Instant,
@@ -106,6 +120,7 @@ impl Census {
         let ends = |ago| now + lease.saturating_sub(Duration::from_millis(ago));
         let witness = Witness {
             node: node.to_owned(),
+            pod: pod.to_owned(),
             roster: testimony.roster,
             lease_ends: testimony.obeyed_ms.map(ends),
             heard: now,
@@ -134,9 +149,21 @@ impl Census {
         self.led.is_some_and(|(first, last)| last >= first + lease)
     }
 
-    /// The pool has so many nodes, as is known now.
-    pub(crate) fn expect(&mut self, names: usize) {
+    /// The pool has so many nodes, as is known now, and these pods.
+    pub(crate) fn expect(&mut self, names: usize, pods: Pods) {
         self.names = names;
+        self.pods = pods;
+    }
+
+    /// Whether the platform has told of pods.
+    #[cfg(test)]
+    pub(crate) fn knows_pods(&self) -> bool {
+        !self.pods.is_empty()
+    }
+
+    /// Whether a name is known to have no pod: no instance of it could be heard.
+    pub(crate) fn is_absent(&self, node: &str) -> bool {
+        self.pods.get(node).is_some_and(BTreeSet::is_empty)
     }
 
     /// Nobody is known to obey this run any more: it goes on under another epoch, or was held up
@@ -218,6 +245,7 @@ impl Census {
         let Some(roster) = self.roster() else {
             // Of nobody nothing is learnt, however long it takes.
             let heard = self.names_heard();
+            let expected = self.names_expected();
             // All members may have been replaced within the lease of a run that is still there,
             // and may be there themselves, with all that they hold.
             let lease_ends = self.began + self.patience.lease;
@@ -225,7 +253,7 @@ impl Census {
                 .last_straggling()
                 .map_or(lease_ends, |last| last.min(end));
             let settled = lease_ends.max(all_told);
-            return match heard == self.names || (now >= end && heard > 0) {
+            return match heard >= expected || (now >= end && heard > 0) {
                 true if now >= settled => Standing::Nobody,
                 true => Standing::Wait(settled),
                 false => Standing::Wait(end.max(now + self.patience.straggling)),
@@ -259,8 +287,16 @@ impl Census {
     pub(crate) fn progress(&self) -> (usize, usize) {
         match self.roster() {
             Some(roster) => (self.count_heard(&roster.members), roster.members.len()),
-            None => (self.names_heard(), self.names),
+            None => (self.names_heard(), self.names_expected()),
         }
+    }
+
+    /// How many names there are of which an instance may be heard.
+    fn names_expected(&self) -> usize {
+        let heard: BTreeSet<&str> = self.witnesses.values().map(|it| &*it.node).collect();
+        let absent = self.pods.iter();
+        let absent = absent.filter(|(node, pods)| pods.is_empty() && !heard.contains(&***node));
+        self.names.saturating_sub(absent.count())
     }
 
     fn names_heard(&self) -> usize {
@@ -275,14 +311,26 @@ impl Census {
         heard.count()
     }
 
-    /// Whether another instance of its name has been there for a while, and it has not.
+    /// Whether a member is known to be gone: it has no pod any more, or another instance of its
+    /// name has been there for a while, and it has not.
     fn is_succeeded(&self, member: &Entry, now: Instant) -> bool {
         let succeeds = |(instance, witness): (&InstanceId, &Witness)| {
             *instance != member.instance
                 && witness.node == member.node
                 && now >= witness.heard + self.patience.straggling
         };
-        !self.has_heard(member.instance) && self.witnesses.iter().any(succeeds)
+        let is_gone = || self.has_told(&member.node) || self.witnesses.iter().any(succeeds);
+        !self.has_heard(member.instance) && is_gone()
+    }
+
+    /// Whether each pod of a name was heard.
+    fn has_told(&self, node: &str) -> bool {
+        let was_heard = |pod: &String| {
+            let mut witnesses = self.witnesses.values();
+            witnesses.any(|it| it.node == node && it.pod == *pod)
+        };
+        let pods = self.pods.get(node);
+        pods.is_some_and(|pods| pods.iter().all(was_heard))
     }
 
     fn leases_end(&self, roster: &Roster) -> Option<Instant> {
@@ -297,14 +345,16 @@ impl Census {
         next.unwrap_or(now + self.patience.straggling)
     }
 
-    /// When all who have been succeeded have had their time.
+    /// When all who may have been succeeded have had their time.
     fn last_straggling(&self) -> Option<Instant> {
         self.stragglings().max()
     }
 
     fn stragglings(&self) -> impl Iterator<Item = Instant> {
         let straggling = self.patience.straggling;
-        self.witnesses.values().map(move |it| it.heard + straggling)
+        let witnesses = self.witnesses.values();
+        let succeed = witnesses.filter(|it| !self.has_told(&it.node));
+        succeed.map(move |it| it.heard + straggling)
     }
 }
 
@@ -354,7 +404,24 @@ mod tests {
             obeyed_ms,
         };
         let Entry { node, instance } = entry(instance);
-        census.heard(&node, instance, testimony, now);
+        census.heard(&node, &pod(instance.0), instance, testimony, now);
+    }
+
+    fn pod(instance: u64) -> String {
+        format!("pod-{instance}")
+    }
+
+    /// The platform has told of all pods of `names` nodes: those of these instances.
+    fn told(names: u64, running: impl IntoIterator<Item = u64>) -> Pods {
+        let mut pods: Pods = (0..names)
+            .map(|name| (entry(name).node, BTreeSet::new()))
+            .collect();
+        for instance in running {
+            pods.entry(entry(instance).node)
+                .or_default()
+                .insert(pod(instance));
+        }
+        pods
     }
 
     /// A census of 14 names, of which these instances have told of a roster.
@@ -565,6 +632,74 @@ mod tests {
         assert!(matches!(census.standing(late), Standing::Wait(_)));
         tell(&mut census, 0, None, None, start);
         assert_eq!(census.standing(late), Standing::Nobody);
+    }
+
+    #[test]
+    fn a_pool_without_pods_is_one_of_nobody_once_no_earlier_run_can_hold_a_lease() {
+        let start = Instant::now();
+        let mut census = Census::new(14, PATIENCE, start);
+        census.expect(14, told(14, []));
+        let lease_ends = start + PATIENCE.lease;
+        assert_eq!(census.standing(start), Standing::Wait(lease_ends));
+        assert_eq!(census.standing(lease_ends), Standing::Nobody);
+        assert!(census.is_absent("node-3") && !census.is_absent("another"));
+    }
+
+    #[test]
+    fn a_pool_each_of_whose_pods_was_heard_has_nobody_who_may_straggle() {
+        let start = Instant::now();
+        let late = start + PATIENCE.lease;
+        let mut census = Census::new(3, PATIENCE, start);
+        // One is asleep, and one is about to be replaced.
+        census.expect(3, told(3, [0, 1, 101]));
+        tell(&mut census, 0, None, None, late);
+        tell(&mut census, 101, None, None, late);
+        assert_eq!(census.standing(late), Standing::Wait(late + STRAGGLING));
+        tell(&mut census, 1, None, None, late);
+        assert_eq!(census.progress(), (2, 2));
+        assert_eq!(census.standing(late), Standing::Nobody);
+    }
+
+    #[test]
+    fn a_member_that_has_no_pod_is_not_waited_for() {
+        let (mut census, now) = census(&roster(1, 0..14), 0..12);
+        census.expect(14, told(14, 0..13));
+        assert!(matches!(census.standing(now), Standing::Wait(_)));
+        census.expect(14, told(14, 0..12));
+        assert_eq!(census.standing(now), Standing::Believe);
+    }
+
+    #[test]
+    fn a_member_all_of_whose_pods_are_those_of_others_is_not_waited_for() {
+        let (mut census, now) = census(&roster(1, 0..14), 0..13);
+        census.expect(14, told(14, (0..14).chain([113])));
+        tell(&mut census, 113, None, None, now);
+        assert_eq!(census.standing(now), Standing::Wait(now + STRAGGLING));
+        census.expect(14, told(14, (0..13).chain([113])));
+        assert_eq!(census.standing(now), Standing::Believe);
+    }
+
+    #[test]
+    fn what_those_without_a_pod_have_known_is_unknown() {
+        // Those that are gone may have agreed on a roster without these.
+        let (mut census, now) = census(&roster(1, 0..14), 0..6);
+        census.expect(14, told(14, 0..6));
+        assert!(matches!(census.standing(now), Standing::Wait(_)));
+        let end = now + PATIENCE.deadline;
+        assert_eq!(census.standing(end), Standing::Undecidable);
+    }
+
+    #[test]
+    fn names_of_which_the_platform_has_not_told_are_waited_for() {
+        let start = Instant::now();
+        let mut census = Census::new(2, PATIENCE, start);
+        census.expect(2, told(1, []));
+        let late = start + PATIENCE.lease;
+        assert_eq!(census.progress(), (0, 1));
+        assert!(matches!(census.standing(late), Standing::Wait(at) if at > late));
+        tell(&mut census, 1, None, None, late);
+        assert_eq!(census.standing(late), Standing::Wait(late + STRAGGLING));
+        assert_eq!(census.standing(late + STRAGGLING), Standing::Nobody);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Nodes that the platform tells of.
 
 use super::*;
+use crate::tenure::census::{Census, Patience};
 
 impl Pool {
     /// The node, as its platform tells of it.
@@ -12,6 +13,10 @@ impl Pool {
     }
 
     fn sees(&self, services: &[(&str, ServiceSeen)], pods: &[(&str, PodSeen)]) {
+        self.observes(services, pods, false);
+    }
+
+    fn observes(&self, services: &[(&str, ServiceSeen)], pods: &[(&str, PodSeen)], all_pods: bool) {
         fn owned<T: Clone>(seen: &[(&str, T)]) -> BTreeMap<String, T> {
             let entry = |(name, seen): &(&str, T)| (String::from(*name), seen.clone());
             seen.iter().map(entry).collect()
@@ -19,7 +24,19 @@ impl Pool {
         self.nodes.observe(Observation {
             services: owned(services),
             pods: owned(pods),
+            all_pods,
         });
+    }
+
+    /// Begins to find out what there is.
+    fn begin_census(&self) {
+        let patience = Patience {
+            lease: Duration::from_secs(5),
+            straggling: Duration::from_secs(12),
+            deadline: Duration::from_secs(60),
+        };
+        let census = Census::new(0, patience, Instant::now());
+        self.nodes.begin_census(census);
     }
 }
 
@@ -39,7 +56,7 @@ async fn a_name_that_is_observed_joins_and_can_be_woken() {
     let pool = Pool::found(TIMING, false).await;
     assert!(pool.nodes.usable().is_empty());
     pool.sees(&[("n", pool.service())], &[]);
-    pool.nodes.until_observed().await;
+    pool.nodes.until_observed(Observed::Services).await;
     assert_eq!(pool.nodes.listed(), 1);
     let member = pool.awake().await;
     assert_eq!(*pool.nodes.name(member.node), *"n");
@@ -111,6 +128,36 @@ async fn a_name_that_is_not_ready_is_listed_and_not_used_until_it_is() {
         1,
         "what is linked needs no platform"
     );
+}
+
+#[tokio::test]
+async fn a_new_run_wakes_the_names_that_have_pods_and_those_of_which_it_does_not_know() {
+    let pool = Pool::found(TIMING, false).await;
+    pool.begin_census();
+    pool.observes(&[("n", pool.service())], &[], true);
+    pool.nodes.until_observed(Observed::Pods).await;
+    pool.nodes.wake_all();
+    assert_eq!(pool.view().state, NodeState::Asleep, "it has no pod");
+    pool.observes(
+        &[("n", pool.service())],
+        &[("n-pod", pod("n", false))],
+        true,
+    );
+    pool.nodes.wake_all();
+    assert_eq!(pool.view().state, NodeState::Waking);
+
+    let pool = Pool::found(TIMING, false).await;
+    pool.begin_census();
+    pool.observes(&[("n", pool.service())], &[], false);
+    pool.nodes.wake_all();
+    assert_eq!(pool.view().state, NodeState::Waking, "it may have one");
+
+    let pool = Pool::new(TIMING).await;
+    pool.begin_census();
+    pool.observes(&[("n", pool.service())], &[], true);
+    pool.nodes.wake_all();
+    let state = pool.view().state;
+    assert_eq!(state, NodeState::Waking, "its platform is another");
 }
 
 #[tokio::test]

@@ -174,7 +174,8 @@ impl Proxy {
             if let Some(census) = state.census.as_mut()
                 && self.epoch.get() == epoch
             {
-                census.heard(&format!("n{name}"), instance, testimony, now);
+                let (node, pod) = (format!("n{name}"), instance.0.to_string());
+                census.heard(&node, &pod, instance, testimony, now);
             }
             state.census.is_none()
         };

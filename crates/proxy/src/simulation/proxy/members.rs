@@ -5,7 +5,10 @@ use std::{collections::BTreeSet, rc::Rc};
 use infinicache_wire::{MemberId, Reply};
 
 use super::{HELD_UP, LEASE, LOST_AFTER, Member, Millis, News, Proxy, TICK};
-use crate::{nodes::life::Action, tenure::lease::Right};
+use crate::{
+    nodes::life::Action,
+    tenure::{census::Census, lease::Right},
+};
 
 impl Proxy {
     /// Tells the time to every life, for ever.
@@ -128,8 +131,12 @@ impl Proxy {
         self.state.borrow().enrolment.right() == Right::Unneeded
     }
 
-    /// Wakes a name of which nobody is there.
+    /// Wakes a name of which nobody is there, unless there is nobody to be heard.
     fn want(self: &Rc<Self>, name: usize) {
+        let is_absent = |census: &Census| census.is_absent(&format!("n{name}"));
+        if self.state.borrow().census.as_ref().is_some_and(is_absent) {
+            return;
+        }
         let action = self.state.borrow_mut().lives[name].wanted(self.instant());
         if let Some(action) = action {
             self.act(name, action);

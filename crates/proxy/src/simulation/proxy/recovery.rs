@@ -44,7 +44,22 @@ impl Proxy {
             dead_after: Duration::from_millis(super::DEAD_AFTER),
             leader_lease: Duration::from_millis(LEASE),
         };
-        Census::new(world.names, patience, world.instant(world.now()))
+        let mut census = Census::new(world.names, patience, world.instant(world.now()));
+        if world.chance(50) {
+            census.expect(world.names, world.pods());
+        }
+        census
+    }
+
+    /// The platform tells again of the pods there are, unless its API is down.
+    fn look(&self) {
+        let is_told = self.world.chance(50);
+        if let Some(census) = self.state.borrow_mut().census.as_mut()
+            && census.knows_pods()
+            && is_told
+        {
+            census.expect(self.world.names, self.world.pods());
+        }
     }
 
     /// Finds out what there is, and begins to serve it.
@@ -113,6 +128,7 @@ impl Proxy {
                 (!matches!(standing, Standing::Wait(_))).then_some(())
             };
             self.world.until_or(self.me(), until, news).await;
+            self.look();
             if self.world.now() > until + HELD_UP && self.world.rules.own_pauses {
                 // What waits in its sockets is yet to be read.
                 self.hear_anew();
