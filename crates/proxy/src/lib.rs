@@ -27,6 +27,7 @@
 mod admin;
 mod cache;
 mod catalog;
+mod chain;
 mod command;
 pub mod config;
 mod connections;

@@ -17,7 +17,7 @@ use tokio::time::{self, Instant};
 use tracing::{debug, warn};
 
 use super::cluster::Sort;
-use crate::metrics::Metrics;
+use crate::{chain::chain, metrics::Metrics};
 
 /// How long a watch lasts, in seconds, before it is resumed. One whose API server has gone
 /// without a word is noticed soon after.
@@ -96,21 +96,6 @@ fn tell(sort: Sort, error: &Error, metrics: &Metrics) {
         ),
         _ => warn!(%sort, %error, "cannot watch: what was seen last holds"),
     }
-}
-
-/// What went wrong, and what it comes from: the API's client tells only that it did.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(deeper) = source {
-        let more = deeper.to_string();
-        if !text.ends_with(&more) {
-            text.push_str(": ");
-            text.push_str(&more);
-        }
-        source = deeper.source();
-    }
-    text
 }
 
 /// What went wrong, in one word.

@@ -17,6 +17,7 @@ use super::{
     list::Node,
     wake::{Held, WakeError, Woken},
 };
+use crate::chain::chain;
 
 /// What a wake is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,16 +167,18 @@ impl Rousing {
             _ => {}
         }
         let node = self.node();
-        let (matters, action) = {
-            let life = &mut node.state().life;
-            match (self.purpose, failure) {
+        let (matters, ready, action) = {
+            let state = &mut *node.state();
+            let life = &mut state.life;
+            let (matters, action) = match (self.purpose, failure) {
                 (Purpose::NewSession, _) => (life.wake_failed(failure, now), None),
                 (_, WakeFailure::OtherInstance) => (true, life.usurped(now)),
                 _ => {
                     life.renewal_failed(failure, now);
                     (true, None)
                 }
-            }
+            };
+            (matters, state.ready, action)
         };
         if matches!(error, WakeError::Unlisted) {
             debug!(node = %self.name(), "a name that is gone is not woken");
@@ -186,7 +189,12 @@ impl Rousing {
             return;
         }
         self.nodes.0.metrics.wake_failed(failure);
-        warn!(node = %self.name(), %error, purpose = ?self.purpose, "node cannot be woken");
+        let (name, error, purpose) = (self.name(), chain(error), self.purpose);
+        if ready {
+            warn!(node = %name, error, ?purpose, "node cannot be woken");
+        } else {
+            debug!(node = %name, error, ?purpose, "node cannot be woken, as its platform says");
+        }
         if let Some(action) = action {
             self.nodes.act(self.index, action);
         }

@@ -1,7 +1,40 @@
 //! Nodes that the platform tells of.
 
+use tracing::{
+    Event as Record, Level, Metadata, Subscriber,
+    span::{Attributes, Id, Record as Values},
+};
+
 use super::*;
 use crate::tenure::census::{Census, Patience};
+
+/// Counts what is logged as alarming about wakes, by whatever runs on this thread.
+#[derive(Clone, Default)]
+struct Alarms(Arc<AtomicUsize>);
+
+impl Subscriber for Alarms {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.target().ends_with("::rouse")
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Values<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, record: &Record<'_>) {
+        if *record.metadata().level() <= Level::WARN {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
 
 impl Pool {
     /// The node, as its platform tells of it.
@@ -128,6 +161,29 @@ async fn a_name_that_is_not_ready_is_listed_and_not_used_until_it_is() {
         1,
         "what is linked needs no platform"
     );
+}
+
+#[tokio::test]
+async fn a_wake_that_fails_before_the_platform_is_ready_alarms_nobody() {
+    let alarms = Alarms::default();
+    let _guard = tracing::subscriber::set_default(alarms.clone());
+    let pool = Pool::found(TIMING, false).await;
+    let nowhere = |ready| ServiceSeen {
+        url: "http://127.0.0.1:1".parse().unwrap(),
+        ready,
+    };
+    let failures = "infinicache_proxy_wake_failures_total{reason=\"unreachable\"}";
+    for (ready, alarmed) in [(false, 0), (true, 1)] {
+        pool.sees(&[("n", nowhere(ready))], &[]);
+        let before = pool.counted(failures);
+        pool.until("it can be tried", |pool| {
+            pool.nodes.wake_all();
+            pool.counted(failures) > before
+        })
+        .await;
+        let alarms = alarms.0.load(Relaxed);
+        assert_eq!(alarms.min(1), alarmed, "ready: {ready}");
+    }
 }
 
 #[tokio::test]
