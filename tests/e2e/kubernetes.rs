@@ -201,6 +201,20 @@ async fn a_proxy_that_is_started_anew_while_all_nodes_sleep_wakes_one_of_them() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn nodes_that_are_all_deleted_are_let_go_with_what_they_hold() {
+    let platform = Platform::start().await;
+    let _stored = stored(&platform, 1).await;
+    let pods = platform.remove_all();
+    for pod in &pods {
+        platform.until_empty(pod).await;
+    }
+    for pod in &pods {
+        platform.end_pod(pod).await;
+    }
+    assert_nothing_lost(&platform).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_is_rotated_restarts_nobody_and_fails_no_request() {
     const NEW: &str = "fedcba9876543210fedcba9876543210";
     let platform = Platform::start().await;

@@ -21,7 +21,8 @@
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
 //! chunks, `evacuation` moves those that are about to be (both take what is most
 //! `endangered` first), `scrub` looks for those that are broken, `thrift` sees to it that
-//! no more nodes are awake than needed, `house` tidies up, and `admin` shows what is going on.
+//! no more nodes are awake than needed, `dissolution` lets go of a pool that was deleted, `house`
+//! tidies up, and `admin` shows what is going on.
 #![forbid(unsafe_code)]
 
 mod admin;
@@ -35,6 +36,7 @@ mod consolidation;
 mod control;
 mod desk;
 pub mod discovery;
+mod dissolution;
 mod endangered;
 mod evacuation;
 mod house;
@@ -245,6 +247,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         .collect();
 
     let _saving = background(tokio::spawn(thrift::run(cache.clone(), policy(&config))));
+    let _dissolving = background(tokio::spawn(dissolution::run(cache.clone())));
     let rate = config.scrub_bytes_per_second.0;
     let _scrubbing = background(tokio::spawn(scrub::run(cache.clone(), rate)));
 

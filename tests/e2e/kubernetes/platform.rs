@@ -276,6 +276,18 @@ impl Platform {
         seen
     }
 
+    /// Deletes the Services of all nodes; the pods that they had, whose processes run on.
+    pub(crate) fn remove_all(&self) -> Vec<Seen> {
+        let nodes = self.documents.iter();
+        let nodes = nodes.filter(|it| it["apiVersion"] == KNATIVE);
+        nodes
+            .map(|node| {
+                self.api.remove(node);
+                self.pod(node["metadata"]["name"].as_str().unwrap())
+            })
+            .collect()
+    }
+
     /// A new revision of all nodes: each gets another pod, and the one that it had is left where
     /// it is, as Knative leaves it for about a minute.
     pub(crate) async fn revise_all(&self) -> Vec<Seen> {

@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use hyper::Uri;
@@ -77,6 +77,8 @@ pub(super) struct Sightings {
     /// Of the names that were configured: they are in the pool whatever the platform says.
     fixed: BTreeSet<String>,
     observed: watch::Sender<Observed>,
+    /// Since when there have been no names, as far as is known.
+    nameless: Option<Instant>,
 }
 
 /// How much of the platform has been observed.
@@ -125,10 +127,20 @@ impl Nodes {
                 Observed::Services
             };
             sightings.observed.send_replace(observed);
+            sightings.nameless = match listed {
+                0 => sightings.nameless.or(Some(now)),
+                _ => None,
+            };
         }
         for member in self.members() {
             self.see_member(&member);
         }
+    }
+
+    /// For how long there have been no names in the pool, as the platform tells.
+    pub(crate) fn nameless_for(&self) -> Duration {
+        let since = self.sightings().nameless;
+        since.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Waits until so much of the platform has been observed.

@@ -217,6 +217,22 @@ async fn a_new_run_wakes_the_names_that_have_pods_and_those_of_which_it_does_not
 }
 
 #[tokio::test]
+async fn it_is_known_for_how_long_a_pool_has_had_no_names() {
+    let pool = Pool::found(TIMING, false).await;
+    assert!(pool.nodes.nameless_for().is_zero(), "nothing was seen yet");
+    pool.sees(&[("n", pool.service())], &[]);
+    assert!(pool.nodes.nameless_for().is_zero());
+    let deleted = Instant::now();
+    pool.sees(&[], &[]);
+    pool.until("time passes", |pool| !pool.nodes.nameless_for().is_zero())
+        .await;
+    pool.sees(&[], &[]);
+    assert!(pool.nodes.nameless_for() <= deleted.elapsed());
+    pool.sees(&[("n", pool.service())], &[]);
+    assert!(pool.nodes.nameless_for().is_zero());
+}
+
+#[tokio::test]
 async fn a_name_that_is_not_ready_can_be_used_once_a_wake_has_succeeded() {
     let pool = Pool::found(TIMING, false).await;
     let unready = ServiceSeen {
