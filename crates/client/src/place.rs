@@ -1,11 +1,11 @@
 //! Placement: which nodes shall hold an object's chunks.
 //!
-//! Nodes are drawn at random, weighted by their free memory, so that load and
-//! fill even out. No host holds more than p chunks of an object and no zone more
-//! than its share, as far as the pool allows: when it does not, the bounds are
-//! raised step by step rather than the write refused.
+//! Nodes are drawn at random, weighted by their free memory, so that load and fill even out. An
+//! object survives the loss of a host, or of a zone, that holds no more than p of its chunks: so
+//! none gets more, as long as there are enough of them. Where there are not, chunks are spread by
+//! free memory alone, and nothing else is done for the spread.
 
-use std::collections::{HashMap, HashSet};
+use std::{cmp::Ordering, collections::HashMap};
 
 /// A node that chunks can be placed on.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,6 +24,12 @@ pub struct Candidate {
 ///
 /// Other chunks of the object are on the nodes `beside`, which count for the spread. The order of
 /// the result is the order of the chunks. The same `seed` gives the same draw.
+///
+/// # Guarantees
+///
+/// No host gets more than p chunks if the candidates whose hosts are known are enough for that,
+/// and no zone if they are enough for both. To that end a candidate of a higher rank may be drawn
+/// before one of a lower rank, and to no other.
 pub fn place(
     candidates: &[Candidate],
     beside: &[Candidate],
@@ -34,18 +40,139 @@ pub fn place(
     if candidates.len() < width {
         return None;
     }
-    let drawn = draw(candidates, seed);
-    let zones = candidates.iter().chain(beside).map(|it| &it.zone);
-    let zones = zones.collect::<HashSet<_>>().len().max(1);
-    let mut per_host = parity.max(1);
-    let mut per_zone = (width + beside.len()).div_ceil(zones).max(parity);
-    loop {
-        let placed = fill(candidates, &drawn, beside, width, per_host, per_zone);
-        if placed.len() == width {
+    let placement = Placement {
+        candidates,
+        drawn: draw(candidates, seed),
+        beside,
+        width,
+    };
+    let [host, zone] = [HOST, ZONE].map(|domain| placement.bound(domain, parity.max(1)));
+    let bounds = [[host, zone], [host, None], [None, None]];
+    bounds
+        .into_iter()
+        .find_map(|bounds| placement.within(bounds))
+}
+
+/// A kind of failure domain: which one of it a node is in.
+type Domain = fn(&Candidate) -> &str;
+
+const HOST: Domain = |candidate| &candidate.host;
+const ZONE: Domain = |candidate| &candidate.zone;
+
+/// How many chunks of an object may be in one failure domain.
+enum Limit<'a> {
+    Any,
+    /// So many. A domain that is not known may be one that is full.
+    Bound(usize),
+    /// Of nodes of this rank as many as are told by its name, and `more`; of lower ranks any, and
+    /// of higher ones none.
+    Quota {
+        of: &'a HashMap<&'a str, usize>,
+        more: usize,
+        rank: u8,
+    },
+}
+
+impl Limit<'_> {
+    fn is_reached(&self, candidate: &Candidate, name: &str, chunks: usize) -> bool {
+        match self {
+            Self::Any => false,
+            Self::Bound(most) => name.is_empty() || chunks >= *most,
+            Self::Quota { of, more, rank } => match candidate.rank.cmp(rank) {
+                Ordering::Less => false,
+                Ordering::Equal => chunks >= of.get(name).copied().unwrap_or(0) + more,
+                Ordering::Greater => true,
+            },
+        }
+    }
+}
+
+struct Placement<'a> {
+    candidates: &'a [Candidate],
+    /// All candidates by index, as they are to be taken.
+    drawn: Vec<usize>,
+    beside: &'a [Candidate],
+    width: usize,
+}
+
+impl Placement<'_> {
+    /// `most` chunks in each domain, if any domain is known.
+    fn bound(&self, domain: Domain, most: usize) -> Option<usize> {
+        let is_known = |candidate: &Candidate| !domain(candidate).is_empty();
+        self.candidates.iter().any(is_known).then_some(most)
+    }
+
+    /// Candidates that keep the bounds on hosts and on zones; `None` if there are too few. Where
+    /// there is no bound they are spread by free memory.
+    fn within(&self, bounds: [Option<usize>; 2]) -> Option<Vec<usize>> {
+        let limit = |bound: Option<usize>| bound.map_or(Limit::Any, Limit::Bound);
+        let placed = self.fill(bounds.map(limit))?;
+        if !bounds.contains(&None) {
             return Some(placed);
         }
-        per_host += 1;
-        per_zone += 1;
+        // Higher ones are not needed.
+        let ranks = placed.iter().map(|&index| self.candidates[index].rank);
+        let rank = ranks.max().unwrap_or(0);
+        let quotas = [HOST, ZONE].map(|domain| self.quotas(domain, rank));
+        let evenly = |more: usize| {
+            let limit = |at: usize| match bounds[at] {
+                Some(most) => Limit::Bound(most),
+                None => Limit::Quota {
+                    of: &quotas[at],
+                    more,
+                    rank,
+                },
+            };
+            self.fill([limit(0), limit(1)])
+        };
+        (0..self.width).find_map(evenly).or(Some(placed))
+    }
+
+    /// Takes candidates as they were drawn; `None` if too few are within the limits on hosts and
+    /// on zones.
+    fn fill(&self, limits: [Limit<'_>; 2]) -> Option<Vec<usize>> {
+        let mut chunks = [HOST, ZONE].map(|domain| {
+            let mut chunks: HashMap<&str, usize> = HashMap::new();
+            for candidate in self.beside {
+                *chunks.entry(domain(candidate)).or_default() += 1;
+            }
+            chunks
+        });
+        let mut placed = Vec::with_capacity(self.width);
+        for &index in &self.drawn {
+            if placed.len() == self.width {
+                break;
+            }
+            let candidate = &self.candidates[index];
+            let names = [HOST, ZONE].map(|domain| domain(candidate));
+            let is_full = |at: usize| {
+                let there = chunks[at].get(names[at]).copied().unwrap_or(0);
+                limits[at].is_reached(candidate, names[at], there)
+            };
+            if is_full(0) || is_full(1) {
+                continue;
+            }
+            for (chunks, name) in chunks.iter_mut().zip(names) {
+                *chunks.entry(name).or_default() += 1;
+            }
+            placed.push(index);
+        }
+        (placed.len() == self.width).then_some(placed)
+    }
+
+    /// The share of an object's chunks that each domain has of the free memory, rounded up,
+    /// nodes of higher ranks aside.
+    fn quotas(&self, domain: Domain, rank: u8) -> HashMap<&str, usize> {
+        let taking = self.candidates.iter().filter(|it| it.rank <= rank);
+        let mut free: HashMap<&str, u128> = HashMap::new();
+        for candidate in taking.chain(self.beside) {
+            *free.entry(domain(candidate)).or_default() += u128::from(candidate.free);
+        }
+        let total = free.values().sum::<u128>().max(1);
+        let chunks = (self.width + self.beside.len()) as u128;
+        let quota = |free: u128| (free * chunks).div_ceil(total) as usize;
+        let quotas = free.into_iter();
+        quotas.map(|(name, free)| (name, quota(free))).collect()
     }
 }
 
@@ -67,38 +194,6 @@ fn draw(candidates: &[Candidate], seed: u64) -> Vec<usize> {
     keyed.into_iter().map(|(_, _, index)| index).collect()
 }
 
-fn fill(
-    candidates: &[Candidate],
-    drawn: &[usize],
-    beside: &[Candidate],
-    width: usize,
-    per_host: usize,
-    per_zone: usize,
-) -> Vec<usize> {
-    let mut on_host: HashMap<&str, usize> = HashMap::new();
-    let mut in_zone: HashMap<&str, usize> = HashMap::new();
-    for Candidate { host, zone, .. } in beside {
-        *on_host.entry(host).or_default() += 1;
-        *in_zone.entry(zone).or_default() += 1;
-    }
-    let mut placed = Vec::with_capacity(width);
-    for &index in drawn {
-        let Candidate { host, zone, .. } = &candidates[index];
-        let host_full = !host.is_empty() && on_host.get(host.as_str()) >= Some(&per_host);
-        let zone_full = !zone.is_empty() && in_zone.get(zone.as_str()) >= Some(&per_zone);
-        if host_full || zone_full {
-            continue;
-        }
-        *on_host.entry(host).or_default() += 1;
-        *in_zone.entry(zone).or_default() += 1;
-        placed.push(index);
-        if placed.len() == width {
-            break;
-        }
-    }
-    placed
-}
-
 /// SplitMix64 (Steele, Lea and Flood 2014).
 fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -109,90 +204,4 @@ fn next_random(state: &mut u64) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    fn node(host: &str, zone: &str, free: u64) -> Candidate {
-        Candidate {
-            host: host.into(),
-            zone: zone.into(),
-            free,
-            rank: 0,
-        }
-    }
-
-    fn most_of_one(placed: &[usize], of: impl Fn(usize) -> String) -> usize {
-        let mut counts = HashMap::new();
-        for &index in placed {
-            *counts.entry(of(index)).or_insert(0) += 1;
-        }
-        counts.into_values().max().unwrap_or(0)
-    }
-
-    proptest! {
-        #[test]
-        fn chunks_go_to_distinct_nodes_and_no_host_gets_more_than_it_may(
-            hosts in prop::collection::vec(0u8..8, 1..40),
-            width in 1usize..14,
-            parity in 0usize..4,
-            seed: u64,
-        ) {
-            let nodes: Vec<_> = hosts.iter().map(|host| node(&host.to_string(), "", 100)).collect();
-            let Some(placed) = place(&nodes, &[], width, parity, seed) else {
-                prop_assert!(nodes.len() < width);
-                return Ok(());
-            };
-            let mut distinct = placed.clone();
-            distinct.sort_unstable();
-            distinct.dedup();
-            prop_assert_eq!(distinct.len(), width);
-
-            let cap = parity.max(1);
-            let room: usize = (0..8u8)
-                .map(|host| hosts.iter().filter(|h| **h == host).count().min(cap))
-                .sum();
-            if room >= width {
-                prop_assert!(most_of_one(&placed, |i| nodes[i].host.clone()) <= cap);
-            }
-        }
-    }
-
-    #[test]
-    fn chunks_are_spread_evenly_over_zones() {
-        let nodes: Vec<_> = (0..30)
-            .map(|i| node("", &(i % 3).to_string(), 100))
-            .collect();
-        let placed = place(&nodes, &[], 12, 2, 7).unwrap();
-        assert_eq!(most_of_one(&placed, |i| nodes[i].zone.clone()), 4);
-    }
-
-    #[test]
-    fn a_single_chunk_is_spread_from_those_that_are_there() {
-        let beside = [node("a", "x", 1), node("a", "x", 1), node("b", "y", 1)];
-        let nodes = [node("a", "y", 1_000_000), node("b", "y", 1)];
-        let placed = (0..100).map(|seed| place(&nodes, &beside, 1, 2, seed).unwrap()[0]);
-        assert!(placed.into_iter().all(|index| index == 1));
-        let nodes = [node("a", "x", 1_000_000), node("c", "z", 1)];
-        let placed = (0..100).map(|seed| place(&nodes, &beside, 1, 2, seed).unwrap()[0]);
-        assert!(placed.into_iter().all(|index| index == 1));
-    }
-
-    #[test]
-    fn emptier_nodes_are_drawn_more_often_and_lower_ranks_first() {
-        let mut nodes = vec![
-            node("", "", 900),
-            node("", "", 100),
-            node("", "", 1_000_000),
-        ];
-        nodes[2].rank = 1;
-        let firsts: Vec<usize> = (0..1000)
-            .map(|seed| place(&nodes, &[], 1, 0, seed).unwrap()[0])
-            .collect();
-        let of = |index| firsts.iter().filter(|first| **first == index).count();
-        assert!((850..950).contains(&of(0)), "{} of 1000", of(0));
-        assert_eq!(of(2), 0);
-        assert!(place(&nodes, &[], 4, 0, 0).is_none());
-    }
-}
+mod tests;

@@ -150,6 +150,8 @@ pub(crate) struct Usable {
     pub(crate) member: Option<Arc<Member>>,
     /// What it can hold, as far as is known.
     pub(crate) capacity: u64,
+    /// Where it runs, or ran when it was awake last.
+    pub(crate) site: Site,
     /// Whether it is about to be awake.
     pub(crate) waking: bool,
     /// Whether it is better not waited for.
@@ -554,6 +556,7 @@ impl Nodes {
                 node: index,
                 member: active,
                 capacity: state.capacity,
+                site: state.site.clone(),
                 waking: state.life.state() == NodeState::Waking,
                 doubtful: state.life.is_doubtful(now),
             })

@@ -16,6 +16,7 @@ use super::{
     NodeAddress,
     invitations::Invitations,
     life::{Life, Timing},
+    member::Site,
 };
 
 /// Most names that there may have been in the life of a proxy.
@@ -42,6 +43,8 @@ pub(super) struct State {
     pub(super) invitations: Invitations,
     /// What the last instance could hold: the best guess for the next.
     pub(super) capacity: u64,
+    /// Where the last instance ran: the best guess for the next.
+    pub(super) site: Site,
 }
 
 impl State {
@@ -119,6 +122,7 @@ impl List {
                 ready: true,
                 invitations: Invitations::default(),
                 capacity: 0,
+                site: Site::default(),
             }),
             changed: watch::channel(()).0,
         };

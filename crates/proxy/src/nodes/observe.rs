@@ -157,8 +157,17 @@ impl Nodes {
         is_observed && !member.pod.is_empty() && !sightings.pods.contains_key(&member.pod)
     }
 
-    /// What is known of a member's pod is known of the member.
+    /// What is known of a member's pod is known of the member, and of its node.
     pub(super) fn see_member(&self, member: &Arc<Member>) {
+        self.see_pod(member);
+        let node = self.0.nodes.at(member.node);
+        let mut state = node.state();
+        if state.life.member().is_some_and(|(id, _)| id == member.id) {
+            state.site = member.site();
+        }
+    }
+
+    fn see_pod(&self, member: &Arc<Member>) {
         let pod = {
             let sightings = self.sightings();
             sightings.pods.get(&member.pod).cloned()
