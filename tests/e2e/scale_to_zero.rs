@@ -1,6 +1,8 @@
 //! Node processes exist for the bytes that are cached.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
+
+use tokio::time;
 
 use crate::{
     cluster::{Cluster, Node, until},
@@ -102,4 +104,37 @@ async fn a_pool_that_holds_little_is_gathered_on_the_fewest_nodes() {
     // It grows again when it has to.
     client.put("large", large.bytes()).await.unwrap();
     large.assert_is(&client.get("large").await.unwrap());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_write_fails_because_the_nodes_that_it_was_placed_on_are_stopped_while_they_are_empty() {
+    let cluster = Cluster::start(|up| up).await;
+    let client = cluster.client().await;
+    let mut redis = cluster.redis().await;
+    for round in 0..30 {
+        let value = Value::new(round, [5_000, 3_000_000, 5 << 20][round as usize % 3]);
+        let flushed = redis::cmd("FLUSHALL").query_async::<()>(&mut redis).await;
+        flushed.unwrap();
+        let nodes = cluster.awake().await;
+        // At another moment of the write each time.
+        let stopping = async {
+            time::sleep(Duration::from_micros(500) * (round / 3)).await;
+            nodes.iter().for_each(Node::terminate);
+        };
+        let writing = async {
+            match round % 2 {
+                0 => client.put("key", value.bytes()).await.map(drop).unwrap(),
+                _ => redis::cmd("SET")
+                    .arg("key")
+                    .arg(value.bytes())
+                    .query_async::<()>(&mut redis)
+                    .await
+                    .unwrap(),
+            }
+        };
+        tokio::join!(writing, stopping);
+        value.assert_is(&client.get("key").await.unwrap());
+    }
+    let metrics = cluster.metrics().await;
+    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
 }

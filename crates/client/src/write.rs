@@ -3,9 +3,11 @@
 //! Each data unit leaves as soon as it has been read, each stripe's parity as
 //! soon as the stripe is whole, and at most a few stripes wait to be
 //! acknowledged. A member that fails, or that alone holds everybody up, is
-//! replaced: its successor takes the chunk from the next stripe on, and what the
-//! chunk lacks is rebuilt from the others before the commit. No more than p
-//! chunks may be in that state, so every stripe can always be reconstructed.
+//! replaced. Its successor is sent again what it had not acknowledged: that is
+//! kept until then, so any number of members may fail that have not acknowledged
+//! anything, such as empty nodes that their platform stops. What a member had
+//! acknowledged is rebuilt from the others before the commit. No more than p
+//! chunks may lack such units, so every stripe can always be reconstructed.
 //!
 //! Nothing is visible before [`Upload::commit`], and an upload that is dropped
 //! is given up.
@@ -13,12 +15,13 @@
 mod commit;
 
 use std::{
+    collections::BTreeMap,
     future::Future,
     io,
     pin::{Pin, pin},
     sync::Arc,
     task::{Context, Poll},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -45,7 +48,7 @@ const _: () = assert!(UNIT_MAX <= MAX_PAYLOAD);
 /// How long the last p members may keep a write waiting that all others have acknowledged.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// How long a write may make no progress at all.
+/// How long a write may make no progress at all, and one member after another fail a chunk.
 const STALL: Duration = Duration::from_secs(30);
 
 /// How long to wait before a unit is offered again to a node that was full, at first and at last.
@@ -108,23 +111,62 @@ pub struct Upload<P: Pool> {
 }
 
 /// Where one chunk goes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Chunk {
     member: MemberId,
-    /// The first stripe that has not been sent.
+    /// The first stripe of which no unit has been sent.
     next: u32,
-    /// The first stripe from which on `member` has been sent every unit.
+    /// The first stripe from which on `member` has, or will be sent, every unit.
     whole_from: u32,
     /// Its member failed and no other has taken over.
     down: bool,
-    /// Units that are sent but not acknowledged.
-    unacknowledged: usize,
+    /// Since when members have failed, and none has taken a unit.
+    failing: Option<Instant>,
+    /// What has been sent and is not acknowledged, by stripe.
+    unacknowledged: BTreeMap<u32, Bytes>,
 }
 
 impl Chunk {
-    /// Whether its member lacks units that have been sent.
+    fn new(member: MemberId) -> Self {
+        Self {
+            member,
+            next: 0,
+            whole_from: 0,
+            down: false,
+            failing: None,
+            unacknowledged: BTreeMap::new(),
+        }
+    }
+
+    /// Whether units of it have to be rebuilt.
     fn is_lacking(&self) -> bool {
-        self.down || self.whole_from > 0
+        self.whole_from > 0
+    }
+
+    /// Whether its member is waited for.
+    fn is_late(&self) -> bool {
+        !self.down && !self.unacknowledged.is_empty()
+    }
+
+    /// Its member has failed. What is at hand can be sent to another one, and what is before that
+    /// has to be rebuilt.
+    fn fail(&mut self) {
+        self.down = true;
+        let mut whole_from = self.next;
+        for stripe in self.unacknowledged.keys().rev() {
+            if stripe + 1 != whole_from {
+                break;
+            }
+            whole_from = *stripe;
+        }
+        self.whole_from = whole_from;
+        self.unacknowledged = self.unacknowledged.split_off(&whole_from);
+    }
+
+    /// Everything up to now has to be rebuilt.
+    fn let_go(&mut self) {
+        self.whole_from = self.next;
+        self.unacknowledged.clear();
     }
 }
 
@@ -132,6 +174,7 @@ impl Chunk {
 enum Step {
     Put {
         index: usize,
+        stripe: u32,
         reply: Reply,
     },
     Replaced {
@@ -172,18 +215,11 @@ impl<P: Pool> Upload<P> {
             pool.abort(opened.write);
             Error::Protocol(error.to_string())
         })?;
-        let chunk = |member| Chunk {
-            member,
-            next: 0,
-            whole_from: 0,
-            down: false,
-            unacknowledged: 0,
-        };
         let upload = Self {
             pool: pool.clone(),
             write: opened.write,
             geometry: size.map_or(Geometry::unbounded(code), |size| Geometry::new(size, code)),
-            chunks: opened.members.into_iter().map(chunk).collect(),
+            chunks: opened.members.into_iter().map(Chunk::new).collect(),
             steps: FuturesUnordered::new(),
             unsent: Arc::default(),
             reserved: opened.reserved,
@@ -288,7 +324,7 @@ impl<P: Pool> Upload<P> {
     async fn stripe_memory(&mut self) -> Result<Reservation, Error> {
         let open = self.chunks.len() * (window(&self.geometry) - 1);
         while self.unacknowledged() > open {
-            self.settle().await?;
+            self.settle_or_let_go().await?;
         }
         let bytes = stripe_memory(&self.geometry);
         if let Some((stripes @ 1.., memory)) = &mut self.ahead {
@@ -299,13 +335,33 @@ impl<P: Pool> Upload<P> {
         let budget = self.pool.budget().clone();
         let mut reserving = pin!(reserve(&budget, bytes));
         loop {
-            // The memory may be held by units of this very write that nobody acknowledges.
+            // The memory may be held by units of this very write that are not acknowledged.
             tokio::select! {
                 biased;
                 reserved = &mut reserving => return reserved,
-                settled = self.settle(), if !self.steps.is_empty() => settled?,
+                settled = self.settle_or_let_go(), if !self.steps.is_empty() => settled?,
             }
         }
+    }
+
+    async fn settle_or_let_go(&mut self) -> Result<(), Error> {
+        match self.let_go() {
+            true => Ok(()),
+            false => self.settle().await,
+        }
+    }
+
+    /// Lets go of what is kept for successors, if it can be rebuilt; whether there was anything.
+    fn let_go(&mut self) -> bool {
+        let keeps = |chunk: &Chunk| chunk.down && !chunk.unacknowledged.is_empty();
+        let would_lack = |chunk: &&Chunk| chunk.is_lacking() || keeps(chunk);
+        let lacking = self.chunks.iter().filter(would_lack).count();
+        if lacking > self.geometry.code().parity() || !self.chunks.iter().any(keeps) {
+            return false;
+        }
+        let kept = self.chunks.iter_mut().filter(|chunk| keeps(chunk));
+        kept.for_each(Chunk::let_go);
+        true
     }
 
     fn send_parity(&mut self, stripe: u32, units: &[Bytes], mut memory: Reservation) {
@@ -319,22 +375,25 @@ impl<P: Pool> Upload<P> {
     }
 
     fn send(&mut self, index: usize, stripe: u32, unit: Bytes) {
-        let chunk = &mut self.chunks[index];
-        chunk.next = stripe + 1;
-        if chunk.down {
-            chunk.whole_from = chunk.next;
-        }
-        if chunk.down || unit.is_empty() {
+        if unit.is_empty() {
             return;
         }
-        chunk.unacknowledged += 1;
+        let chunk = &mut self.chunks[index];
+        chunk.next = stripe + 1;
+        chunk.unacknowledged.insert(stripe, unit.clone());
+        if !chunk.down {
+            self.put(index, stripe, unit);
+        }
+    }
+
+    fn put(&mut self, index: usize, stripe: u32, unit: Bytes) {
         let unsent = self.unsent.clone();
         let sent = move || drop(unsent);
         let putting = put(
             &self.pool,
             self.write,
             index,
-            chunk.member,
+            self.chunks[index].member,
             stripe,
             unit,
             sent,
@@ -343,13 +402,18 @@ impl<P: Pool> Upload<P> {
             unit_of: Some(index),
             step: Box::pin(async move {
                 let reply = putting.await;
-                Step::Put { index, reply }
+                Step::Put {
+                    index,
+                    stripe,
+                    reply,
+                }
             }),
         });
     }
 
     fn unacknowledged(&self) -> usize {
-        self.chunks.iter().map(|chunk| chunk.unacknowledged).sum()
+        let chunks = self.chunks.iter();
+        chunks.map(|chunk| chunk.unacknowledged.len()).sum()
     }
 
     /// Waits for `other` while units go out and acknowledgements come in.
@@ -371,12 +435,11 @@ impl<P: Pool> Upload<P> {
             Ok(None) => return Ok(()),
             Err(_) => {}
         }
-        let is_late = |chunk: &Chunk| chunk.unacknowledged > 0;
         let late: Vec<usize> = (0..self.chunks.len())
-            .filter(|&index| is_late(&self.chunks[index]))
+            .filter(|&index| self.chunks[index].is_late())
             .collect();
-        let would_lack = |chunk: &&Chunk| chunk.is_lacking() || is_late(chunk);
-        if self.chunks.iter().filter(would_lack).count() <= self.geometry.code().parity() {
+        let holds_up = |chunk: &&Chunk| chunk.is_lacking() || chunk.down || chunk.is_late();
+        if self.chunks.iter().filter(holds_up).count() <= self.geometry.code().parity() {
             let now = clock::now();
             return late.into_iter().try_for_each(|index| {
                 self.pool.health().was_late(self.chunks[index].member, now);
@@ -392,14 +455,21 @@ impl<P: Pool> Upload<P> {
 
     fn take(&mut self, step: Step) -> Result<(), Error> {
         match step {
-            Step::Put { index, reply } => {
+            Step::Put {
+                index,
+                stripe,
+                reply,
+            } => {
                 let chunk = &mut self.chunks[index];
                 if chunk.down {
                     return Ok(());
                 }
-                chunk.unacknowledged -= 1;
                 match reply {
-                    Reply::Done { .. } => Ok(()),
+                    Reply::Done { .. } => {
+                        chunk.unacknowledged.remove(&stripe);
+                        chunk.failing = None;
+                        Ok(())
+                    }
                     reply => {
                         let member = chunk.member;
                         debug!(write = %self.write, index, %member, ?reply, "chunk's node failed");
@@ -411,6 +481,10 @@ impl<P: Pool> Upload<P> {
                 let chunk = &mut self.chunks[index];
                 chunk.member = by?;
                 chunk.down = false;
+                let again = chunk.unacknowledged.clone();
+                for (stripe, unit) in again {
+                    self.put(index, stripe, unit);
+                }
                 Ok(())
             }
         }
@@ -422,13 +496,14 @@ impl<P: Pool> Upload<P> {
         if chunk.down {
             return Ok(());
         }
-        chunk.down = true;
-        chunk.whole_from = chunk.next;
-        let lacking = self
-            .chunks
-            .iter()
-            .filter(|chunk| chunk.is_lacking())
-            .count();
+        chunk.fail();
+        let now = clock::now();
+        if now >= *chunk.failing.get_or_insert(now) + STALL {
+            let text = "one node after another failed the same chunk";
+            return Err(Error::Unreachable(text.into()));
+        }
+        let lacking = self.chunks.iter().filter(|chunk| chunk.is_lacking());
+        let lacking = lacking.count();
         if lacking > self.geometry.code().parity() {
             return Err(Error::Unreachable(format!(
                 "{lacking} of the write's nodes failed"
@@ -449,12 +524,8 @@ impl<P: Pool> Upload<P> {
         Ok(())
     }
 
-    /// Nobody waits any more for the units of some chunks that are on their way; their memory is
-    /// free.
+    /// What becomes of the units of some chunks that are on their way is of no interest any more.
     fn stop_waiting(&mut self, is_of: impl Fn(usize) -> bool) {
-        let chunks = (0..).zip(&mut self.chunks);
-        let chunks = chunks.filter(|(index, _)| is_of(*index));
-        chunks.for_each(|(_, chunk)| chunk.unacknowledged = 0);
         let steps = std::mem::take(&mut self.steps).into_iter();
         self.steps = steps
             .filter(|pending| !pending.unit_of.is_some_and(&is_of))
@@ -493,7 +564,11 @@ impl<P: Pool> Upload<P> {
                 .unwrap_or(0);
             let failed = rebuild(&self.pool, &whole, &targets, 0..lacked).await?;
             for index in lacking {
-                self.chunks[index].whole_from = 0;
+                let chunk = &mut self.chunks[index];
+                chunk.whole_from = 0;
+                if !failed.contains(&index) {
+                    chunk.failing = None;
+                }
             }
             for index in failed {
                 self.take_down(index)?;

@@ -162,6 +162,20 @@ async fn with_one_stripe_of_memory_a_frozen_node_is_still_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn with_one_stripe_of_memory_all_nodes_may_fail_at_once_and_again() {
+    for failing in [3, 6, 12] {
+        let pool = FakePool::with_budget("4+2", failing, STRIPE);
+        let nodes = pool.nodes()[..failing].iter();
+        nodes.for_each(|node| node.set_after(0, Mood::Dead));
+        let value = value(5 * stripe(4) + 9);
+        let found = put(&pool, "key", &value).await.unwrap();
+        pool.assert_exact(&found, &value);
+        assert!(pool.state().most_used <= STRIPE);
+        assert_nothing_buffered(&pool).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn with_one_stripe_of_memory_a_frozen_node_is_still_read_around() {
     let pool = FakePool::with_budget("4+2", 0, STRIPE);
     let value = value(5 * stripe(4) + 9);

@@ -299,9 +299,58 @@ async fn a_frozen_node_delays_a_write_by_its_patience_and_no_more() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_nodes_may_fail_that_have_acknowledged_nothing_and_their_successors_too() {
+    for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
+        // Each frozen one is waited for.
+        let most = if mood == Mood::Frozen { 6 } else { 12 };
+        for failing in [3, 6, most] {
+            for size in [1, stripe(4), 2 * stripe(4), 9 * stripe(4) + 5] {
+                for pool in both("4+2", failing) {
+                    let nodes = pool.nodes()[..failing].iter();
+                    nodes.for_each(|node| node.set_after(0, mood));
+                    let value = value(size);
+                    let found = put(&pool, "key", &value).await.unwrap();
+                    pool.assert_exact(&found, &value);
+                    assert_eq!(get(&pool, &found).await.unwrap(), value);
+                    assert_nothing_buffered(&pool).await;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_member_has_not_acknowledged_is_sent_again_and_not_rebuilt() {
+    for pool in both("4+2", 1) {
+        pool.nodes()[2].set_after(0, Mood::Dead);
+        let value = value(2 * stripe(4));
+        let found = put(&pool, "key", &value).await.unwrap();
+        pool.assert_exact(&found, &value);
+        assert!(pool.nodes().iter().all(|node| node.state().gets == 0));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chunk_that_one_node_after_another_fails_does_not_hold_a_write_for_ever() {
+    for pool in both("4+2", 500) {
+        pool.nodes().iter().for_each(|node| node.set(Mood::Full));
+        pool.nodes()[..5]
+            .iter()
+            .for_each(|node| node.set(Mood::Well));
+        let value = value(stripe(4));
+        let ended = timeout(Duration::from_secs(120), put(&pool, "key", &value)).await;
+        let failed = ended.expect("no wait is without a deadline");
+        assert!(matches!(failed, Err(Error::Unreachable(_))), "{failed:?}");
+        assert!(pool.state().replaced.len() > 10);
+        pool.assert_empty();
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn more_failures_than_parity_chunks_fail_the_write_and_leave_nothing() {
     for mood in [Mood::Dead, Mood::Frozen, Mood::Full] {
-        for units in [0, 1, 3] {
+        // What they have acknowledged is lost with them.
+        for units in [1, 3] {
             let pool = FakePool::new("4+2", 6);
             pool.nodes()[..3]
                 .iter()

@@ -30,11 +30,7 @@ impl<P: Pool> Upload<P> {
     pub async fn commit(mut self, terms: &Terms) -> Result<Commit<P::Found>, Error> {
         for _ in 0..COMMIT_ATTEMPTS {
             let began = clock::now();
-            let unheard: Vec<bool> = self
-                .chunks
-                .iter()
-                .map(|chunk| chunk.unacknowledged > 0)
-                .collect();
+            let unheard: Vec<bool> = self.chunks.iter().map(Chunk::is_late).collect();
             let committed = self.decide(terms).await?;
             let Commit::Incomplete(incomplete) = committed else {
                 self.settled = true;
@@ -47,7 +43,7 @@ impl<P: Pool> Upload<P> {
                 let Some(&was_unheard) = unheard.get(index) else {
                     continue;
                 };
-                let is_unheard = self.chunks[index].unacknowledged > 0;
+                let is_unheard = self.chunks[index].is_late();
                 if !was_unheard || waited && is_unheard {
                     self.take_down(index)?;
                 }
@@ -77,6 +73,9 @@ impl<P: Pool> Upload<P> {
             // A member that completed its chunk has all units, whatever becomes of their
             // acknowledgements, and keeps it: nobody would know of the chunk if it were replaced.
             self.stop_waiting(|index| !is_open(index));
+            let chunks = self.chunks.iter_mut().enumerate();
+            let done = chunks.filter(|(index, _)| !is_open(*index));
+            done.for_each(|(_, chunk)| chunk.unacknowledged.clear());
             let open = heard.into_iter().filter(|step| is_open(step.index()));
             open.into_iter().try_for_each(|step| self.take(step))?;
         }
@@ -92,7 +91,8 @@ impl<P: Pool> Upload<P> {
             && let Ok(sent) = time::timeout(PATIENCE, self.send_all()).await
         {
             sent?;
-            if !self.chunks.iter().any(Chunk::is_lacking) {
+            let is_in_want = |chunk: &Chunk| chunk.down || chunk.is_lacking();
+            if !self.chunks.iter().any(is_in_want) {
                 return Ok(());
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_client::Error;
+use infinicache_client::{Error, PAUSES};
 use infinicache_erasure::Code;
 use infinicache_wire::{
     MemberId, WriteId,
@@ -157,9 +157,18 @@ impl Cache {
     /// Finds another member for a chunk whose member failed.
     pub(super) async fn substitute(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
         let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
+        let mut pauses = PAUSES.into_iter();
         // Other chunks of the write are placed at the same time, perhaps on the same node.
-        for _ in 0..write.code.width() {
+        for _ in 0..write.code.width() + PAUSES.len() {
             let substitute = self.place_beside(&write, index).await?;
+            if write.is_on(index, substitute.id) {
+                // It may have failed because it goes, and the pool hears of that a moment later.
+                match pauses.next() {
+                    Some(pause) => time::sleep(pause).await,
+                    None => break,
+                }
+                continue;
+            }
             let attempt = || self.try_substitute(&write, index, &substitute);
             if let Some(placed) = self.patiently(attempt).await? {
                 return Ok(placed);
@@ -306,5 +315,19 @@ mod tests {
         assert!(matches!(beside, Ok(Ok(None))));
         let alone = node.cache.substitute(write.id, 1).await;
         assert!(matches!(alone, Err(Error::Unreachable(_))), "{alone:?}");
+    }
+
+    #[tokio::test]
+    async fn a_member_that_fails_before_it_is_known_to_have_gone_is_replaced_by_its_successor() {
+        let node = OneNode::new().await;
+        let member = node.pool.awake().await;
+        let (writes, code) = (&node.cache.0.writes, Code::new(1, 0).unwrap());
+        let members = vec![member.clone()];
+        let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, members);
+        let id = write.id;
+        writes.insert(Arc::new(write));
+        let ending = async { node.pool.end(&member) };
+        let (placed, ()) = tokio::join!(node.cache.substitute(id, 0), ending);
+        assert_ne!(placed.unwrap().member, member.id);
     }
 }

@@ -137,6 +137,12 @@ impl Pool {
         self.whims.is_silent.store(true, Relaxed);
     }
 
+    /// The process of a member ends, and the next wake starts another.
+    pub(crate) fn end(&self, member: &Member) {
+        self.whims.before.fetch_add(1, Relaxed);
+        member.link().unwrap().mux().close();
+    }
+
     /// The member, whose session is over.
     async fn resting(&self) -> Arc<Member> {
         let member = self.awake().await;
