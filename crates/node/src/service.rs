@@ -1,7 +1,10 @@
 //! One request answered: the store and the counters behind a link.
 
 use std::{
-    sync::{Mutex, MutexGuard},
+    sync::{
+        Mutex, MutexGuard,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
@@ -25,6 +28,8 @@ pub(crate) struct Service {
     resident: Resident,
     /// Told when the last chunk that counts has gone.
     vacated: Notify,
+    /// Whether the process ends, now that it has. Read and written while the store is locked.
+    is_gone: AtomicBool,
 }
 
 impl Service {
@@ -36,6 +41,7 @@ impl Service {
             counters: Counters::default(),
             resident: Resident::default(),
             vacated: Notify::new(),
+            is_gone: AtomicBool::new(false),
         }
     }
 
@@ -64,7 +70,7 @@ impl Service {
                 bytes,
             } => {
                 self.counters.bytes_in.inc_by(bytes.len() as u64);
-                let put = self.store().put(now, chunk, unit, bytes, checksum);
+                let put = self.take(|store| store.put(now, chunk, unit, bytes, checksum));
                 self.told(put, chunk, unit)
             }
             Request::Store {
@@ -73,7 +79,7 @@ impl Service {
                 whole,
             } => {
                 self.counters.bytes_in.inc_by(whole.unit().len() as u64);
-                let put = self.change(|store| store.keep(now, chunk, &whole, checksum));
+                let put = self.take(|store| store.keep(now, chunk, &whole, checksum));
                 self.told(put, chunk, 0)
             }
             Request::Finish {
@@ -135,7 +141,10 @@ impl Service {
     }
 
     /// Counts what became of a unit, and says it.
-    fn told(&self, put: Put, chunk: ChunkId, unit: u32) -> Reply {
+    fn told(&self, put: Option<Put>, chunk: ChunkId, unit: u32) -> Reply {
+        let Some(put) = put else {
+            return Reply::Unreachable;
+        };
         match put {
             Put::Stored => {
                 self.counters.puts.inc();
@@ -225,11 +234,26 @@ impl Service {
         self.allegiance().welcomed(later, now);
     }
 
-    /// Waits until no chunk is held that anybody could miss.
+    /// Waits until no chunk is held that anybody could miss. From then on none is taken: it would
+    /// be acknowledged, and go with the process.
     pub(crate) async fn vacated(&self) {
-        while !self.store().is_vacant() {
+        while !self.close_if_vacant() {
             self.vacated.notified().await;
         }
+    }
+
+    fn close_if_vacant(&self) -> bool {
+        let store = self.store();
+        let is_vacant = store.is_vacant();
+        if is_vacant {
+            self.is_gone.store(true, Relaxed);
+        }
+        is_vacant
+    }
+
+    /// Has the store take something; `None` if the process ends.
+    fn take(&self, take: impl FnOnce(&mut Store) -> Put) -> Option<Put> {
+        self.change(|store| (!self.is_gone.load(Relaxed)).then(|| take(store)))
     }
 
     fn change<T>(&self, change: impl FnOnce(&mut Store) -> T) -> T {
@@ -362,6 +386,23 @@ mod tests {
 
         service.answer(now, Request::Delete { chunk: CHUNK });
         assert_eq!(service.answer(now, store(b"unit")), Reply::Conflict);
+    }
+
+    #[tokio::test]
+    async fn a_node_that_goes_because_it_is_empty_takes_nothing_more() {
+        let (service, now) = (service(), Instant::now());
+        let store = Request::Store {
+            chunk: CHUNK,
+            checksum: 9,
+            whole: Whole::new(b"label", b"unit").unwrap(),
+        };
+        assert_eq!(service.answer(now, store.clone()), Reply::DONE);
+        service.answer(now, Request::Delete { chunk: CHUNK });
+        service.answer(now, Request::Free { chunk: CHUNK });
+        service.vacated().await;
+        assert_eq!(service.answer(now, put(0, 100)), Reply::Unreachable);
+        assert_eq!(service.answer(now, store), Reply::Unreachable);
+        assert_eq!(service.used(), 0);
     }
 
     #[test]
