@@ -4,7 +4,10 @@
 //! were not used lately. A unit that is missing, or that does not match what its
 //! writer sealed it with, makes its chunk count as lost; repair makes it anew.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use infinicache_client::{Holders, Incident, NodeLink, Pool};
@@ -51,9 +54,7 @@ pub(crate) async fn run(cache: Cache, bytes_per_second: u64) {
         {
             let (objects, next) = cache.catalog().survey(slot, BATCH);
             for object in objects {
-                if let Some(object) = object.upgrade() {
-                    scrub(&cache, &object, bytes_per_second).await;
-                }
+                scrub(&cache, &object, bytes_per_second).await;
             }
             from = next;
         }
@@ -61,19 +62,26 @@ pub(crate) async fn run(cache: Cache, bytes_per_second: u64) {
 }
 
 /// Reads what members hold of an object.
-async fn scrub(cache: &Cache, object: &Arc<Object>, bytes_per_second: u64) {
-    let found = Found(object.clone());
-    let geometry = found.geometry();
-    for (index, member) in holders(cache, object).into_iter().enumerate() {
-        let Some(member) = member.filter(|member| !member.is_leaving()) else {
+///
+/// It is not held meanwhile: if it is evicted, its memory is to be freed.
+async fn scrub(cache: &Cache, object: &Weak<Object>, bytes_per_second: u64) {
+    let Some(width) = object.upgrade().map(|object| object.width()) else {
+        return;
+    };
+    for index in 0..width {
+        let Some((units, holder)) = object.upgrade().map(|object| {
+            let units = Found(object.clone()).geometry().chunk_units(index);
+            (units, holders(cache, &object).swap_remove(index))
+        }) else {
+            return;
+        };
+        let Some(member) = holder.filter(|member| !member.is_leaving()) else {
             continue;
         };
-        for unit in 0..geometry.chunk_units(index) {
-            if object.is_dead() || object.was_used() {
+        for unit in 0..units {
+            let Some((chunk, length)) = wanted(object, index, unit) else {
                 return;
-            }
-            let length = geometry.unit_len(unit, index);
-            let chunk = object.chunk(index);
+            };
             let finding = look(cache, &member, chunk, unit, length).await;
             let incident = match finding {
                 Finding::Sound => None,
@@ -85,6 +93,7 @@ async fn scrub(cache: &Cache, object: &Arc<Object>, bytes_per_second: u64) {
             upkeep.scrubbed(length as u64);
             let cost = (length as u64).max(LEAST_BYTES) * 1_000_000 / bytes_per_second;
             if let Some(incident) = incident
+                && let Some(found) = object.upgrade().map(Found)
                 && found.holder(index) == Some(member.id)
             {
                 warn!(%chunk, unit, member = %member.id, ?finding, "chunk given up by scrubbing");
@@ -96,6 +105,14 @@ async fn scrub(cache: &Cache, object: &Arc<Object>, bytes_per_second: u64) {
             time::sleep(Duration::from_micros(cost)).await;
         }
     }
+}
+
+/// The chunk that a unit is of, and the unit's length, if the object is worth scrubbing still.
+fn wanted(object: &Weak<Object>, index: usize, unit: u32) -> Option<(ChunkId, usize)> {
+    let is_idle = |object: &Arc<Object>| !object.is_dead() && !object.was_used();
+    let object = object.upgrade().filter(is_idle)?;
+    let chunk = object.chunk(index);
+    Some((chunk, Found(object).geometry().unit_len(unit, index)))
 }
 
 async fn look(cache: &Cache, member: &Member, chunk: ChunkId, unit: u32, length: usize) -> Finding {
@@ -136,7 +153,7 @@ mod tests {
     async fn scrubbed(size: u64) -> (Vec<bool>, String) {
         let mut node = OneNode::new().await;
         let (cache, object) = (node.cache.clone(), node.object(size));
-        scrub(&cache, &object, 1 << 30).await;
+        scrub(&cache, &Arc::downgrade(&object), 1 << 30).await;
         let held = object.members().iter().map(Option::is_some).collect();
         let to_repair = std::iter::from_fn(|| node.chores.try_recv().ok());
         let repairs = to_repair
@@ -164,6 +181,19 @@ mod tests {
         assert!(text.contains("infinicache_proxy_scrub_faults_total 2\n"));
         let missing = "infinicache_proxy_read_incidents_total{reason=\"missing\"} 1\n";
         assert!(text.contains(missing), "{text}");
+    }
+
+    #[tokio::test]
+    async fn an_object_is_not_held_while_it_is_scrubbed() {
+        let node = OneNode::new().await;
+        let object = node.object(1000);
+        node.pool.fall_silent();
+        let weak = Arc::downgrade(&object);
+        let mut scrubbing = std::pin::pin!(scrub(&node.cache, &weak, 1 << 30));
+        assert!(futures_util::poll!(&mut scrubbing).is_pending());
+        object.retire();
+        drop(object);
+        assert_eq!(weak.strong_count(), 0, "its memory is freed");
     }
 
     #[test]
