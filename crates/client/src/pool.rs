@@ -25,6 +25,13 @@ pub struct Terms {
     pub previous: bool,
 }
 
+impl Terms {
+    /// Whether they ask nothing of the value that the key has.
+    pub fn are_blind(&self) -> bool {
+        self.condition.is_none() && self.expiry != Expiry::Keep && !self.previous
+    }
+}
+
 /// What must hold of a key for a write to be committed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Condition {

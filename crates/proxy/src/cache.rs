@@ -428,7 +428,8 @@ impl Pool for Cache {
     }
 
     async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
-        self.open_on(Bytes::copy_from_slice(key), size, &[]).await
+        self.open_on(Bytes::copy_from_slice(key), size, false, &[])
+            .await
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {

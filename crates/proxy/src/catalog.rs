@@ -1,23 +1,30 @@
 //! Which objects there are: the metadata that makes chunks into values.
 //!
 //! The [`Catalog`] answers three questions: what is the value of a key, which
-//! object is to be evicted next, and which have expired. It moves no bytes and
+//! objects are to be evicted, and which have expired. It moves no bytes and
 //! waits for nothing; whoever takes an object out of it retires its chunks.
 //!
 //! - [`object`]: one object, and how it outlives its key while it is read;
-//! - `ring`: all objects in CLOCK order, and by expiry.
+//! - `ring`: all objects in CLOCK order, and by expiry;
+//! - [`victims`]: which of them are to be evicted, and [`shortfall`]: for how many bytes.
 
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod object;
 mod ring;
+pub(crate) mod shortfall;
+pub(crate) mod victims;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use dashmap::{DashMap, Entry};
 
 pub(crate) use self::object::{Found, Keeper, Object};
-use self::{object::ByKey, ring::Ring};
+use self::{
+    object::ByKey,
+    ring::Ring,
+    victims::{MayGo, TooLittle, Wanted},
+};
 
 /// All objects of the pool.
 #[derive(Debug, Default)]
@@ -76,14 +83,27 @@ impl Catalog {
         self.ring().set_expiry(object, at_ms);
     }
 
-    /// Takes out the next victim of CLOCK among those that `may_go` accepts.
-    pub(crate) fn evict(&self, may_go: impl Fn(&Object) -> bool) -> Option<Arc<Object>> {
-        loop {
-            let victim = self.ring().victim(&may_go)?;
-            if self.remove(&victim) {
-                return Some(victim);
-            }
-        }
+    /// Takes out the objects that have to go to make room; none if none have to.
+    ///
+    /// # Errors
+    ///
+    /// [`TooLittle`]; nothing has gone then.
+    pub(crate) fn evict(
+        &self,
+        wanted: &Wanted,
+        may_go: impl Fn(&Arc<Object>) -> MayGo,
+    ) -> Result<Vec<Arc<Object>>, TooLittle> {
+        let victims = self.ring().victims(wanted, may_go)?;
+        // One that has been replaced meanwhile frees its memory by that.
+        let removed = victims.into_iter().filter(|victim| self.remove(victim));
+        Ok(removed.collect())
+    }
+
+    /// Whether the memory of `object` would be freed if it were taken out, and `others` who hold it
+    /// let go.
+    pub(crate) fn would_free(object: &Arc<Object>, others: usize) -> bool {
+        // The map and the ring hold it once each.
+        Arc::strong_count(object) <= 2 + others
     }
 
     /// Takes out up to `limit` objects that have expired.
@@ -140,7 +160,9 @@ impl Catalog {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use infinicache_wire::MemberId;
+
+    use super::{shortfall::Shortfall, *};
 
     #[test]
     fn what_is_evicted_while_it_is_surveyed_frees_its_memory() {
@@ -149,7 +171,14 @@ mod tests {
         let (surveyed, end) = catalog.survey(0, 10);
         assert_eq!((surveyed.len(), end), (1, None));
         assert!(surveyed[0].upgrade().is_some());
-        drop(catalog.evict(|_| true));
+        let lacking = Shortfall::new([(MemberId(0), 1)]);
+        let wanted = Wanted {
+            now: lacking.clone(),
+            in_all: lacking.clone(),
+            at_best: lacking,
+        };
+        let evicted = catalog.evict(&wanted, |_| MayGo::Now);
+        assert_eq!(evicted.map(|objects| objects.len()), Ok(1));
         assert!(surveyed[0].upgrade().is_none());
     }
 }

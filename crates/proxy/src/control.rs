@@ -87,7 +87,7 @@ async fn open(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
     };
     let wants_ways = wants_ways(args, 4)?;
     let key = Bytes::copy_from_slice(&args[1]);
-    let mut opened = cache.open_on(key, size, &proposal).await?;
+    let mut opened = cache.open_on(key, size, false, &proposal).await?;
     owned.opened(opened.write);
     if wants_ways {
         let members = opened.members.iter().copied();

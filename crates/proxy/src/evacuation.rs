@@ -27,6 +27,7 @@ use crate::{
     endangered::{Lane, Queue, Worker},
     nodes::member::Member,
     repair::{holders, restore, settle, taken_nodes},
+    room::Share,
 };
 
 /// How long a copy may take, besides [`SLOWEST`].
@@ -77,7 +78,7 @@ async fn evacuate(cache: &Cache, object: &Arc<Object>) -> Result<u64, Error> {
             continue;
         };
         let target = target(cache, object, &source).await?;
-        take_room(cache, object, index, &target)?;
+        take_room(cache, object, index, &target).await?;
         let reply = copy(cache, object, index, &source, &target).await;
         if object.is_dead() {
             // Overwritten or deleted meanwhile: there is nothing left to move.
@@ -128,7 +129,7 @@ async fn target(
 }
 
 /// Takes room on a target, evicting others only for what was used lately.
-fn take_room(
+async fn take_room(
     cache: &Cache,
     object: &Arc<Object>,
     index: usize,
@@ -142,8 +143,8 @@ fn take_room(
         let text = "no free room for a chunk that was not used lately";
         return Err(Error::OutOfMemory(text.into()));
     }
-    let taken = cache.take_room(std::slice::from_ref(target), bytes, object.key());
-    taken.map_err(|no_room| Error::OutOfMemory(no_room.to_string()))
+    let share = Share::whole(target.clone(), bytes);
+    cache.take_room_beside(object, &[share]).await
 }
 
 /// Has a member put its chunk on another one.

@@ -73,6 +73,18 @@ impl Housekeeper {
 }
 
 impl Keeper for Housekeeper {
+    fn retired(&self, member: MemberId, bytes: u64) {
+        if let Some(member) = self.nodes.member(member) {
+            member.retire(bytes);
+        }
+    }
+
+    fn unretired(&self, member: MemberId, bytes: u64) {
+        if let Some(member) = self.nodes.member(member) {
+            member.unretire(bytes);
+        }
+    }
+
     fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
         self.freed(member, bytes);
         self.leave(Chore::Free(chunk, member));
@@ -80,14 +92,18 @@ impl Keeper for Housekeeper {
 
     fn freed(&self, member: MemberId, bytes: u64) {
         if let Some(member) = self.nodes.member(member) {
-            member.give_back(bytes);
+            member.free_retired(bytes);
             member.count_chunk(false);
         }
     }
 
     fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
         self.partings.stray(chunk, member);
-        self.free(chunk, member, bytes);
+        if let Some(member) = self.nodes.member(member) {
+            member.give_back(bytes);
+            member.count_chunk(false);
+        }
+        self.leave(Chore::Free(chunk, member));
     }
 
     fn repair(&self, object: Arc<Object>) {

@@ -60,6 +60,16 @@ impl Leases {
         self.out.contains_key(&lease)
     }
 
+    /// Whether a lease of what `write` stored is out.
+    pub(crate) fn is_out(&self, write: WriteId) -> bool {
+        self.0.contains_key(&write)
+    }
+
+    /// Ends the lease of what `write` stored, because its memory is needed.
+    pub(crate) fn revoke(&self, write: WriteId) {
+        drop(self.0.remove(&write));
+    }
+
     /// Ends the leases of objects that are nobody's value any more, because memory is short;
     /// whether there were any.
     pub(crate) fn relieve(&self) -> bool {

@@ -20,6 +20,7 @@ use crate::{
     endangered::{Lane, Queue, Worker},
     nodes::member::Member,
     pace::Pace,
+    room::Share,
 };
 
 /// Repairs what is in the queue, for ever, at a pace in bytes of values; what could not bear a
@@ -115,17 +116,11 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     }
     let targets: Vec<(usize, Arc<Member>)> = lacking.iter().copied().zip(targets?).collect();
 
-    for (number, (index, target)) in targets.iter().enumerate() {
-        let bytes = object.footprint(*index);
-        let taken = cache.take_room(std::slice::from_ref(target), bytes, object.key());
-        if let Err(no_room) = taken {
-            // Nothing has been sent: what was taken before is to be given back.
-            for (index, target) in &targets[..number] {
-                target.give_back(object.footprint(*index));
-            }
-            return Err(Error::OutOfMemory(no_room.to_string()));
-        }
-    }
+    let share = |(index, target): &(usize, Arc<Member>)| {
+        Share::whole(target.clone(), object.footprint(*index))
+    };
+    let shares: Vec<Share> = targets.iter().map(share).collect();
+    cache.take_room_beside(object, &shares).await?;
     let entered = restore(cache, object, targets).await?;
     let geometry = Found(object.clone()).geometry();
     for index in &entered {

@@ -29,6 +29,8 @@ pub(crate) struct OpenWrite {
     pub(crate) code: Code,
     /// Length of the value, if it was told.
     pub(crate) size: Option<u64>,
+    /// Its terms will not depend on the value that the key has: that may go to make room.
+    pub(crate) blind: bool,
     state: Mutex<State>,
 }
 
@@ -40,6 +42,8 @@ pub(crate) struct State {
     pub(crate) replaced: Vec<(u8, Arc<Member>)>,
     /// Bytes that are taken on each of `members`.
     pub(crate) taken: u64,
+    /// Whether the value that the key had was evicted to make room for this one.
+    pub(crate) evicted_own: bool,
     /// Whether members were asked to complete their chunks: from then on it could be found.
     pub(crate) finishing: bool,
     touched: Instant,
@@ -69,12 +73,14 @@ impl OpenWrite {
         key: Bytes,
         code: Code,
         size: Option<u64>,
+        blind: bool,
         members: Vec<Arc<Member>>,
     ) -> Self {
         let state = State {
             members,
             replaced: Vec::new(),
             taken: 0,
+            evicted_own: false,
             finishing: false,
             touched: Instant::now(),
         };
@@ -83,6 +89,7 @@ impl OpenWrite {
             key,
             code,
             size,
+            blind,
             state: Mutex::new(state),
         }
     }
@@ -190,7 +197,7 @@ mod tests {
             sequence: 1,
         };
         let code = Code::new(1, 0).unwrap();
-        let write = OpenWrite::new(id, Bytes::new(), code, None, vec![a.clone()]);
+        let write = OpenWrite::new(id, Bytes::new(), code, None, false, vec![a.clone()]);
         let mut state = write.state();
         let replaced = |state: &State| -> Vec<(u8, MemberId)> {
             let replaced = state.replaced.iter();

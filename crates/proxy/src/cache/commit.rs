@@ -67,6 +67,11 @@ impl Cache {
             ));
         }
         write.touch();
+        if write.state().evicted_own && !terms.are_blind() {
+            self.give_up(write.id);
+            let text = "the value before made room for this one, whose terms depend on it";
+            return Err(Error::OutOfMemory(text.into()));
+        }
 
         let _turn = self.0.turns.take(&write.key).await;
         let current = self.find(&write.key);

@@ -59,9 +59,14 @@ impl OneNode {
 
     /// An object of two chunks, both on the node.
     pub(crate) fn object(&self, size: u64) -> Arc<Object> {
-        let (epoch, sequence, counter) = (1, 1, 1);
+        self.object_of(b"key", 1, size)
+    }
+
+    /// The same of another key, and another write.
+    pub(crate) fn object_of(&self, key: &[u8], sequence: u64, size: u64) -> Arc<Object> {
+        let (epoch, counter) = (1, sequence);
         Object::new(
-            b"key"[..].into(),
+            key.into(),
             WriteId { epoch, sequence },
             Version { epoch, counter },
             Geometry::new(size, code()),

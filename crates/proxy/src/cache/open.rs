@@ -1,7 +1,7 @@
 //! A write gets members, and room on them.
 
 use std::{
-    cell::Cell,
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -17,21 +17,32 @@ use tokio::time;
 use tracing::{debug, info};
 
 use super::Cache;
-use crate::{catalog::Object, nodes::member::Member, room::NoRoom, writes::OpenWrite};
+use crate::{
+    catalog::{Catalog, Object, victims::MayGo},
+    nodes::member::Member,
+    room::{NoRoom, Outlook, Share},
+    writes::{OpenWrite, State},
+};
 
 /// Room is made in steps of this many bytes of value.
 const STEP: u64 = 16 << 20;
 
-/// How long to wait before room is looked for again where it is about to be freed, at first and at last.
+/// How long a write waits for room that removed values are about to give, or that is held for a
+/// while by what may not go.
+const ROOM_DEADLINE: Duration = Duration::from_secs(1);
+
+/// How long a write waits before it looks again whether something may go by now, at first; twice
+/// as long each time.
 const FIRST_ROOM_PAUSE: Duration = Duration::from_millis(5);
-const LAST_ROOM_PAUSE: Duration = Duration::from_millis(320);
 
 impl Cache {
-    /// Opens a write; `proposal` is taken if it can be.
+    /// Opens a write; `proposal` is taken if it can be. The old value of a `blind` write's key goes
+    /// before the new one is there, if there is no room for both.
     pub(crate) async fn open_on(
         &self,
         key: Bytes,
         size: Option<u64>,
+        blind: bool,
         proposal: &[MemberId],
     ) -> Result<Opened, Error> {
         let most = self.0.settings.max_object_bytes;
@@ -41,29 +52,29 @@ impl Cache {
         }
         let code = self.code_for(size)?;
         if let Some(members) = self.accept(proposal, code) {
-            return self.open_with(key, size, code, members).await;
+            return self.open_with(key, size, blind, code, members).await;
         }
         if let Ok(members) = self.place(code.width(), code.parity(), &[]).await {
-            return self.open_with(key, size, code, members).await;
+            return self.open_with(key, size, blind, code, members).await;
         }
         // By now it is known which nodes do not wake: the others may be enough for a narrower code.
         let code = self.code_for(size)?;
         let members = self.place(code.width(), code.parity(), &[]).await?;
-        self.open_with(key, size, code, members).await
+        self.open_with(key, size, blind, code, members).await
     }
 
     pub(super) async fn open_with(
         &self,
         key: Bytes,
         size: Option<u64>,
+        blind: bool,
         code: Code,
         members: Vec<Arc<Member>>,
     ) -> Result<Opened, Error> {
         let id = self.0.writes.next_id();
         let ids = members.iter().map(|member| member.id).collect();
-        self.0
-            .writes
-            .insert(Arc::new(OpenWrite::new(id, key, code, size, members)));
+        let write = OpenWrite::new(id, key, code, size, blind, members);
+        self.0.writes.insert(Arc::new(write));
         let reserved = match self
             .make_room(id, size.map_or(STEP, |size| size.min(STEP)))
             .await
@@ -109,8 +120,14 @@ impl Cache {
         }
         let share = write.share(ahead);
         if share > state.taken {
-            let more = share - state.taken;
-            if let Err(no_room) = self.take_room(&state.members, more, &write.key) {
+            let taken = state.taken;
+            let of_member = |member: &Arc<Member>| Share {
+                member: member.clone(),
+                bytes: share - taken,
+                in_all: total.max(share) - taken,
+            };
+            let shares: Vec<Share> = state.members.iter().map(of_member).collect();
+            if let Err(no_room) = self.take_room(&shares, &write, &mut state) {
                 return Ok(Err(no_room));
             }
             state.taken = share;
@@ -127,31 +144,83 @@ impl Cache {
         self.0.room.take_free(member, bytes)
     }
 
-    /// Takes `bytes` on each of `members`, evicting what must go.
-    pub(crate) fn take_room(
+    /// Takes room for a write.
+    fn take_room(
         &self,
-        members: &[Arc<Member>],
-        bytes: u64,
+        shares: &[Share],
+        write: &OpenWrite,
+        state: &mut State,
+    ) -> Result<(), NoRoom> {
+        self.take_shares(shares, &write.key, write.blind, |victim| {
+            state.evicted_own |= victim.key() == write.key;
+        })
+    }
+
+    /// Takes each share, evicting what must go: the value of `key` itself only for a `blind` write.
+    ///
+    /// # Errors
+    ///
+    /// [`NoRoom`], for the moment or for good. It is not waited for.
+    fn take_shares(
+        &self,
+        shares: &[Share],
         key: &[u8],
+        blind: bool,
+        mut evicted: impl FnMut(&Object),
     ) -> Result<(), NoRoom> {
         let retire = |victim: Arc<Object>| {
+            evicted(&victim);
+            self.0.leases.revoke(victim.write());
             self.retire_unasked(&victim, "evicted");
         };
-        // A value covers earlier ones of its key, which would be found in its place, until they
-        // are gone.
-        let is_covering = Cell::new(false);
-        let covers = |key: &[u8]| {
-            let covers = self.0.turns.is_taken(key) || self.0.partings.has(key);
-            is_covering.set(is_covering.get() || covers);
-            covers
-        };
-        let may_go = |object: &Object| object.key() != key && !covers(object.key());
-        let room = &self.0.room;
-        let taken = room.take(&self.0.catalog, members, bytes, may_go, retire);
+        let may_go = |object: &Arc<Object>| self.may_go(object, key, blind);
+        let taken = self.0.room.take(&self.0.catalog, shares, may_go, retire);
         taken.map_err(|mut no_room| {
-            no_room.soon |= is_covering.get();
+            if let Some(own) = self.0.catalog.peek(key).filter(|_| !blind) {
+                no_room.kept = own.bytes_on(no_room.member.id);
+            }
             no_room
         })
+    }
+
+    /// Whether `object` may be evicted for a write of `key`.
+    fn may_go(&self, object: &Arc<Object>, key: &[u8], blind: bool) -> MayGo {
+        let is_own = object.key() == key;
+        if is_own && !blind {
+            return MayGo::Never;
+        }
+        // A value covers earlier ones of its key, which would be found in its place, until they
+        // are gone.
+        if self.0.turns.is_taken(object.key()) || self.0.partings.has(object.key()) {
+            return MayGo::Later;
+        }
+        let is_unread = Catalog::would_free(object, 0);
+        let would_free =
+            is_unread || Catalog::would_free(object, 1) && self.0.leases.is_out(object.write());
+        if !would_free {
+            MayGo::Later
+        } else if is_own {
+            MayGo::Replaced
+        } else if is_unread {
+            MayGo::Now
+        } else {
+            // Remote reads give way, if nothing else does.
+            MayGo::Last
+        }
+    }
+
+    /// Takes room for chunks of an object that is there, evicting what must go.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::OutOfMemory`]; nothing is taken then.
+    pub(crate) async fn take_room_beside(
+        &self,
+        object: &Object,
+        shares: &[Share],
+    ) -> Result<(), Error> {
+        let attempt = || Ok(self.take_shares(shares, object.key(), false, |_| ()));
+        self.patiently(attempt).await
     }
 
     /// Finds another member for a chunk whose member failed.
@@ -216,7 +285,12 @@ impl Cache {
             return Ok(Ok(None));
         }
         let taken = state.taken;
-        if let Err(no_room) = self.take_room(std::slice::from_ref(substitute), taken, &write.key) {
+        let share = Share {
+            member: substitute.clone(),
+            bytes: taken,
+            in_all: taken.max(write.share(write.size.unwrap_or(0))),
+        };
+        if let Err(no_room) = self.take_room(&[share], write, &mut state) {
             return Ok(Err(no_room));
         }
         member.give_back(taken);
@@ -246,33 +320,181 @@ impl Cache {
 
     /// Tries until there is room, or none to be expected soon.
     ///
-    /// Remote reads of what is nobody's value any more give way.
+    /// What is being freed is waited for rather than that something else goes; what has not been
+    /// freed by the deadline is pinned. Only where nothing else may go, remote reads of what is
+    /// nobody's value any more give way.
     async fn patiently<T>(
         &self,
         attempt: impl Fn() -> Result<Result<T, NoRoom>, Error>,
     ) -> Result<T, Error> {
+        let deadline = time::Instant::now() + ROOM_DEADLINE;
         let mut pause = FIRST_ROOM_PAUSE;
         loop {
-            match attempt()? {
+            let no_room = match attempt()? {
                 Ok(done) => return Ok(done),
-                Err(_) if self.0.leases.relieve() => continue,
-                Err(no_room) if no_room.soon && pause <= LAST_ROOM_PAUSE => {
-                    time::sleep(pause).await;
+                Err(no_room) => no_room,
+            };
+            let is_late = time::Instant::now() >= deadline;
+            match no_room.outlook {
+                Outlook::BeingFreed => {
+                    let member = &no_room.member;
+                    let mut freed = pin!(member.freed());
+                    freed.as_mut().enable();
+                    // It may have been freed just before.
+                    match attempt()? {
+                        Ok(done) => return Ok(done),
+                        Err(again) if !again.is_being_freed_on(member) => continue,
+                        Err(_) => {}
+                    }
+                    let _claim = member.claim(no_room.lacking());
+                    if time::timeout_at(deadline, freed).await.is_err() {
+                        member.count_as_pinned();
+                    }
                 }
-                Err(no_room) => {
-                    info!(%no_room, soon = no_room.soon, "no room for a value");
+                _ if self.0.leases.relieve() => {}
+                Outlook::Uncertain if !is_late => {
+                    time::sleep(pause).await;
+                    pause *= 2;
+                }
+                Outlook::Uncertain | Outlook::None => {
+                    info!(%no_room, outlook = ?no_room.outlook, "no room for a value");
                     return Err(Error::OutOfMemory(no_room.to_string()));
                 }
             }
-            pause *= 2;
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use infinicache_client::{Condition, Terms};
+
     use super::*;
-    use crate::cache::fixture::OneNode;
+    use crate::{cache::fixture::OneNode, catalog::Found};
+
+    const MIB: u64 = 1 << 20;
+
+    impl OneNode {
+        /// Makes a value of so many bytes that of a key; it takes twice as many on the node.
+        async fn stored(&self, key: &[u8], sequence: u64, size: u64) -> Arc<Object> {
+            let member = self.pool.awake().await;
+            let object = self.object_of(key, sequence, size);
+            member.take(object.bytes_on(member.id));
+            self.cache.catalog().insert(object.clone());
+            object
+        }
+
+        /// The value of the node's key, which is so long, is removed, but still read.
+        async fn read_on(&self, size: u64) -> Arc<Object> {
+            let read = self.stored(b"key", 1, size).await;
+            self.cache.catalog().remove(&read);
+            self.cache.retire_unasked(&read, "deleted");
+            read
+        }
+
+        /// Opens a write of the node's key.
+        async fn open(&self, size: u64, blind: bool) -> WriteId {
+            let (writes, code) = (self.cache.writes(), Code::new(1, 0).unwrap());
+            let (id, members) = (writes.next_id(), vec![self.pool.awake().await]);
+            let key = Bytes::from_static(b"key");
+            let write = OpenWrite::new(id, key, code, Some(size), blind, members);
+            writes.insert(Arc::new(write));
+            id
+        }
+    }
+
+    #[tokio::test]
+    async fn a_write_waits_until_a_removed_value_is_read_no_more() {
+        let node = OneNode::new().await;
+        let member = node.pool.awake().await;
+        let read = node.read_on(100 * MIB).await;
+        let needed = [Share::whole(member.clone(), member.free() + MIB)];
+        let other = node.object_of(b"other", 9, 1);
+        let mut taking = pin!(node.cache.take_room_beside(&other, &needed));
+        assert!(futures_util::poll!(&mut taking).is_pending());
+        drop(read);
+        taking.await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_is_not_freed_in_time_is_made_up_for_by_another_value() {
+        let node = OneNode::new().await;
+        let member = node.pool.awake().await;
+        let _read = node.read_on(100 * MIB).await;
+        drop(node.stored(b"last", 2, 100 * MIB).await);
+        time::pause();
+        let (other, free) = (node.object_of(b"other", 9, 1), member.free());
+        let take = async |bytes| {
+            let needed = [Share::whole(member.clone(), bytes)];
+            node.cache.take_room_beside(&other, &needed).await
+        };
+        let too_much = take(free + 300 * MIB).await.unwrap_err();
+        assert!(matches!(too_much, Error::OutOfMemory(_)), "{too_much:?}");
+        assert!(node.cache.find(b"last").is_some());
+        take(free + MIB).await.unwrap();
+        assert!(node.cache.find(b"last").is_none());
+    }
+
+    #[tokio::test]
+    async fn a_value_that_only_a_remote_read_holds_makes_room_at_once() {
+        let node = OneNode::new().await;
+        let member = node.pool.awake().await;
+        let object = node.stored(b"key", 1, 100 * MIB).await;
+        node.cache.leases().grant(&Found(object), Instant::now());
+        let needed = [Share::whole(member.clone(), member.free() + MIB)];
+        let other = node.object_of(b"other", 9, 1);
+        let mut taking = pin!(node.cache.take_room_beside(&other, &needed));
+        let taken = futures_util::poll!(&mut taking);
+        assert!(matches!(taken, std::task::Poll::Ready(Ok(()))), "{taken:?}");
+    }
+
+    #[tokio::test]
+    async fn the_old_value_goes_for_a_blind_write_that_does_not_fit_beside_it_and_not_before() {
+        let node = OneNode::new().await;
+        drop(node.stored(b"key", 1, 300 * MIB).await);
+        let write = node.open(600 * MIB, true).await;
+        let make_room = async |bytes| node.cache.make_room(write, bytes).await;
+        make_room(100 * MIB).await.unwrap();
+        assert!(node.cache.find(b"key").is_some());
+        make_room(600 * MIB).await.unwrap();
+        assert!(node.cache.find(b"key").is_none());
+
+        let terms = Terms {
+            condition: Some(Condition::Present),
+            ..Terms::default()
+        };
+        let refused = node.cache.decide(write, 600 * MIB, &terms, None).await;
+        assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
+        assert!(node.cache.writes().get(write).is_none(), "it was given up");
+    }
+
+    #[tokio::test]
+    async fn the_old_value_stays_for_a_write_that_may_depend_on_it() {
+        let node = OneNode::new().await;
+        let old = node.stored(b"key", 1, 300 * MIB).await;
+        let bytes = old.bytes_on(node.member);
+        let write = node.open(600 * MIB, false).await;
+        let refused = node.cache.make_room(write, MIB).await;
+        let Err(Error::OutOfMemory(text)) = refused else {
+            panic!("{refused:?}");
+        };
+        assert!(
+            text.contains(&format!("{bytes} by the value before")),
+            "{text}"
+        );
+        assert!(node.cache.find(b"key").is_some());
+    }
+
+    #[tokio::test]
+    async fn a_blind_write_that_can_never_fit_leaves_the_old_value_alone() {
+        let node = OneNode::new().await;
+        drop(node.stored(b"key", 1, 300 * MIB).await);
+        node.pool.awake().await.take(300 * MIB);
+        let write = node.open(800 * MIB, true).await;
+        let refused = node.cache.make_room(write, MIB).await;
+        assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
+        assert!(node.cache.find(b"key").is_some());
+    }
 
     #[tokio::test]
     async fn a_value_stays_while_earlier_ones_of_its_key_are_on_their_way_out() {
@@ -287,10 +509,10 @@ mod tests {
         node.cache.begin_parting(b"key", earlier, 1, holders);
         let too_much = member.free() + 1;
         let take = || {
-            let members = std::slice::from_ref(&member);
-            node.cache.take_room(members, too_much, b"other")
+            let share = Share::whole(member.clone(), too_much);
+            node.cache.take_shares(&[share], b"other", false, |_| ())
         };
-        assert!(take().is_err_and(|no_room| no_room.soon));
+        assert!(take().is_err_and(|no_room| no_room.outlook == Outlook::Uncertain));
         assert!(node.cache.find(b"key").is_some());
         let [(chunk, member)] = node.cache.0.partings.of(b"key").unwrap().chunks_left()[..] else {
             panic!("one chunk is left");
@@ -307,7 +529,7 @@ mod tests {
         let failed = Arc::new(Member::of(MemberId(member.id.0 + 1)));
         let (writes, code) = (&node.cache.0.writes, Code::new(1, 1).unwrap());
         let members = vec![member.clone(), failed];
-        let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, members);
+        let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, false, members);
         let write = Arc::new(write);
         writes.insert(write.clone());
         // Placed before the other chunk was.

@@ -55,7 +55,7 @@ impl Cache {
         };
         let key = Bytes::copy_from_slice(key);
         let opened = self
-            .open_with(key.clone(), Some(size), code, members.to_vec())
+            .open_with(key.clone(), Some(size), false, code, members.to_vec())
             .await?;
         let attempt = Attempt(self, opened.write);
         let write = self.0.writes.get(opened.write).ok_or(Error::NoWrite)?;

@@ -10,6 +10,8 @@ use super::{Keeper, Object};
 struct Nobody;
 
 impl Keeper for Nobody {
+    fn retired(&self, _: MemberId, _: u64) {}
+    fn unretired(&self, _: MemberId, _: u64) {}
     fn free(&self, _: ChunkId, _: MemberId, _: u64) {}
     fn freed(&self, _: MemberId, _: u64) {}
     fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
@@ -20,8 +22,19 @@ impl Keeper for Nobody {
 pub(crate) fn object(
     name: &str,
     size: u64,
+    code: (usize, usize),
+    expires_at: Option<u64>,
+) -> Arc<Object> {
+    kept(name, size, code, expires_at, Arc::new(Nobody))
+}
+
+/// The same, looked after by `keeper`.
+pub(crate) fn kept(
+    name: &str,
+    size: u64,
     (data, parity): (usize, usize),
     expires_at: Option<u64>,
+    keeper: Arc<dyn Keeper>,
 ) -> Arc<Object> {
     let (epoch, sequence, counter) = (1, 1, 1);
     let code = Code::new(data, parity).unwrap();
@@ -32,6 +45,6 @@ pub(crate) fn object(
         Geometry::new(size, code),
         (0..code.width() as u32).map(MemberId).collect(),
         expires_at,
-        Arc::new(Nobody),
+        keeper,
     )
 }

@@ -24,13 +24,19 @@ const NOBODY: MemberId = MemberId(u32::MAX);
 
 /// Who looks after what objects leave behind.
 pub(crate) trait Keeper: Send + Sync {
-    /// Nobody needs `chunk` of `member` any more; it took `bytes` there.
+    /// An object was retired that takes `bytes` on `member`: they are freed once it is read no more.
+    fn retired(&self, member: MemberId, bytes: u64);
+
+    /// The same bytes are not to be freed there: the chunk was lost, or moved.
+    fn unretired(&self, member: MemberId, bytes: u64);
+
+    /// A retired object is read no more: nobody needs `chunk` of `member`, which took `bytes` there.
     fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64);
 
-    /// A member let go of a chunk that took `bytes`.
+    /// A member let go of a retired object's chunk that took `bytes`.
     fn freed(&self, member: MemberId, bytes: u64);
 
-    /// The same of a chunk whose object lives on without it.
+    /// Nobody needs `chunk` of `member` any more, but its object lives on without it.
     fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64);
 
     /// The object lacks a chunk.
@@ -188,7 +194,15 @@ impl Object {
 
     /// From now on it is nobody's value; its chunks are freed when it is read no more.
     pub(crate) fn retire(&self) {
-        self.dead.store(true, Relaxed);
+        let holders = self.holders();
+        if self.dead.swap(true, Relaxed) {
+            return;
+        }
+        for (index, &member) in holders.iter().enumerate() {
+            if member != NOBODY {
+                self.keeper.retired(member, self.footprint(index));
+            }
+        }
     }
 
     pub(crate) fn is_dead(&self) -> bool {
@@ -209,6 +223,26 @@ impl Object {
         members
             .filter_map(|(index, member)| Some((index, member?)))
             .collect()
+    }
+
+    /// Does something with the index and the member of each of its chunks.
+    pub(crate) fn each_holder(&self, mut act: impl FnMut(usize, MemberId)) {
+        for (index, &member) in self.holders().iter().enumerate() {
+            if member != NOBODY {
+                act(index, member);
+            }
+        }
+    }
+
+    /// Bytes of the memory of `member` that its chunks take.
+    pub(crate) fn bytes_on(&self, member: MemberId) -> u64 {
+        let mut bytes = 0;
+        self.each_holder(|index, holder| {
+            if holder == member {
+                bytes += self.footprint(index);
+            }
+        });
+        bytes
     }
 
     /// Whether one of its chunks is on `member`.
@@ -233,20 +267,35 @@ impl Object {
     pub(crate) fn lose(&self, member: MemberId) -> bool {
         let mut holders = self.holders();
         let mut lost = false;
-        for holder in holders.iter_mut().filter(|holder| **holder == member) {
+        for (index, holder) in holders.iter_mut().enumerate() {
+            if *holder != member {
+                continue;
+            }
             *holder = NOBODY;
             lost = true;
+            if self.is_dead() {
+                self.keeper.unretired(member, self.footprint(index));
+            }
         }
         lost
     }
 
     /// Enters a chunk's new holder; returns the one that it had.
     pub(crate) fn move_to(&self, index: usize, member: MemberId) -> Option<MemberId> {
-        let previous = std::mem::replace(&mut self.holders()[index], member);
-        Some(previous).filter(|&member| member != NOBODY)
+        let mut holders = self.holders();
+        let previous = std::mem::replace(&mut holders[index], member);
+        let previous = Some(previous).filter(|&member| member != NOBODY);
+        if self.is_dead() {
+            let bytes = self.footprint(index);
+            self.keeper.retired(member, bytes);
+            if let Some(previous) = previous {
+                self.keeper.unretired(previous, bytes);
+            }
+        }
+        previous
     }
 
-    /// `member` let go of a chunk, of which nothing is left to be freed.
+    /// `member` let go of a chunk of an object that was retired: nothing is left to be freed.
     pub(crate) fn was_freed(&self, index: usize, member: MemberId) {
         {
             let mut holders = self.holders();

@@ -1,7 +1,8 @@
 //! All objects in CLOCK order (Corbató 1968), and by expiry.
 //!
 //! Objects sit in slots; a hand goes round them. An object that was used since
-//! the hand last passed is spared once; the first that was not is the victim.
+//! the hand last passed is spared once; the first that was not is the victim:
+//! see `victims`.
 
 use std::{
     collections::BTreeSet,
@@ -59,26 +60,21 @@ impl Ring {
         }
     }
 
-    /// The next victim among those that may go: two rounds of the hand find it, if there is one.
-    ///
-    /// An object that somebody reads frees no memory, and is passed over in the first round and a half.
-    pub(super) fn victim(&mut self, may_go: &impl Fn(&Object) -> bool) -> Option<Arc<Object>> {
-        let rounds = self.slots.len() * 3;
-        for step in 0..rounds {
-            self.hand = (self.hand + 1) % self.slots.len();
-            let Some(object) = &self.slots[self.hand] else {
-                continue;
-            };
-            if !may_go(object) || object.take_mark() {
-                continue;
-            }
-            // The catalog and the ring hold it once each.
-            let is_read = Arc::strong_count(object) > 2;
-            if !is_read || step >= self.slots.len() * 2 {
-                return Some(object.clone());
-            }
-        }
-        None
+    /// The slots that are taken, in the order in which the hand comes to them.
+    pub(super) fn ahead(&self) -> impl Iterator<Item = (usize, &Arc<Object>)> {
+        let (before, behind) = self.slots.split_at((self.hand + 1).min(self.slots.len()));
+        let ahead = (before.len()..).zip(behind).chain((0..).zip(before));
+        ahead.filter_map(|(slot, object)| Some((slot, object.as_ref()?)))
+    }
+
+    /// What is in a slot that is taken.
+    pub(super) fn at(&self, slot: usize) -> Option<&Arc<Object>> {
+        self.slots.get(slot)?.as_ref()
+    }
+
+    /// The hand has come to a slot.
+    pub(super) fn turn_to(&mut self, slot: usize) {
+        self.hand = slot;
     }
 
     pub(super) fn expired(&self, now_ms: u64, limit: usize) -> Vec<Arc<Object>> {
@@ -130,36 +126,6 @@ mod tests {
         let objects: Vec<_> = names.iter().map(|name| object(name, None)).collect();
         objects.iter().for_each(|object| ring.insert(object));
         (ring, objects)
-    }
-
-    fn evict(ring: &mut Ring) -> String {
-        let victim = ring.victim(&|_| true).unwrap();
-        ring.remove(&victim);
-        String::from_utf8(victim.key().to_vec()).unwrap()
-    }
-
-    #[test]
-    fn what_was_used_since_the_hand_passed_is_spared_once() {
-        let (mut ring, objects) = ring(&["a", "b", "c"]);
-        objects.iter().for_each(|object| {
-            object.take_mark();
-        });
-        objects[1].touch();
-        let spared = evict(&mut ring);
-        assert_ne!(spared, "b");
-        let other = evict(&mut ring);
-        assert_ne!(other, "b");
-        assert_eq!(evict(&mut ring), "b");
-        assert!(ring.victim(&|_| true).is_none());
-        assert_eq!((ring.len(), ring.bytes()), (0, 0));
-    }
-
-    #[test]
-    fn only_what_may_go_goes() {
-        let (mut ring, _objects) = ring(&["a", "b", "c"]);
-        let victim = ring.victim(&|object| object.key() == b"b").unwrap();
-        assert_eq!(victim.key(), b"b");
-        assert!(ring.victim(&|_| false).is_none());
     }
 
     #[test]

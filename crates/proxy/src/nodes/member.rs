@@ -10,6 +10,7 @@ use std::{
 
 use infinicache_client::MuxLink;
 use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
+use tokio::sync::{Notify, futures::Notified};
 
 /// The part of a node's memory that is planned with: what frees memory may reach
 /// the node a little later than what takes it.
@@ -30,6 +31,13 @@ pub(crate) struct Member {
     pub(super) since: Instant,
     capacity: u64,
     used: AtomicU64,
+    /// The part of `used` that is to be free once values which were removed are read no more.
+    retired: AtomicU64,
+    /// The part of `retired` that was waited for in vain.
+    pinned: AtomicU64,
+    /// The part of `retired` that writes wait for.
+    claimed: AtomicU64,
+    freed: Notify,
     chunks: AtomicU64,
     draining: AtomicBool,
     left: AtomicBool,
@@ -39,6 +47,16 @@ pub(crate) struct Member {
     link: Mutex<Option<MuxLink>>,
     report: Mutex<NodeReport>,
     site: Mutex<Site>,
+}
+
+/// Bytes that a write waits for, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Claim<'a>(&'a Member, u64);
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.0.claimed.fetch_sub(self.1, Relaxed);
+    }
 }
 
 /// Where a member runs: each a failure domain, or the empty string if it is not known.
@@ -59,6 +77,10 @@ impl Member {
             since: Instant::now(),
             capacity: hello.capacity,
             used: AtomicU64::new(0),
+            retired: AtomicU64::new(0),
+            pinned: AtomicU64::new(0),
+            claimed: AtomicU64::new(0),
+            freed: Notify::new(),
             chunks: AtomicU64::new(0),
             draining: AtomicBool::new(false),
             left: AtomicBool::new(false),
@@ -76,9 +98,15 @@ impl Member {
     /// One that nothing is known of.
     #[cfg(test)]
     pub(crate) fn of(id: MemberId) -> Self {
+        Self::with_capacity(id, 1)
+    }
+
+    /// The same, but of how much it may hold.
+    #[cfg(test)]
+    pub(crate) fn with_capacity(id: MemberId, capacity: u64) -> Self {
         let hello = serde_json::json!({
             "protocol": 1, "node": "", "instance": "1", "session": "",
-            "capacity": 1, "used": 0, "epoch": 0,
+            "capacity": capacity, "used": 0, "epoch": 0,
         });
         Self::new(id, 0, &serde_json::from_value(hello).expect("a hello"))
     }
@@ -157,8 +185,55 @@ impl Member {
 
     /// Enters bytes that are freed on it.
     pub(crate) fn give_back(&self, bytes: u64) {
-        let less = |used: u64| Some(used.saturating_sub(bytes));
-        let _ = self.used.fetch_update(Relaxed, Relaxed, less);
+        lessen(&self.used, bytes);
+        self.freed.notify_waiters();
+    }
+
+    /// Completes when bytes are freed on it.
+    pub(crate) fn freed(&self) -> Notified<'_> {
+        self.freed.notified()
+    }
+
+    /// Enters bytes of a value that was removed: they are freed once it is read no more.
+    pub(crate) fn retire(&self, bytes: u64) {
+        self.retired.fetch_add(bytes, Relaxed);
+    }
+
+    /// Enters that such bytes are freed.
+    pub(crate) fn free_retired(&self, bytes: u64) {
+        lessen(&self.used, bytes);
+        self.unretire(bytes);
+        // After both: a write that looks now sees what is left.
+        self.freed.notify_waiters();
+    }
+
+    /// Enters that such bytes are not freed by that.
+    pub(crate) fn unretire(&self, bytes: u64) {
+        lessen(&self.retired, bytes);
+        // Whether it is these that were waited for is not known; no more are than there are.
+        self.pinned.fetch_min(self.retired(), Relaxed);
+    }
+
+    /// Bytes of values that were removed, and are still read.
+    pub(crate) fn retired(&self) -> u64 {
+        self.retired.load(Relaxed)
+    }
+
+    /// Those of them that can be expected to be freed soon, and that no write waits for.
+    pub(crate) fn being_freed(&self) -> u64 {
+        let (pinned, claimed) = (self.pinned.load(Relaxed), self.claimed.load(Relaxed));
+        self.retired().saturating_sub(pinned + claimed)
+    }
+
+    /// Enters that a write waits for so many of them.
+    pub(crate) fn claim(&self, bytes: u64) -> Claim<'_> {
+        self.claimed.fetch_add(bytes, Relaxed);
+        Claim(self, bytes)
+    }
+
+    /// What is being freed has been waited for long enough: its readers do not make progress.
+    pub(crate) fn count_as_pinned(&self) {
+        self.pinned.store(self.retired(), Relaxed);
     }
 
     /// Enters a chunk, or one less.
@@ -224,6 +299,11 @@ impl Member {
     pub(super) fn set_report(&self, report: NodeReport) {
         *lock(&self.report) = report;
     }
+}
+
+fn lessen(counter: &AtomicU64, bytes: u64) {
+    let less = |count: u64| Some(count.saturating_sub(bytes));
+    let _ = counter.fetch_update(Relaxed, Relaxed, less);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
