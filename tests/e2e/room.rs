@@ -70,3 +70,32 @@ async fn a_stalled_reader_of_a_deleted_value_costs_no_other_value() {
     let read = reader.end_get(pinned.size, async || {}).await;
     assert_eq!(read, pinned);
 }
+
+#[tokio::test]
+async fn a_value_larger_than_half_the_pool_is_overwritten_unless_the_old_one_is_asked_for() {
+    let cluster = Cluster::start(|up| up.nodes(6).code(4, 2).memory("8MiB")).await;
+    let mut redis = cluster.redis().await;
+    let mut value = Value::new(1, 20 * MIB);
+    assert!(stored(&mut redis, "key", &value).await);
+    for times in 1..=2 {
+        value = value.next(value.size);
+        assert!(stored(&mut redis, "key", &value).await);
+        value.assert_is(&redis.get::<_, Vec<u8>>("key").await.unwrap());
+        assert_eq!(removed(&cluster, "evicted").await, times);
+    }
+    for option in ["XX", "NX", "GET", "KEEPTTL"] {
+        let mut set = redis::cmd("SET");
+        set.arg("key")
+            .arg(value.next(value.size).bytes())
+            .arg(option);
+        let refused = set.query_async::<()>(&mut redis).await.unwrap_err();
+        assert_eq!(refused.code(), Some("OOM"), "{option}: {refused}");
+        value.assert_is(&redis.get::<_, Vec<u8>>("key").await.unwrap());
+    }
+
+    let client = cluster.client().await;
+    value = value.next(value.size);
+    client.put("key", value.bytes()).await.unwrap();
+    value.assert_is(&client.get("key").await.unwrap());
+    assert_eq!(removed(&cluster, "lost").await, 0);
+}

@@ -69,4 +69,4 @@ pub use mux::{Mux, MuxLink, ask_at_once};
 pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};
 pub use read::{PAUSES, Reader};
 pub use source::{Source, Stream};
-pub use write::{Upload, upload};
+pub use write::{Upload, overwrite, upload};

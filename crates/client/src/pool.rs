@@ -134,6 +134,9 @@ pub trait Pool: Clone + Send + Sync + 'static {
 
     /// Begins a write of `size` bytes, or of at least one full stripe if it is not known.
     ///
+    /// The terms of a `blind` write will not depend on the value that the key has: where there is
+    /// no room for both, that value goes before the write is committed.
+    ///
     /// # Errors
     ///
     /// [`Error::OutOfMemory`], [`Error::Refused`] if the value is too large,
@@ -142,6 +145,7 @@ pub trait Pool: Clone + Send + Sync + 'static {
         &self,
         key: &[u8],
         size: Option<u64>,
+        blind: bool,
     ) -> impl Future<Output = Result<Opened, Error>> + Send;
 
     /// Makes room for the first `bytes` of the value; returns for how many there is room now.

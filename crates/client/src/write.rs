@@ -69,10 +69,35 @@ pub async fn upload<P: Pool, S: Source>(
     pool: &P,
     key: &[u8],
     size: Option<u64>,
+    source: S,
+) -> Result<Upload<P>, Error> {
+    send(pool, key, size, false, source).await
+}
+
+/// The same for a blind write, whose [terms](crate::Terms::are_blind) ask nothing of the value that
+/// the key has: that value goes first if there is no room for both.
+///
+/// # Errors
+///
+/// As of [`upload`]; but the key may have no value any more.
+pub async fn overwrite<P: Pool, S: Source>(
+    pool: &P,
+    key: &[u8],
+    size: Option<u64>,
+    source: S,
+) -> Result<Upload<P>, Error> {
+    send(pool, key, size, true, source).await
+}
+
+async fn send<P: Pool, S: Source>(
+    pool: &P,
+    key: &[u8],
+    size: Option<u64>,
+    blind: bool,
     mut source: S,
 ) -> Result<Upload<P>, Error> {
     if let Some(size) = size {
-        return Upload::open(pool, key, Some(size))
+        return Upload::open(pool, key, Some(size), blind)
             .await?
             .send_sized(size, source)
             .await;
@@ -85,11 +110,11 @@ pub async fn upload<P: Pool, S: Source>(
     let head = source.read(full).await?;
     let size = head.len();
     if size < full {
-        let mut upload = Upload::open(pool, key, Some(size as u64)).await?;
+        let mut upload = Upload::open(pool, key, Some(size as u64), blind).await?;
         upload.pay_ahead(size, memory);
         return upload.send_sized(size as u64, head).await;
     }
-    let mut upload = Upload::open(pool, key, None).await?;
+    let mut upload = Upload::open(pool, key, None, blind).await?;
     upload.pay_ahead(size, memory);
     upload.send_unsized(Chained { head, tail: source }).await
 }
@@ -208,8 +233,8 @@ impl Future for Pending {
 }
 
 impl<P: Pool> Upload<P> {
-    async fn open(pool: &P, key: &[u8], size: Option<u64>) -> Result<Self, Error> {
-        let opened = pool.open(key, size).await?;
+    async fn open(pool: &P, key: &[u8], size: Option<u64>, blind: bool) -> Result<Self, Error> {
+        let opened = pool.open(key, size, blind).await?;
         let (data, parity) = (usize::from(opened.data), usize::from(opened.parity));
         let code = Code::new(data, parity).map_err(|error| {
             pool.abort(opened.write);

@@ -163,6 +163,32 @@ async fn members_are_proposed_from_what_is_known_of_the_pool() {
 }
 
 #[tokio::test]
+async fn a_write_whose_terms_ask_nothing_of_the_old_value_is_blind() {
+    let (client, proxy) = start().await;
+    let put = async |options| client.put_with("key", "value", options).await.unwrap();
+    let ttl = Some(Duration::from_secs(60));
+    put(PutOptions::default()).await;
+    put(PutOptions {
+        ttl,
+        ..PutOptions::default()
+    })
+    .await;
+    put(PutOptions {
+        keep_ttl: true,
+        ..PutOptions::default()
+    })
+    .await;
+    put(PutOptions {
+        condition: Some(Condition::Present),
+        ..PutOptions::default()
+    })
+    .await;
+    let opens = proxy.received("IC.OPEN");
+    let is_blind: Vec<bool> = opens.iter().map(|open| open.ends_with(" BLIND")).collect();
+    assert_eq!(is_blind, [true, true, false, false], "{opens:?}");
+}
+
+#[tokio::test]
 async fn a_small_value_that_is_kept_does_not_weigh_on_the_budget() {
     let proxy = FakeProxy::start(FakePool::new("4+2", 0)).await;
     let options = Options::default().budget(6 * 256 * 1024);

@@ -41,7 +41,7 @@ use std::{
 use bytes::Bytes;
 use infinicache_client::{
     Budget, Commit, Error, Health, Incident, MuxLink, PAUSES, Pool, Reader, Source, Terms, Upload,
-    upload,
+    overwrite, upload,
 };
 use infinicache_erasure::Code;
 use infinicache_wire::{
@@ -246,16 +246,22 @@ impl Cache {
         }
     }
 
-    /// Sends a value to the nodes; it becomes the one of its key at [`Upload::commit`].
+    /// Sends a value to the nodes; it becomes the one of its key at [`Upload::commit`]. The terms of
+    /// that ask nothing of the value before if it is `blind`.
     pub(crate) async fn upload(
         &self,
         key: &[u8],
         size: u64,
+        blind: bool,
         source: impl Source,
     ) -> Result<Upload<Self>, Error> {
         let metrics = self.0.metrics.clone();
         let source = Arriving { source, metrics };
-        upload(self, key, Some(size), source).await
+        if blind {
+            overwrite(self, key, Some(size), source).await
+        } else {
+            upload(self, key, Some(size), source).await
+        }
     }
 
     /// Whether the cache may answer.
@@ -427,9 +433,9 @@ impl Pool for Cache {
         self.0.settings.code.data() * infinicache_erasure::UNIT_MAX
     }
 
-    async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
-        self.open_on(Bytes::copy_from_slice(key), size, false, &[])
-            .await
+    async fn open(&self, key: &[u8], size: Option<u64>, blind: bool) -> Result<Opened, Error> {
+        let key = Bytes::copy_from_slice(key);
+        self.open_on(key, size, blind, &[]).await
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {

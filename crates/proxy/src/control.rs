@@ -85,9 +85,9 @@ async fn open(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
             .map(|member| Ok(MemberId(number(member)? as u32)))
             .collect::<Result<_, Refused>>()?,
     };
-    let wants_ways = wants_ways(args, 4)?;
+    let (wants_ways, blind) = open_options(args.get(4..).unwrap_or_default())?;
     let key = Bytes::copy_from_slice(&args[1]);
-    let mut opened = cache.open_on(key, size, false, &proposal).await?;
+    let mut opened = cache.open_on(key, size, blind, &proposal).await?;
     owned.opened(opened.write);
     if wants_ways {
         let members = opened.members.iter().copied();
@@ -161,6 +161,18 @@ fn locate(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
         members,
         ways,
     })
+}
+
+/// Whether direct ways are asked for, and whether the write is blind.
+fn open_options(options: &[Bytes]) -> Result<(bool, bool), Refused> {
+    let is = |option: &Bytes, word: &str| option.eq_ignore_ascii_case(word.as_bytes());
+    match options {
+        [] => Ok((false, false)),
+        [direct] if is(direct, "DIRECT") => Ok((true, false)),
+        [blind] if is(blind, "BLIND") => Ok((false, true)),
+        [direct, blind] if is(direct, "DIRECT") && is(blind, "BLIND") => Ok((true, true)),
+        _ => Err(Refused::SYNTAX),
+    }
 }
 
 /// Whether the argument at `index`, the last that there may be, asks for direct ways.

@@ -90,9 +90,10 @@ impl store::Store for Cache {
         &self,
         key: Bytes,
         size: u64,
+        blind: bool,
         source: impl Source,
     ) -> Result<Upload<Self>, Error> {
-        Self::upload(self, &key, size, source).await
+        Self::upload(self, &key, size, blind, source).await
     }
 
     fn is_small(&self, size: u64) -> bool {

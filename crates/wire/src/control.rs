@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! IC.NODES                                        -> PoolView
-//! IC.OPEN key size|? [member,...|-] [DIRECT]      -> Opened        a placement may be proposed
+//! IC.OPEN key size|? [member,...|-] [DIRECT] [BLIND]
+//!                                                 -> Opened        a placement may be proposed
 //! IC.RESERVE write bytes                          -> OK            before more than that is sent
 //! IC.REPLACE write index [DIRECT]                 -> Placed        when a chunk's member failed
 //! IC.COMMIT write size [option ...]               -> Committed     options as of SET
@@ -27,6 +28,9 @@
 //! Times go over the wire as what is left of them: a value lives for so long
 //! (`PX` of a commit) from when the proxy decides the commit, whatever the
 //! clock of the client says.
+//!
+//! A write is `BLIND` if its commit will have no condition and keep no time to
+//! live: the value that the key has may go before the new one is there.
 //!
 //! Refusals are Redis errors; their first word tells what to do: `OOM` there is
 //! no room, `LOST` too few chunks are left, `TRYAGAIN` the pool cannot serve

@@ -31,16 +31,18 @@ impl Control {
         size: Option<u64>,
         proposal: &[MemberId],
         direct: bool,
+        blind: bool,
     ) -> Result<(Opened, Owner), Error> {
         let size = size.map_or("?".into(), |size| size.to_string());
         let mut request = vec![word("IC.OPEN"), copied(key), size.into()];
         let members: Vec<String> = proposal.iter().map(MemberId::to_string).collect();
-        match (members.is_empty(), direct) {
+        match (members.is_empty(), direct || blind) {
             (true, false) => {}
             (true, true) => request.push(word("-")),
             (false, _) => request.push(members.join(",").into()),
         }
         request.extend(asking(direct));
+        request.extend(blind.then(|| word("BLIND")));
         // A write that nobody knows of is given up when its connection ends, or when it idles.
         let (opened, owner) = self.request_to_open(Harmless, request).await?;
         Ok((document(opened)?, owner))

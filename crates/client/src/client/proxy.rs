@@ -162,13 +162,19 @@ impl Proxy {
         self.0.owners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn propose_and_open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
+    async fn propose_and_open(
+        &self,
+        key: &[u8],
+        size: Option<u64>,
+        blind: bool,
+    ) -> Result<Opened, Error> {
         let seed = self.0.seed.fetch_add(1, Relaxed);
         let is_slow = |member| self.0.health.is_slow(member, clock::now());
         let view = self.view();
         let proposal = view.map_or(Vec::new(), |view| propose(&view, size, seed, is_slow));
         let direct = self.0.direct.as_ref();
-        let opening = self.0.control.open(key, size, &proposal, direct.is_some());
+        let control = &self.0.control;
+        let opening = control.open(key, size, &proposal, direct.is_some(), blind);
         let (mut opened, owner) = opening.await?;
         self.owners().insert(opened.write, owner);
         if let Some(direct) = direct {
@@ -215,11 +221,11 @@ impl Pool for Proxy {
     }
 
     /// Runs to its end even if nobody waits for it any more, so that a write is not left open.
-    async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
+    async fn open(&self, key: &[u8], size: Option<u64>, blind: bool) -> Result<Opened, Error> {
         let (sender, receiver) = oneshot::channel();
         let (proxy, key) = (self.clone(), key.to_vec());
         self.0.runtime.spawn(async move {
-            let opened = proxy.propose_and_open(&key, size).await;
+            let opened = proxy.propose_and_open(&key, size, blind).await;
             let guarded = opened.map(|opened| Unclaimed {
                 proxy,
                 opened: Some(opened),

@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Client, options::PutOptions, proxy::Proxy};
-use crate::{Commit, Error, Stream, Upload, upload};
+use crate::{Commit, Error, Stream, Upload, overwrite, upload};
 
 impl Client {
     /// Makes `value` the value of `key`, and returns its version.
@@ -24,11 +24,13 @@ impl Client {
     /// # Guarantees
     ///
     /// The value survives the loss of as many of its nodes as the pool's code has
-    /// parity chunks. Until this returns, others read the value before.
+    /// parity chunks. Until this returns, others read the value before; or none, if the pool has
+    /// no room for both.
     ///
     /// # Errors
     ///
-    /// Nothing has changed then; only after [`Error::TimedOut`] or
+    /// Nothing has changed then, but that the value before may be gone if the pool has no room for
+    /// both; only after [`Error::TimedOut`] or
     /// [`Error::Unreachable`] it is not known whether the value was stored.
     ///
     /// # Cancellation
@@ -57,7 +59,12 @@ impl Client {
         let (key, value) = (key.as_ref(), value.into());
         let proxy = self.proxy(key);
         let size = value.len() as u64;
-        commit(upload(proxy, key, Some(size), value).await?, &options).await
+        let upload = if options.terms().are_blind() {
+            overwrite(proxy, key, Some(size), value).await?
+        } else {
+            upload(proxy, key, Some(size), value).await?
+        };
+        commit(upload, &options).await
     }
 
     /// Makes what `reader` gives the value of `key`, without holding more than a few stripes of it.
@@ -78,7 +85,13 @@ impl Client {
     ) -> Result<Option<Version>, Error> {
         let key = key.as_ref();
         let source = Stream(Watched::new(reader, self.deadline()));
-        commit(upload(self.proxy(key), key, size, source).await?, &options).await
+        let proxy = self.proxy(key);
+        let upload = if options.terms().are_blind() {
+            overwrite(proxy, key, size, source).await?
+        } else {
+            upload(proxy, key, size, source).await?
+        };
+        commit(upload, &options).await
     }
 }
 

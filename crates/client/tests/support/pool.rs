@@ -232,7 +232,7 @@ impl Pool for FakePool {
         stripe(self.0.code.data())
     }
 
-    async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
+    async fn open(&self, key: &[u8], size: Option<u64>, _blind: bool) -> Result<Opened, Error> {
         tokio::task::yield_now().await;
         let awake = |node: &&FakeNode| node.state().mood != Mood::Dead;
         let usable = self.0.nodes.iter().filter(awake).count();

@@ -199,8 +199,9 @@ impl FakeProxy {
         Ok(match *words {
             ["IC.LINK"] => return ok,
             ["IC.NODES"] => document(&self.view()),
-            ["IC.OPEN", key, size, ..] => {
-                let write = pool.open(key.as_bytes(), size.parse().ok()).await?;
+            ["IC.OPEN", key, size, ref options @ ..] => {
+                let blind = options.contains(&"BLIND");
+                let write = pool.open(key.as_bytes(), size.parse().ok(), blind).await?;
                 opened.writes.push(write.write);
                 document(&write)
             }

@@ -115,8 +115,8 @@ impl Pool for InPlace {
         self.cache.full_stripe()
     }
 
-    async fn open(&self, key: &[u8], size: Option<u64>) -> Result<Opened, Error> {
-        self.cache.open(key, size).await
+    async fn open(&self, key: &[u8], size: Option<u64>, blind: bool) -> Result<Opened, Error> {
+        self.cache.open(key, size, blind).await
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {

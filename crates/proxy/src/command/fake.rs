@@ -37,6 +37,8 @@ pub(crate) struct FakeStore(Arc<Mutex<Fakes>>);
 struct Fakes {
     values: HashMap<Bytes, Value>,
     faults: Faults,
+    /// Whether the last upload was blind.
+    blind: bool,
     /// The thread on which a value was looked for last.
     found_on: Option<String>,
     /// How often connections are still to be found to own something.
@@ -82,6 +84,11 @@ impl FakeStore {
     /// How many of these times are left.
     pub(crate) fn owned_for(&self) -> usize {
         self.0.lock().unwrap().owned_for
+    }
+
+    /// Whether the last upload was blind.
+    pub(crate) fn was_blind(&self) -> bool {
+        self.0.lock().unwrap().blind
     }
 
     fn faults(&self) -> Faults {
@@ -203,8 +210,10 @@ impl Store for FakeStore {
         &self,
         key: Bytes,
         size: u64,
+        blind: bool,
         mut source: impl Source,
     ) -> Result<Received, Error> {
+        self.0.lock().unwrap().blind = blind;
         let mut value = Vec::new();
         while value.len() < size as usize {
             if self

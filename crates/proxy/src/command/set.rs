@@ -8,7 +8,9 @@
 //!
 //! A large value is streamed into the store as it arrives. Its options follow
 //! it, so it is known only then whether it may be stored: until it is committed
-//! it can be given up.
+//! it can be given up. Whether it is a blind write, which asks nothing of the
+//! value before, is taken from the number of arguments: none follow, or the two
+//! that are most likely a time.
 
 use bytes::Bytes;
 use infinicache_client::{Condition, Expiry, Terms};
@@ -43,7 +45,10 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
 ) -> Result<(), Error> {
     match (command.large, &command.args[..]) {
         (None, [_, key, value, options @ ..]) => small(session, key, value, options).await,
-        (Some(size), [_, key]) => large(session, key, size).await,
+        (Some(size), [_, key]) => {
+            let blind = matches!(command.count, 3 | 5);
+            large(session, key, size, blind).await
+        }
         (_, args) => {
             let refused = match args.len() {
                 1 => Refused::KEY_TOO_LONG,
@@ -108,6 +113,7 @@ async fn large<S: Store, R: Input, W: Output>(
     session: &mut Session<S, R, W>,
     name: &Bytes,
     size: u64,
+    blind: bool,
 ) -> Result<(), Error> {
     let acceptable = match size > session.state.max_object_bytes {
         true => Err(Refused::VALUE_TOO_LONG),
@@ -121,7 +127,7 @@ async fn large<S: Store, R: Input, W: Output>(
     let store = session.state.store.clone();
     let source = session.connection.value();
     let upload = match store
-        .upload(Bytes::copy_from_slice(name), size, source)
+        .upload(Bytes::copy_from_slice(name), size, blind, source)
         .await
     {
         Ok(upload) => upload,
@@ -152,7 +158,8 @@ async fn upload<S: Store>(
 ) -> Result<Outcome<S::Found>, infinicache_client::Error> {
     // The name is copied, or a long-lived key would keep its whole read buffer.
     let name = Bytes::copy_from_slice(name);
-    let upload = store.upload(name, value.len() as u64, value).await?;
+    let (size, blind) = (value.len() as u64, terms.are_blind());
+    let upload = store.upload(name, size, blind, value).await?;
     upload.commit(terms).await
 }
 

@@ -1,6 +1,6 @@
 //! ```text
 //! IC.NODES
-//! IC.OPEN key size|? [member,...|-] [DIRECT]
+//! IC.OPEN key size|? [member,...|-] [DIRECT] [BLIND]
 //! IC.RESERVE write bytes
 //! IC.REPLACE write index [DIRECT]
 //! IC.COMMIT write size [option ...]        options as of SET

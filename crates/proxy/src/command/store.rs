@@ -65,11 +65,13 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
         range: Range<u64>,
     ) -> impl Future<Output = Result<Option<Self::Reading>, Error>> + Send;
 
-    /// Takes all of a value in. After an error a part of the source may be unread.
+    /// Takes all of a value in. The terms of its commit ask nothing of the value before if it is
+    /// `blind`. After an error a part of the source may be unread.
     fn upload(
         &self,
         key: Bytes,
         size: u64,
+        blind: bool,
         source: impl Source,
     ) -> impl Future<Output = Result<Self::Upload, Error>> + Send;
 

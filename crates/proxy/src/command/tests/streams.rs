@@ -53,6 +53,26 @@ async fn options_after_a_large_value_count() {
 }
 
 #[tokio::test]
+async fn a_large_value_is_blind_if_no_option_can_ask_for_the_old_one() {
+    let server = Running::start().await;
+    let mut peer = server.connect().await;
+    let large = value(200_000);
+    for (options, is_blind) in [
+        (&[][..], true),
+        (&[&b"EX"[..], b"100"], true),
+        (&[b"XX"], false),
+        (&[b"GET"], false),
+        (&[b"KEEPTTL"], false),
+        (&[b"EX", b"100", b"XX"], false),
+    ] {
+        let set = [&[&b"SET"[..], b"k", &large], options].concat();
+        let reply = peer.ask_args(&set).await;
+        assert!(!matches!(reply, BytesFrame::Error(_)), "{reply:?}");
+        assert_eq!(server.store.was_blind(), is_blind, "{options:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_large_value_with_wrong_options_is_given_up_and_the_connection_lives() {
     let server = Running::start().await;
     let mut peer = server.connect().await;
