@@ -11,6 +11,7 @@ use std::{
 };
 
 use dashmap::DashMap;
+use infinicache_wire::WriteId;
 
 use crate::catalog::Found;
 
@@ -24,6 +25,7 @@ const MOST: usize = 100_000;
 #[derive(Debug, Default)]
 pub(crate) struct Leases {
     out: DashMap<u64, Lease>,
+    by_write: DashMap<WriteId, Vec<u64>>,
     last: AtomicU64,
 }
 
@@ -46,13 +48,24 @@ impl Leases {
             until: now + TERM,
         };
         self.out.insert(number, lease);
+        let write = found.0.write();
+        self.by_write.entry(write).or_default().push(number);
         Some(number)
     }
 
     /// A remote read has ended.
     pub(crate) fn release(&self, lease: u64) {
-        // Letting go of an object can free its chunks: not under the map's lock.
-        drop(self.out.remove(&lease));
+        let Some((_, ended)) = self.out.remove(&lease) else {
+            return;
+        };
+        let write = ended.found.0.write();
+        let is_last = |_: &WriteId, leases: &mut Vec<u64>| {
+            leases.retain(|it| *it != lease);
+            leases.is_empty()
+        };
+        self.by_write.remove_if_mut(&write, is_last);
+        // Letting go of an object can free its chunks: not under a map's lock.
+        drop(ended);
     }
 
     /// Whether a remote read has not ended.
@@ -60,14 +73,16 @@ impl Leases {
         self.out.contains_key(&lease)
     }
 
-    /// Whether a lease of what `write` stored is out.
-    pub(crate) fn is_out(&self, write: WriteId) -> bool {
-        self.0.contains_key(&write)
+    /// How many leases of what `write` stored are out.
+    pub(crate) fn count(&self, write: WriteId) -> usize {
+        self.by_write.get(&write).map_or(0, |leases| leases.len())
     }
 
-    /// Ends the lease of what `write` stored, because its memory is needed.
+    /// Ends the leases of what `write` stored, because its memory is needed.
     pub(crate) fn revoke(&self, write: WriteId) {
-        drop(self.0.remove(&write));
+        let leases = self.by_write.remove(&write);
+        let leases = leases.into_iter().flat_map(|(_, leases)| leases);
+        leases.for_each(|lease| drop(self.out.remove(&lease)));
     }
 
     /// Ends the leases of objects that are nobody's value any more, because memory is short;

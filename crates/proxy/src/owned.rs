@@ -87,7 +87,7 @@ mod tests {
     use crate::{cache::fixture::OneNode, catalog::Found};
 
     async fn open(cache: &Cache) -> WriteId {
-        let opened = Pool::open(cache, b"key", Some(1_000)).await;
+        let opened = Pool::open(cache, b"key", Some(1_000), false).await;
         opened.unwrap().write
     }
 

@@ -195,8 +195,8 @@ impl Cache {
             return MayGo::Later;
         }
         let is_unread = Catalog::would_free(object, 0);
-        let would_free =
-            is_unread || Catalog::would_free(object, 1) && self.0.leases.is_out(object.write());
+        let leases = self.0.leases.count(object.write());
+        let would_free = is_unread || Catalog::would_free(object, leases);
         if !would_free {
             MayGo::Later
         } else if is_own {
@@ -545,7 +545,7 @@ mod tests {
         let member = node.pool.awake().await;
         let (writes, code) = (&node.cache.0.writes, Code::new(1, 0).unwrap());
         let members = vec![member.clone()];
-        let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, members);
+        let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, false, members);
         let id = write.id;
         writes.insert(Arc::new(write));
         let ending = async { node.pool.end(&member) };

@@ -153,7 +153,7 @@ impl Nodes {
     /// Whether the platform, which knows of the pods, knows of a member's no more.
     pub(super) fn is_pod_gone(&self, member: &Member) -> bool {
         let sightings = self.sightings();
-        let is_observed = *sightings.observed.borrow();
+        let is_observed = *sightings.observed.borrow() == Observed::Pods;
         is_observed && !member.pod.is_empty() && !sightings.pods.contains_key(&member.pod)
     }
 

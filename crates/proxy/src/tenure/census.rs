@@ -271,14 +271,16 @@ impl Census {
             .filter(|it| !self.has_heard(it.instance) && !self.is_succeeded(it, now));
         let missing = missing.count();
         let dead = self.began + self.patience.dead_after;
-        let end = if missing <= roster.parity { end } else { dead };
         let is_complete = missing == 0;
+        // Members that are known to be gone have nothing to tell, however long it takes.
+        let given_up = if is_complete { end } else { dead };
+        let end = if missing <= roster.parity { end } else { dead };
         let leases_end = self.leases_end(&roster).unwrap_or(now);
 
         match (knows_latest && is_alone, is_complete || now >= end) {
             (true, true) if now >= leases_end => Standing::Believe,
             (true, true) => Standing::Wait(leases_end),
-            (false, _) if now >= dead => Standing::Undecidable,
+            (false, _) if now >= given_up => Standing::Undecidable,
             _ => Standing::Wait(self.next_look(now).min(end.max(now))),
         }
     }

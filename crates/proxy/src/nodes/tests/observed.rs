@@ -67,6 +67,8 @@ impl Pool {
             lease: Duration::from_secs(5),
             straggling: Duration::from_secs(12),
             deadline: Duration::from_secs(60),
+            dead_after: Duration::from_secs(900),
+            leader_lease: Duration::from_secs(5),
         };
         let census = Census::new(0, patience, Instant::now());
         self.nodes.begin_census(census);
