@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -12,7 +12,7 @@ use std::{
 use redis::{AsyncCommands, aio::MultiplexedConnection};
 use tokio::{task::JoinHandle, time};
 
-use crate::values::Value;
+use crate::{cluster::until, values::Value};
 
 /// From a replicated value to several stripes.
 const SIZES: [u64; 4] = [2_000, 50_000, 400_000, 2_000_000];
@@ -26,8 +26,12 @@ const PAUSE: Duration = Duration::from_millis(10);
 /// Clients that write and read until they are stopped.
 pub(crate) struct Traffic {
     stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
     clients: Vec<JoinHandle<Tally>>,
 }
+
+/// How many requests there have to be, however soon it is over.
+const ENOUGH: u64 = 100;
 
 /// What clients saw.
 #[derive(Debug, Default)]
@@ -42,17 +46,23 @@ impl Traffic {
     /// One client on each connection, with keys of its own.
     pub(crate) fn start(connections: Vec<MultiplexedConnection>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
-        let clients = (0..)
-            .zip(connections)
-            .map(|(number, connection)| tokio::spawn(client(number, connection, stop.clone())));
+        let asked = Arc::new(AtomicU64::new(0));
+        let clients = (0..).zip(connections).map(|(number, connection)| {
+            tokio::spawn(client(number, connection, stop.clone(), asked.clone()))
+        });
         Self {
             clients: clients.collect(),
             stop: stop.clone(),
+            asked: asked.clone(),
         }
     }
 
     /// Ends it; what all clients saw, after each has read all its values once more.
     pub(crate) async fn stop(self) -> Tally {
+        until("clients have asked enough", async || {
+            (self.asked.load(Relaxed) > ENOUGH).then_some(())
+        })
+        .await;
         self.stop.store(true, Relaxed);
         let mut all = Tally::default();
         for client in self.clients {
@@ -71,14 +81,20 @@ impl Tally {
     pub(crate) fn assert_clean(&self) {
         assert!(self.failed.is_empty(), "{self:?}");
         assert!(self.lost.is_empty(), "{self:?}");
-        assert!(self.requests > 100, "{self:?}");
+        assert!(self.requests > ENOUGH, "{self:?}");
     }
 }
 
-async fn client(number: u32, mut redis: MultiplexedConnection, stop: Arc<AtomicBool>) -> Tally {
+async fn client(
+    number: u32,
+    mut redis: MultiplexedConnection,
+    stop: Arc<AtomicBool>,
+    asked: Arc<AtomicU64>,
+) -> Tally {
     let (mut tally, mut written) = (Tally::default(), HashMap::new());
     let mut turn = 0;
     while !stop.load(Relaxed) {
+        asked.fetch_add(1, Relaxed);
         let key = format!("traffic-{number}-{}", turn * 7 % KEYS);
         if turn % 4 == 0 {
             let size = SIZES[turn as usize / 4 % SIZES.len()];

@@ -166,9 +166,7 @@ async fn settle_suspicion(cache: Cache, member: Arc<Member>) {
     let (looking, id) = (cache.clone(), member.id);
     let needed = task::spawn_blocking(move || looking.needs(id, &silent)).await;
     match needed {
-        Ok(false) => {
-            cache.nodes().give_up_silent(&member).await;
-        }
+        Ok(false) => cache.nodes().give_up_silent(&member),
         Ok(true) => {
             info!(member = %id, "values cannot do without a silent member: it is waited for");
         }

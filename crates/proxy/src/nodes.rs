@@ -297,10 +297,14 @@ impl Nodes {
         is_split.then_some(self.0.settings.timing.lost_after)
     }
 
-    /// Wakes a node, unless one is being woken: without members nobody says who is in charge.
+    /// Wakes a node, unless one is on its way to be a member: without members nobody says who is
+    /// in charge.
     fn wake_somebody(&self) {
-        let nodes = self.0.nodes.all();
-        let is_coming = |node: &Arc<Node>| node.state().life.state() == NodeState::Waking;
+        let (nodes, now) = (self.0.nodes.all(), Instant::now());
+        let is_coming = |node: &Arc<Node>| {
+            let life = &node.state().life;
+            life.state() == NodeState::Waking || life.is_fresh(now)
+        };
         if nodes.iter().any(is_coming) {
             return;
         }

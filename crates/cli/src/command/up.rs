@@ -236,7 +236,7 @@ mod tests {
             assert!(refusal(&format!("--data {data}")).contains("is not in 1..=255"));
         }
         for parity in ["255", "256"] {
-            assert!(refusal(&format!("--parity {parity}")).contains("is not in 0..=254"));
+            assert!(refusal(&format!("--parity {parity}")).contains("is not in 0..255"));
         }
         for option in ["--data", "--parity"] {
             let said = refusal(&format!("{option} {too_large}"));

@@ -281,26 +281,36 @@ impl Nodes {
 
     /// The chunks of `members` shall count no longer; whether that is in force in time.
     pub(crate) async fn expel(&self, members: &[MemberId]) -> bool {
-        // Who is gone has no place among those that may come back.
         let may_count = |member: &MemberId| self.may_count(*member);
         let members: Vec<_> = members.iter().copied().filter(may_count).collect();
         if members.is_empty() {
             return true;
         }
+        // Who is gone has no place among those that may come back: a roster without it is under way.
+        let is_there = |id: &MemberId| self.member(*id).is_some();
+        let there: Vec<_> = members.iter().copied().filter(is_there).collect();
+        let stays = |id: &MemberId| self.member(*id).is_some_and(|it| !it.is_draining());
+        let staying: Vec<_> = there.iter().copied().filter(stays).collect();
         if self.0.enrolment.is_superseded() {
             warn!("members do not answer this run, which a later one has superseded");
             return false;
         }
         {
             let mut state = self.0.enrolment.state();
-            if let Err(TooMany(too_many)) = state.absence.expel(&members) {
-                warn!(
-                    too_many,
-                    "members do not answer, but cannot be done without"
-                );
-                return false;
-            }
-            for member in &members {
+            let absence = &mut state.absence;
+            // Members that are about to go are soon gone: where all go at once, that is waited for.
+            let expelled = match absence.expel(&there) {
+                Ok(()) => there,
+                Err(_) if absence.expel(&staying).is_ok() => staying,
+                Err(TooMany(too_many)) => {
+                    warn!(
+                        too_many,
+                        "members do not answer, but cannot be done without"
+                    );
+                    return false;
+                }
+            };
+            for member in &expelled {
                 if let Some(instance) = state.instances.get(member).copied() {
                     warn!(%member, %instance, "member expelled: it does not answer");
                     self.0.metrics.tenure().expelled();

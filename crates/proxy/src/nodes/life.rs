@@ -51,6 +51,15 @@ pub(crate) struct Timing {
     pub(crate) keep_awake_every: Duration,
 }
 
+impl Timing {
+    /// A member that was not heard of for this long may be about to be suspected: longer than
+    /// between pings, so that it does not hold for one that is well.
+    pub(crate) fn silent_after(&self) -> Duration {
+        let two_pings = 2 * self.ping_every;
+        (self.lost_after / 2).max(two_pings).min(self.lost_after)
+    }
+}
+
 /// The longest back-off of failed wakes.
 const MOST_BACKOFF: Duration = Duration::from_secs(30);
 
@@ -462,7 +471,7 @@ impl Life {
     /// Whether the member behind the name has given no sign of life for so long that it may be
     /// about to be suspected.
     pub(crate) fn is_silent(&self, now: Instant) -> bool {
-        let silent = |heard| now >= heard + self.timing.lost_after / 2;
+        let silent = |heard| now >= heard + self.timing.silent_after();
         self.heard().is_some_and(silent)
     }
 

@@ -3,7 +3,7 @@
 //! Silence is what a dead process, a paused host and a broken network have in
 //! common. So a suspected member is lost only if
 //!
-//! - this run leads, and a quorum of the members has stored a roster without it;
+//! - this run leads: a majority of the members answers it, and no node a later one;
 //! - every value that it holds a chunk of has enough chunks on members that are heard;
 //!
 //! or if the platform says that it is gone, or was about to be. Any other is waited
@@ -46,7 +46,7 @@ impl Nodes {
                 return state.life.is_silent(now);
             }
             // One that was succeeded.
-            let silent_after = self.0.settings.timing.lost_after / 2;
+            let silent_after = self.0.settings.timing.silent_after();
             let heard = member.link().map(|link| link.mux().heard());
             heard.is_none_or(|heard| now >= heard + silent_after)
         };
@@ -54,16 +54,14 @@ impl Nodes {
         silent.map(|member| member.id).collect()
     }
 
-    /// Takes a suspected member off the roster, because values `can_do_without` it; whether it is
-    /// lost by that.
-    pub(crate) async fn give_up_silent(&self, member: &Arc<Member>) -> bool {
-        // Without the right to answer nothing is known of those that are heard elsewhere.
-        if !self.may_answer() || !self.expel(&[member.id]).await {
+    /// Loses a suspected member that values can do without, if this run leads.
+    pub(crate) fn give_up_silent(&self, member: &Arc<Member>) {
+        // Without a majority nothing is known of those that others may hear.
+        if self.may_answer() && !self.0.enrolment.is_superseded() {
+            self.lose_in_silence(member);
+        } else {
             debug!(member = %member.id, "a silent member is waited for");
-            return false;
         }
-        self.lose_in_silence(member);
-        self.member(member.id).is_none()
     }
 
     /// Loses a member, unless it was heard of meanwhile.

@@ -183,7 +183,10 @@ async fn run_node(platform: TcpListener, whims: Arc<Whims>) {
         whims.wakes.fetch_add(1, Relaxed);
         let woken = Some((wake.session.clone(), whims.instance()));
         let linked = woken == last;
-        last = woken;
+        let stays_away = whims.stays_away.load(Relaxed);
+        if !stays_away {
+            last = woken;
+        }
         let answer = Answer {
             version: PROTOCOL_VERSION,
             node: wake.node.clone(),
@@ -200,7 +203,7 @@ async fn run_node(platform: TcpListener, whims: Arc<Whims>) {
         );
         let answer = [head.as_bytes(), &line].concat();
         stream.write_all(&answer).await.unwrap();
-        if !linked && !whims.stays_away.load(Relaxed) {
+        if !linked && !stays_away {
             tokio::spawn(dial(wake, whims.clone()));
         }
     }

@@ -185,13 +185,14 @@ fn strike_proxy(world: &Rc<World>) {
     });
 }
 
-/// A second run starts beside the one there is, and the nodes are split between them for a while.
+/// A second run starts beside the one that leads, and the nodes are split between them for a while.
+///
+/// A pool without members has no witness that it is led: runs that are cut off from each other's
+/// nodes from the start fill a pool each.
 fn split(world: &Rc<World>) {
-    if world.is_calm.get() || world.proxies.borrow().len() != 1 {
-        return;
-    }
-    let Some(first) = world.proxies.borrow().keys().next().copied() else {
-        return;
+    let first = match &*world.proxies.borrow().values().collect::<Vec<_>>() {
+        [only] if only.leads() && !world.is_calm.get() => only.id(),
+        _ => return,
     };
     world.start_proxy();
     let second = world.next_proxy.get() - 1;

@@ -225,6 +225,11 @@ impl Proxy {
         Process::Proxy(self.id)
     }
 
+    /// Whether it may answer, and has members that say so.
+    pub(super) fn leads(&self) -> bool {
+        self.may_answer() && self.has_members()
+    }
+
     pub(super) fn id(&self) -> u32 {
         self.id
     }

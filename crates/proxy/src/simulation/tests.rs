@@ -111,7 +111,6 @@ const SOON_MISSED: &[(&str, Faults)] = &[
     ("members_only", Faults::Often),
     ("leader_is_kept,lease_waited_out", Faults::Often),
     ("testimony_after_welcome", Faults::Often),
-    ("silence_is_no_loss,loss_in_force", Faults::Often),
     (
         "leader_is_kept,superseded_keeps_its_roster,silence_is_no_loss,loss_in_force",
         Faults::Within,

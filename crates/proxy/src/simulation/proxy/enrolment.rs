@@ -157,7 +157,6 @@ impl Proxy {
 
     /// The chunks of `members` shall count no longer; whether that is in force in time.
     pub(super) async fn expel(self: &Rc<Self>, members: &[MemberId]) -> bool {
-        // Who is gone has no place among those that may come back.
         let members: Vec<MemberId> = members
             .iter()
             .copied()
@@ -171,12 +170,19 @@ impl Proxy {
             return false;
         }
         {
-            let mut state = self.state.borrow_mut();
+            let state = &mut *self.state.borrow_mut();
             let enrolment = &mut state.enrolment;
-            if enrolment.absence.expel(members).is_err() {
-                return false;
-            }
-            for id in members {
+            // Who is gone has no place among those that may come back.
+            let is_there = |id: &MemberId| state.members.contains_key(id);
+            let there: Vec<_> = members.iter().copied().filter(is_there).collect();
+            let stays = |id: &MemberId| !state.members[id].is_draining;
+            let staying: Vec<_> = there.iter().copied().filter(stays).collect();
+            let expelled = match enrolment.absence.expel(&there) {
+                Ok(()) => there,
+                Err(_) if enrolment.absence.expel(&staying).is_ok() => staying,
+                Err(_) => return false,
+            };
+            for id in &expelled {
                 if let Some(instance) = enrolment.instances.get(id).copied() {
                     self.world
                         .note(|| format!("proxy {} expels {instance}", self.id));

@@ -86,12 +86,11 @@ impl Proxy {
     }
 
     /// Loses a member that is silent, if every value can do without it.
-    async fn settle_suspicion(self: Rc<Self>, id: MemberId) {
+    fn settle_suspicion(self: &Rc<Self>, id: MemberId) {
         let silent = self.silent();
-        if self.needs(id, &silent) || !self.may_answer() || !self.expel(&[id]).await {
-            return;
+        if !self.needs(id, &silent) && self.may_answer() && !self.keeps_its_roster() {
+            self.lose_in_silence(id);
         }
-        self.lose_in_silence(id);
     }
 
     /// Loses a member, unless it was heard of meanwhile.
@@ -197,7 +196,7 @@ impl Proxy {
                     let proxy = self.clone();
                     self.spawn(async move { proxy.take_back(id).await });
                 }
-                News::Suspected(id) => self.spawn(self.clone().settle_suspicion(id)),
+                News::Suspected(id) => self.settle_suspicion(id),
                 // What it held is lost to everybody only once nobody can believe it any more.
                 News::Lost(id) => {
                     let proxy = self.clone();
