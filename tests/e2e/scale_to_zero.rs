@@ -134,6 +134,10 @@ async fn no_write_fails_because_the_nodes_that_it_was_placed_on_are_stopped_whil
         };
         tokio::join!(writing, stopping);
         value.assert_is(&client.get("key").await.unwrap());
+        for pid in nodes.iter().flat_map(|node| &node.pids) {
+            until_gone(*pid).await;
+        }
+        cluster.until_whole(["key"]).await;
     }
     let metrics = cluster.metrics().await;
     assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);

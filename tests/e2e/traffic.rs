@@ -94,7 +94,7 @@ async fn client(
     let (mut tally, mut written) = (Tally::default(), HashMap::new());
     let mut turn = 0;
     while !stop.load(Relaxed) {
-        asked.fetch_add(1, Relaxed);
+        let before = tally.requests;
         let key = format!("traffic-{number}-{}", turn * 7 % KEYS);
         if turn % 4 == 0 {
             let size = SIZES[turn as usize / 4 % SIZES.len()];
@@ -107,6 +107,7 @@ async fn client(
             read(&mut redis, &key, value, &mut tally).await;
         }
         turn += 1;
+        asked.fetch_add(tally.requests - before, Relaxed);
         time::sleep(PAUSE).await;
     }
     for (key, value) in &written {

@@ -80,6 +80,10 @@ const TICK: Duration = Duration::from_millis(200);
 /// How late time may be told before it is this process that is late.
 pub(crate) const HELD_UP: Duration = Duration::from_secs(1);
 
+/// How often a node is looked for that would be a member, where there is none. A platform may
+/// refuse the wake that makes it start one.
+const SEEKING: Duration = Duration::from_secs(1);
+
 /// How long to wait before looking whether a broken link has been dialled anew.
 const REDIALLING: Duration = Duration::from_millis(50);
 
@@ -229,6 +233,7 @@ impl Nodes {
         let (mut since, mut attended) = (last, last);
         // For how long it has been superseded, and could not answer.
         let mut fenced = Duration::ZERO;
+        let mut sought = last.checked_sub(SEEKING).unwrap_or(last);
         loop {
             ticks.tick().await;
             let gap = last.elapsed().saturating_sub(TICK);
@@ -273,7 +278,8 @@ impl Nodes {
                     .for_each(|action| self.act(index, action));
                 self.try_again(index);
             }
-            if self.0.enrolment.is_bereft() {
+            if self.0.enrolment.is_bereft() && sought.elapsed() >= SEEKING {
+                sought = last;
                 self.wake_somebody();
             }
         }

@@ -1,7 +1,10 @@
 //! From a command's name to its file.
 
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
+use tokio::time;
 use tracing::{Instrument, debug_span};
 
 use super::{
@@ -14,6 +17,11 @@ use super::{
     ttl,
 };
 use crate::resp::{Command, Error, Input, Output};
+
+/// How long a command waits for a proxy that is out of touch with its members, and how often it
+/// looks.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(20);
 
 /// What becomes of a connection after a command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +104,7 @@ async fn checked<S: Store, R: Input, W: Output>(
         return reject(session, &command, Refused::UNKNOWN_CLIENT).await;
     }
     if spec.verb.needs_values()
-        && let Err(refused) = session.state.store.is_open()
+        && let Err(refused) = until_open(&session.state.store).await
     {
         return reject(session, &command, refused).await;
     }
@@ -109,6 +117,20 @@ async fn checked<S: Store, R: Input, W: Output>(
         None => {
             session.refuse(Refused::ARGUMENTS_TOO_LONG);
             Ok(Flow::Continue)
+        }
+    }
+}
+
+/// Waits a moment until the store may answer: most of its members may just have said goodbye, and
+/// what is left of them be about to vouch for it.
+async fn until_open<S: Store>(store: &S) -> Result<(), Refused> {
+    let deadline = Instant::now() + OUT_OF_TOUCH;
+    loop {
+        match store.is_open() {
+            Err(refused) if refused == Refused::OUT_OF_TOUCH && Instant::now() < deadline => {
+                time::sleep(LOOK).await;
+            }
+            outcome => return outcome,
         }
     }
 }

@@ -444,15 +444,20 @@ impl Nodes {
             let (nodes, document) = (self.clone(), document.clone());
             tokio::spawn(async move {
                 let reply = link.call(Request::Roster(document)).await;
+                let is_stored = matches!(reply, Reply::Done { .. });
                 {
                     let mut state = nodes.0.enrolment.state();
                     state.asking.remove(&(instance, number));
-                    match reply {
-                        Reply::Done { .. } => state.roster.stored(instance, number),
-                        reply => debug!(%instance, ?reply, "roster not stored"),
+                    if is_stored {
+                        state.roster.stored(instance, number);
                     }
                 }
-                nodes.advance();
+                if is_stored {
+                    nodes.advance();
+                } else {
+                    // With the next tick it is asked again.
+                    debug!(%instance, ?reply, "roster not stored");
+                }
             });
         }
     }
