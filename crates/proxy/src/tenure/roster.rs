@@ -217,7 +217,8 @@ impl<M: Copy + Ord> Roster<M> {
     }
 }
 
-/// Whether a quorum of those before and one of the new members have stored it.
+/// Whether a quorum of those before and one of the new members have stored it, or all of them who
+/// are there.
 fn is_stored<M: Copy + Ord>(
     proposal: &Proposal<M>,
     before: [&Members<M>; 2],
@@ -226,9 +227,8 @@ fn is_stored<M: Copy + Ord>(
 ) -> bool {
     let mut all = before.into_iter().chain([&proposal.members]);
     all.all(|members| {
-        let there = members.difference(gone).count();
-        let needed = write_quorum(members.len(), parity).min(there);
-        stored(proposal, members) >= needed
+        stored(proposal, members) >= write_quorum(members.len(), parity)
+            || members.difference(gone).all(|it| proposal.stored.contains(it))
     })
 }
 
@@ -362,6 +362,19 @@ mod tests {
             }
         }
         assert_eq!(*roster.members(), members([]));
+        assert_eq!(roster.forced(), 0);
+    }
+
+    #[test]
+    fn what_a_member_stored_that_has_gone_makes_up_for_nobody_who_is_there() {
+        let mut roster = of(1);
+        roster.join(7);
+        roster.advance();
+        roster.stored(0, 2);
+        roster.left(0);
+        assert!(!roster.advance(), "the one who is there has not stored it");
+        roster.stored(7, 2);
+        assert!(roster.advance());
         assert_eq!(roster.forced(), 0);
     }
 
