@@ -281,6 +281,11 @@ impl Member {
         self.left.store(true, Relaxed);
     }
 
+    /// Whether it was suspected so lately.
+    pub(super) fn was_suspected_within(&self, now: Instant, time: Duration) -> bool {
+        lock(&self.suspected).is_some_and(|last| now < last + time)
+    }
+
     /// Notes that it is suspected now, unless it was within `pause` before; whether it was not.
     pub(super) fn suspect(&self, now: Instant, pause: Duration) -> bool {
         let mut suspected = lock(&self.suspected);

@@ -228,7 +228,9 @@ fn is_stored<M: Copy + Ord>(
     let mut all = before.into_iter().chain([&proposal.members]);
     all.all(|members| {
         stored(proposal, members) >= write_quorum(members.len(), parity)
-            || members.difference(gone).all(|it| proposal.stored.contains(it))
+            || members
+                .difference(gone)
+                .all(|it| proposal.stored.contains(it))
     })
 }
 
