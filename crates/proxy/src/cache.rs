@@ -296,7 +296,7 @@ impl Cache {
             }
             _ => false,
         };
-        self.still_in_charge()?;
+        self.still_in_charge().await?;
         Ok(removed)
     }
 
@@ -314,7 +314,7 @@ impl Cache {
         let _turn = self.0.turns.take(key).await;
         let Some(Found(object)) = self.find(key) else {
             // A later run may know of one: it took a while until it was this command's turn.
-            self.still_in_charge()?;
+            self.still_in_charge().await?;
             return Ok(false);
         };
         // They would be found when this one has expired.
@@ -329,7 +329,7 @@ impl Cache {
         let farewell = Farewell::new(object.data(), object.held_by());
         self.persuade(farewell, object.parity(), request, |_, _| ())
             .await?;
-        self.still_in_charge()?;
+        self.still_in_charge().await?;
         Ok(true)
     }
 
@@ -356,7 +356,7 @@ impl Cache {
             }
             from = next;
         }
-        self.still_in_charge()
+        self.still_in_charge().await
     }
 
     /// How many nodes the object of the widest code needs.

@@ -84,7 +84,7 @@ impl Cache {
             // An earlier attempt may have come as far as to be found.
             self.settle_write(&write).await?;
             // And a later run may know another value.
-            self.still_in_charge()?;
+            self.still_in_charge().await?;
             return Ok(Commit::ConditionFailed { current });
         }
         let deed = self.deed(size, write.code, terms, current.as_ref());
@@ -200,7 +200,7 @@ impl Cache {
             }
             None => self.settle(key).await?,
         }
-        self.still_in_charge()
+        self.still_in_charge().await
     }
 
     /// Has every member complete its chunk, as `request` asks it to; those that did not.

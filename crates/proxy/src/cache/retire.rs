@@ -1,6 +1,9 @@
 //! What was replaced or removed dies on the nodes.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::Error;
@@ -280,16 +283,16 @@ impl Cache {
         self.0.partings.conclude(of_key, may_count)
     }
 
-    /// That a change is in force, as far as another run of the proxy is concerned.
+    /// That a change is in force, as far as another run of the proxy is concerned. Most members may
+    /// just have said goodbye, and the others be about to vouch for this run.
     ///
     /// # Errors
     ///
     /// [`Error::TimedOut`] if there may be one by now.
-    pub(super) fn still_in_charge(&self) -> Result<(), Error> {
-        match self.0.nodes.may_answer() {
-            true => Ok(()),
-            false => Err(UNKNOWN),
-        }
+    pub(super) async fn still_in_charge(&self) -> Result<(), Error> {
+        let in_charge = self.0.nodes.until_may_answer();
+        let in_time = time::timeout(OUT_OF_TOUCH, in_charge).await;
+        in_time.map_err(|_| UNKNOWN)
     }
 }
 
@@ -310,6 +313,9 @@ impl Drop for Unheard<'_> {
 fn is_gone(reply: &Option<Reply>) -> bool {
     matches!(reply, Some(Reply::Done { .. } | Reply::NotFound))
 }
+
+/// For how long a change waits for a majority of the members to vouch for this run.
+const OUT_OF_TOUCH: Duration = Duration::from_secs(1);
 
 /// What the client is told of a change that may or may not outlive this run of the proxy.
 const UNKNOWN: Error = Error::TimedOut("members did not acknowledge: the outcome is unknown");

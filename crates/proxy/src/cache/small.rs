@@ -41,7 +41,7 @@ impl Cache {
         let current = self.find(key);
         if !holds(terms, current.as_ref()) {
             // A later run may know another value.
-            self.still_in_charge()?;
+            self.still_in_charge().await?;
             return Ok(Some(Commit::ConditionFailed { current }));
         }
         let (code, members) = match self.group(size).await {

@@ -31,6 +31,9 @@ use crate::tenure::{
 /// pool of few members the silent ones may be needed for it, until they are.
 const EXPULSION_MARGIN: Duration = Duration::from_secs(3);
 
+/// How often somebody who waits for the right to answer looks for it.
+const LOOK: Duration = Duration::from_millis(5);
+
 /// Stands for a right that is not needed, or that was never given.
 const UNNEEDED: u64 = u64::MAX;
 const NEVER: u64 = 0;
@@ -181,6 +184,15 @@ impl Nodes {
                 now < enrolment.beat.load(Relaxed).saturating_add(lease)
             }
             until => now < until,
+        }
+    }
+
+    /// Waits until the proxy may answer.
+    pub(crate) async fn until_may_answer(&self) {
+        let mut changes = self.roster_changes();
+        while !self.may_answer() {
+            // Answers to pings are not told of.
+            let _ = time::timeout(LOOK, changes.changed()).await;
         }
     }
 

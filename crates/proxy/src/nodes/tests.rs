@@ -345,6 +345,16 @@ async fn a_new_member_counts_only_once_it_answers_for_it_may_hold_something_unti
 }
 
 #[tokio::test]
+async fn who_waits_for_the_right_to_answer_has_it_once_a_majority_vouches_for_the_run() {
+    let pool = Pool::new(TIMING).await;
+    pool.nodes.bereave();
+    let mut waiting = std::pin::pin!(pool.nodes.until_may_answer());
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    tokio::join!(pool.awake(), waiting);
+    assert!(pool.nodes.may_answer());
+}
+
+#[tokio::test]
 async fn an_instance_that_joins_anew_counts_as_the_member_that_it_is_now_alone() {
     let pool = Pool::new(TIMING).await;
     let before = pool.awake().await.id;
