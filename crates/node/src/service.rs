@@ -104,7 +104,7 @@ impl Service {
                 self.counters.gets.inc();
                 self.counters.bytes_out.inc_by(held.bytes.len() as u64);
                 Reply::Done {
-                    bytes: held.bytes.clone(),
+                    bytes: held.bytes,
                     checksum: held.checksum,
                 }
             }
@@ -166,7 +166,7 @@ impl Service {
 
     /// One unit of a chunk, to be passed on.
     pub(crate) fn unit(&self, chunk: ChunkId, number: u32) -> Option<Unit> {
-        self.store().get(chunk, number).cloned()
+        self.store().get(chunk, number)
     }
 
     /// What the node tells of itself.

@@ -10,8 +10,9 @@
 //! ```
 //!
 //! Each chunk weighs its [`footprint`](infinicache_wire::footprint()), by which
-//! the proxy plans as well;
-//! the sum never exceeds the capacity. When room is wanted
+//! the proxy plans as well; the sum never exceeds the capacity. What a chunk
+//! weighs is about what it takes of the process's memory: labels and short
+//! units lie densely in slabs, long units are whole pages. When room is wanted
 //! dead chunks go first, oldest first; nothing else is ever thrown out to make
 //! room, since the pool decides what is evicted.
 //!
@@ -22,6 +23,7 @@
 mod chunk;
 mod deadlines;
 mod inventory;
+mod slab;
 mod units;
 
 #[cfg(test)]
@@ -35,20 +37,24 @@ use std::{
 use bytes::Bytes;
 use infinicache_wire::{
     ChunkId, Whole,
-    footprint::{CHUNK_OVERHEAD, label_weight},
+    footprint::{CHUNK_OVERHEAD, SHARED_PAGES_MAX, label_weight, unit_weight},
     inventory::Expiry,
 };
 
 pub use self::units::Unit;
 use self::{
-    chunk::{Chunk, State, unit_weight},
+    chunk::{Chunk, Owner, Part, State},
     deadlines::Deadlines,
     inventory::Listing,
-    units::Units,
+    slab::{RECORD_MAX, Slabs},
+    units::{Held, Payload, Units},
 };
 
 /// Units are numbered below this: 128 GiB of one chunk.
 pub const MAX_UNITS: u32 = 1 << 20;
+
+// What shares pages is what is in slabs.
+const _: () = assert!(SHARED_PAGES_MAX == RECORD_MAX as u64);
 
 /// How much a store may hold, and for how long.
 #[derive(Clone, Copy, Debug)]
@@ -114,6 +120,8 @@ pub struct Expired {
 pub struct Store {
     limits: Limits,
     chunks: HashMap<ChunkId, Chunk>,
+    /// Labels and short units.
+    slabs: Slabs<Owner>,
     usage: Usage,
     pending: Deadlines,
     dead: Deadlines,
@@ -126,6 +134,7 @@ impl Store {
         Self {
             limits,
             chunks: HashMap::new(),
+            slabs: Slabs::default(),
             usage: Usage::default(),
             pending: Deadlines::default(),
             dead: Deadlines::default(),
@@ -160,13 +169,14 @@ impl Store {
         if number >= MAX_UNITS {
             return Put::Full;
         }
+        let weight = unit_weight(bytes.len() as u64);
         let (more, less) = match self.chunks.get(&id) {
-            None => (CHUNK_OVERHEAD + unit_weight(&bytes), 0),
+            None => (CHUNK_OVERHEAD + weight, 0),
             Some(chunk) if !matches!(chunk.state, State::Pending { .. }) => return Put::Conflict,
             Some(chunk) => {
                 let replaced = chunk.units.get(number);
-                let less = replaced.map_or(0, |unit| unit_weight(&unit.bytes));
-                (unit_weight(&bytes), less)
+                let less = replaced.map_or(0, |unit| unit_weight(unit.length() as u64));
+                (weight, less)
             }
         };
         if !self.make_room(more, less) {
@@ -189,16 +199,37 @@ impl Store {
         if let State::Pending { touched, .. } = &mut chunk.state {
             *touched = now;
         }
-        chunk.units.put(number, Unit::new(bytes, checksum));
+        let owner = Owner {
+            chunk: id,
+            part: Part::Unit(number),
+        };
+        // What is packed may be a slice of the decoder's buffer, which it does not hold on to.
+        let payload = if bytes.len() <= RECORD_MAX {
+            Payload::Packed(self.slabs.insert(&bytes, owner))
+        } else {
+            Payload::Own(bytes)
+        };
+        let replaced = chunk.units.put(number, Held { payload, checksum });
         chunk.weight = chunk.weight + more - less;
         self.usage.used = self.usage.used + more - less;
         self.usage.pending = self.usage.pending + more - less;
+        if let Some(replaced) = replaced {
+            self.let_go(replaced.payload);
+        }
         Put::Stored
     }
 
-    /// One unit of a chunk, whatever state the chunk is in.
-    pub fn get(&self, id: ChunkId, number: u32) -> Option<&Unit> {
-        self.chunks.get(&id)?.units.get(number)
+    /// One unit of a chunk, whatever state the chunk is in; a copy, if it is short.
+    pub fn get(&self, id: ChunkId, number: u32) -> Option<Unit> {
+        let held = self.chunks.get(&id)?.units.get(number)?;
+        let bytes = match &held.payload {
+            Payload::Own(bytes) => bytes.clone(),
+            Payload::Packed(place) => Bytes::copy_from_slice(self.slabs.get(*place)),
+        };
+        Some(Unit {
+            bytes,
+            checksum: held.checksum,
+        })
     }
 
     /// Whether a complete chunk of exactly `count` units is held.
@@ -218,8 +249,15 @@ impl Store {
     /// What a complete chunk was labelled with.
     pub fn label(&self, id: ChunkId) -> Option<&[u8]> {
         match &self.chunks.get(&id)?.state {
-            State::Complete { label, .. } => Some(label),
+            State::Complete { label, .. } => Some(self.label_bytes(label)),
             _ => None,
+        }
+    }
+
+    fn label_bytes<'a>(&'a self, label: &'a Payload<Box<[u8]>>) -> &'a [u8] {
+        match label {
+            Payload::Own(label) => label,
+            Payload::Packed(place) => self.slabs.get(*place),
         }
     }
 
@@ -243,11 +281,18 @@ impl Store {
             return Finish::Full;
         }
 
-        let label = Box::from(&label[..]);
+        let owner = Owner {
+            chunk: id,
+            part: Part::Label,
+        };
+        let label = match label.len() {
+            1..=RECORD_MAX => Payload::Packed(self.slabs.insert(&label, owner)),
+            _ => Payload::Own(Box::from(&label[..])),
+        };
         let chunk = self.chunks.entry(id).or_insert_with(|| Chunk {
             units: Units::new(),
             state: State::Complete {
-                label: Box::default(),
+                label: Payload::Own(Box::default()),
                 expiry: Expiry::default(),
             },
             weight: 0,
@@ -307,22 +352,27 @@ impl Store {
         let Some(chunk) = self.chunks.get_mut(&id) else {
             return;
         };
-        match chunk.state {
+        match &mut chunk.state {
             State::Pending { .. } => self.free(id),
             State::Dead { .. } => {}
-            State::Complete { .. } => {
+            State::Complete { label, .. } => {
                 let due = now + self.limits.dead_timeout;
+                let label = std::mem::replace(label, Payload::Own(Box::default()));
                 chunk.state = State::Dead { due };
                 self.dead.insert(due, id);
                 self.usage.complete_chunks -= 1;
                 self.usage.dead_chunks += 1;
                 self.usage.dead += chunk.weight;
+                self.let_go(label);
             }
         }
     }
 
     /// Lets go of a chunk, whatever state it is in.
     pub fn free(&mut self, id: ChunkId) {
+        while let Some(place) = self.chunks.get_mut(&id).and_then(Chunk::unpack) {
+            self.let_go::<()>(Payload::Packed(place));
+        }
         let Some(chunk) = self.chunks.remove(&id) else {
             return;
         };
@@ -369,6 +419,20 @@ impl Store {
         }
         self.shrink_table();
         expired
+    }
+
+    /// Lets go of bytes that no chunk refers to any more.
+    fn let_go<T>(&mut self, payload: Payload<T>) {
+        let Payload::Packed(place) = payload else {
+            return;
+        };
+        let Some(moved) = self.slabs.remove(place) else {
+            return;
+        };
+        let chunk = self.chunks.get_mut(&moved.chunk);
+        let at = chunk.and_then(|chunk| chunk.place_mut(moved.part));
+        let at = at.expect("a record belongs to a chunk");
+        *at = at.in_place_of(place);
     }
 
     /// Moves the deadline of a pending chunk to where its last unit has put it, if that is to come.
@@ -422,6 +486,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use infinicache_wire::{
         WriteId, footprint,
         footprint::{LABEL_ALLOWANCE, UNIT_OVERHEAD},
@@ -469,15 +535,44 @@ mod tests {
     fn units_are_read_while_the_chunk_is_pending_complete_and_dead() {
         let (mut store, now) = (room_for(3), Instant::now());
         put_one(&mut store, now, chunk(1));
-        let held = Unit::new(bytes(1), 1);
-        assert_eq!(store.get(chunk(1), 0), Some(&held));
+        let held = || {
+            Some(Unit {
+                bytes: bytes(1),
+                checksum: 1,
+            })
+        };
+        assert_eq!(store.get(chunk(1), 0), held());
         store.finish(chunk(1), 1, Bytes::new());
-        assert_eq!(store.get(chunk(1), 0), Some(&held));
+        assert_eq!(store.get(chunk(1), 0), held());
         store.delete(now, chunk(1));
-        assert_eq!(store.get(chunk(1), 0), Some(&held));
+        assert_eq!(store.get(chunk(1), 0), held());
         store.free(chunk(1));
         assert_eq!(store.get(chunk(1), 0), None);
         assert_eq!(store.usage(), Usage::default());
+    }
+
+    #[test]
+    fn a_short_unit_or_label_does_not_hold_on_to_the_buffer_it_was_read_in() {
+        let (mut store, now) = (store(1 << 20), Instant::now());
+        let buffer = Arc::new([7; 30_000]);
+        let read = Bytes::from_owner(Shared(Arc::clone(&buffer)));
+        store.put(now, chunk(1), 0, read.slice(..RECORD_MAX), 1);
+        store.finish(chunk(1), 1, read.slice(..10));
+        store.put(now, chunk(2), 0, read.slice(..=RECORD_MAX), 1);
+        drop(read);
+        assert_eq!(Arc::strong_count(&buffer), 2, "a long one is not copied");
+        store.free(chunk(2));
+        assert_eq!(Arc::strong_count(&buffer), 1);
+        assert_eq!(store.get(chunk(1), 0).unwrap().bytes, buffer[..RECORD_MAX]);
+        assert_eq!(store.label(chunk(1)), Some(&buffer[..10]));
+    }
+
+    struct Shared(Arc<[u8; 30_000]>);
+
+    impl AsRef<[u8]> for Shared {
+        fn as_ref(&self) -> &[u8] {
+            &self.0[..]
+        }
     }
 
     #[test]
@@ -510,7 +605,10 @@ mod tests {
 
     #[test]
     fn what_the_proxy_plans_fits_to_the_last_byte() {
-        let (mut store, now) = (store(footprint(3 * UNIT as u64, 3, 0)), Instant::now());
+        let (mut store, now) = (
+            store(footprint(3 * UNIT as u64, UNIT as u64, 0)),
+            Instant::now(),
+        );
         for number in 0..3 {
             assert_eq!(store.put(now, chunk(1), number, bytes(1), 0), Put::Stored);
         }

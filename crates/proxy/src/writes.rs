@@ -118,7 +118,7 @@ impl OpenWrite {
             Some(size) => Geometry::new(size, self.code),
             None => Geometry::unbounded(self.code),
         };
-        let label = label::length(&self.key);
+        let (unit, label) = (geometry.unit() as u64, label::length(&self.key));
         if bytes == 0 {
             return footprint(0, 0, label);
         }
@@ -126,9 +126,9 @@ impl OpenWrite {
             .min(geometry.size())
             .div_ceil(geometry.stripe().max(1) as u64);
         if stripes >= u64::from(geometry.stripes()) {
-            return footprint(geometry.chunk_len(0), geometry.chunk_units(0), label);
+            return footprint(geometry.chunk_len(0), unit, label);
         }
-        footprint(stripes * geometry.unit() as u64, stripes as u32, label)
+        footprint(stripes * unit, unit, label)
     }
 }
 

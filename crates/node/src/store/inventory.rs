@@ -27,7 +27,7 @@ impl Store {
             let State::Complete { label, expiry } = &chunk.state else {
                 continue;
             };
-            if !page.push(id, chunk.units.count(), *expiry, label) {
+            if !page.push(id, chunk.units.count(), *expiry, self.label_bytes(label)) {
                 return page;
             }
         }

@@ -34,7 +34,12 @@ struct Chunk {
 impl Chunk {
     fn weight(&self) -> u64 {
         let units = self.units.values().map(|(bytes, _)| bytes.len() as u64);
-        let sum: u64 = units.map(|length| length + UNIT_OVERHEAD).sum();
+        // A long one takes whole pages.
+        let taken = units.map(|length| match length {
+            ..=16_384 => length,
+            _ => length.div_ceil(4096) * 4096,
+        });
+        let sum: u64 = taken.map(|taken| taken + UNIT_OVERHEAD).sum();
         let label = self.label.len().saturating_sub(LABEL_ALLOWANCE) as u64;
         CHUNK_OVERHEAD + label + sum
     }
@@ -173,6 +178,10 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         12 => (0..6u64, 0..4u32, bytes(2000), any::<u64>())
             .prop_map(|(id, number, bytes, checksum)| Step::Put(id, number, bytes, checksum)),
+        4 => (0..6u64, 0..4u32, prop_oneof![16_380..16_390usize, 1..40_000usize], any::<u64>())
+            .prop_map(|(id, number, length, checksum)| {
+                Step::Put(id, number, vec![checksum as u8; length], checksum)
+            }),
         6 => (0..6u64, 0..4u32, bytes(1000)).prop_map(|(id, count, label)| Step::Finish(id, count, label)),
         3 => (0..6u64).prop_map(Step::Delete),
         2 => (0..6u64).prop_map(Step::Free),
@@ -193,9 +202,10 @@ proptest! {
     #[test]
     fn the_store_answers_and_accounts_as_the_model_does(
         steps in prop::collection::vec(step(), 1..200),
+        capacity in prop_oneof![Just(8000), Just(100_000)],
     ) {
         let limits = Limits {
-            capacity: 8000,
+            capacity,
             pending_timeout: Duration::from_secs(PENDING),
             dead_timeout: Duration::from_secs(DEAD),
         };

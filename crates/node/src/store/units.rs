@@ -9,7 +9,8 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use infinicache_wire::decode::READ_AHEAD;
+
+use super::slab::Place;
 
 /// One unit as its writer sealed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,80 +21,106 @@ pub struct Unit {
     pub checksum: u64,
 }
 
-impl Unit {
-    /// A unit that holds on to about as much memory as it has bytes.
-    pub(crate) fn new(bytes: Bytes, checksum: u64) -> Self {
-        Self {
-            bytes: settled(bytes),
-            checksum,
+/// A unit as it is kept.
+#[derive(Debug)]
+pub(super) struct Held {
+    pub(super) payload: Payload<Bytes>,
+    pub(super) checksum: u64,
+}
+
+/// Bytes that are kept.
+#[derive(Debug)]
+pub(super) enum Payload<T> {
+    /// In an allocation of their own.
+    Own(T),
+    /// In a slab.
+    Packed(Place),
+}
+
+impl Held {
+    /// Bytes of the unit.
+    pub(super) fn length(&self) -> usize {
+        match &self.payload {
+            Payload::Own(bytes) => bytes.len(),
+            Payload::Packed(place) => place.length(),
         }
     }
 }
 
-/// Moves bytes that may be a slice of the decoder's shared read buffer to an allocation of their own.
-///
-/// A slice keeps the whole buffer alive, so many small ones would hold many
-/// times the memory that is accounted for. From [`READ_AHEAD`] on payload
-/// cannot lie in that buffer, and is taken as it is.
-pub(crate) fn settled(bytes: Bytes) -> Bytes {
-    if bytes.len() < READ_AHEAD {
-        Bytes::copy_from_slice(&bytes)
-    } else {
-        bytes
-    }
-}
-
 #[derive(Debug)]
-pub(crate) enum Units {
+pub(super) enum Units {
+    /// Unit 0 alone. Most chunks have one unit: they need no vector.
+    One(Held),
     /// Units 0, 1, 2, ... without a gap.
-    Dense(Vec<Unit>),
+    Dense(Vec<Held>),
     /// Any others.
     #[expect(
         clippy::box_collection,
         reason = "rare, and must not make every chunk larger"
     )]
-    Sparse(Box<BTreeMap<u32, Unit>>),
+    Sparse(Box<BTreeMap<u32, Held>>),
 }
 
 impl Units {
-    pub(crate) const fn new() -> Self {
+    pub(super) const fn new() -> Self {
         Self::Dense(Vec::new())
     }
 
-    pub(crate) fn get(&self, number: u32) -> Option<&Unit> {
+    pub(super) fn get(&self, number: u32) -> Option<&Held> {
         match self {
+            Self::One(unit) => (number == 0).then_some(unit),
             Self::Dense(units) => units.get(number as usize),
             Self::Sparse(units) => units.get(&number),
         }
     }
 
-    /// Keeps a unit, in place of the one with the same number.
-    pub(crate) fn put(&mut self, number: u32, unit: Unit) {
-        if let Self::Dense(units) = self {
-            let at = number as usize;
-            if at < units.len() {
-                units[at] = unit;
-                return;
-            }
-            if at == units.len() {
-                // Most chunks have one unit; a vector would start with room for four.
-                if at == 0 {
-                    units.reserve_exact(1);
-                }
-                units.push(unit);
-                return;
-            }
-            let tree = (0..).zip(units.drain(..)).collect();
-            *self = Self::Sparse(Box::new(tree));
+    pub(super) fn get_mut(&mut self, number: u32) -> Option<&mut Held> {
+        match self {
+            Self::One(unit) => (number == 0).then_some(unit),
+            Self::Dense(units) => units.get_mut(number as usize),
+            Self::Sparse(units) => units.get_mut(&number),
         }
-        if let Self::Sparse(units) = self {
-            units.insert(number, unit);
+    }
+
+    /// Keeps a unit in place of the one with the same number, which is returned.
+    pub(super) fn put(&mut self, number: u32, unit: Held) -> Option<Held> {
+        if let Some(held) = self.get_mut(number) {
+            return Some(std::mem::replace(held, unit));
+        }
+        let in_order = number == self.count();
+        *self = match std::mem::replace(self, Self::new()) {
+            Self::Dense(units) if in_order && units.is_empty() => Self::One(unit),
+            Self::One(first) if in_order => Self::Dense(vec![first, unit]),
+            Self::Dense(mut units) if in_order => {
+                units.push(unit);
+                Self::Dense(units)
+            }
+            Self::One(first) => Self::sparse([(0, first), (number, unit)]),
+            Self::Dense(units) => Self::sparse((0..).zip(units).chain([(number, unit)])),
+            Self::Sparse(mut units) => {
+                units.insert(number, unit);
+                Self::Sparse(units)
+            }
+        };
+        None
+    }
+
+    /// Takes any unit away, the last one of those in order.
+    pub(super) fn pop(&mut self) -> Option<Held> {
+        match self {
+            Self::Dense(units) => units.pop(),
+            Self::Sparse(units) => units.pop_last().map(|(_, unit)| unit),
+            Self::One(_) => match std::mem::replace(self, Self::new()) {
+                Self::One(unit) => Some(unit),
+                _ => None,
+            },
         }
     }
 
     /// How many there are.
-    pub(crate) fn count(&self) -> u32 {
+    pub(super) fn count(&self) -> u32 {
         let count = match self {
+            Self::One(_) => 1,
             Self::Dense(units) => units.len(),
             Self::Sparse(units) => units.len(),
         };
@@ -102,27 +129,37 @@ impl Units {
     }
 
     /// Whether these are exactly the units `0..count`.
-    pub(crate) fn is_exactly(&self, count: u32) -> bool {
+    pub(super) fn is_exactly(&self, count: u32) -> bool {
+        self.count() == count
+            && match self {
+                Self::One(_) | Self::Dense(_) => true,
+                Self::Sparse(units) => units.last_key_value().is_none_or(|(&last, _)| last < count),
+            }
+    }
+
+    /// Packs units that are without a gap; none will be added.
+    pub(super) fn pack(&mut self) {
         match self {
-            Self::Dense(units) => units.len() == count as usize,
+            Self::One(_) => {}
+            Self::Dense(units) => units.shrink_to_fit(),
             Self::Sparse(units) => {
-                units.len() == count as usize
-                    && units.last_key_value().is_none_or(|(&last, _)| last < count)
+                let mut units = std::mem::take(&mut **units);
+                *self = match units.len() {
+                    1 => units
+                        .pop_first()
+                        .map_or(Self::new(), |(_, unit)| Self::One(unit)),
+                    count => {
+                        let mut dense = Vec::with_capacity(count);
+                        dense.extend(units.into_values());
+                        Self::Dense(dense)
+                    }
+                };
             }
         }
     }
 
-    /// Packs units that are without a gap; none will be added.
-    pub(crate) fn pack(&mut self) {
-        match self {
-            Self::Dense(units) => units.shrink_to_fit(),
-            Self::Sparse(units) => {
-                let units = std::mem::take(&mut **units);
-                let mut dense = Vec::with_capacity(units.len());
-                dense.extend(units.into_values());
-                *self = Self::Dense(dense);
-            }
-        }
+    fn sparse(units: impl IntoIterator<Item = (u32, Held)>) -> Self {
+        Self::Sparse(Box::new(units.into_iter().collect()))
     }
 }
 
@@ -130,21 +167,46 @@ impl Units {
 mod tests {
     use super::*;
 
-    fn unit(byte: u8) -> Unit {
-        Unit::new(vec![byte; 3].into(), byte.into())
+    fn unit(byte: u8) -> Held {
+        Held {
+            payload: Payload::Own(vec![byte; 3].into()),
+            checksum: byte.into(),
+        }
+    }
+
+    fn checksum(units: &Units, number: u32) -> Option<u64> {
+        units.get(number).map(|unit| unit.checksum)
     }
 
     #[test]
     fn units_in_order_stay_dense() {
         let mut units = Units::new();
         for number in 0..5u8 {
-            units.put(number.into(), unit(number));
+            assert!(units.put(number.into(), unit(number)).is_none());
         }
-        units.put(2, unit(9));
+        let replaced = units.put(2, unit(9));
+        assert_eq!(replaced.map(|unit| unit.checksum), Some(2));
         assert!(matches!(units, Units::Dense(_)));
         assert!(units.is_exactly(5));
-        assert_eq!(units.get(2), Some(&unit(9)));
-        assert_eq!(units.get(5), None);
+        assert_eq!(checksum(&units, 2), Some(9));
+        assert_eq!(checksum(&units, 5), None);
+    }
+
+    #[test]
+    fn a_single_unit_needs_no_vector() {
+        let mut units = Units::new();
+        for byte in 0..2 {
+            units.put(0, unit(byte));
+            assert!(matches!(units, Units::One(_)));
+            assert!(units.is_exactly(1));
+        }
+        assert_eq!(checksum(&units, 0), Some(1));
+        assert_eq!(checksum(&units, 1), None);
+        units.put(2, unit(2));
+        units.put(1, unit(1));
+        units.pack();
+        assert!(matches!(units, Units::Dense(_)));
+        assert!(units.is_exactly(3));
     }
 
     #[test]
@@ -161,7 +223,7 @@ mod tests {
         units.pack();
         assert!(matches!(units, Units::Dense(_)));
         for number in 0..4u8 {
-            assert_eq!(units.get(number.into()), Some(&unit(number)));
+            assert_eq!(checksum(&units, number.into()), Some(number.into()));
         }
     }
 
@@ -174,11 +236,14 @@ mod tests {
     }
 
     #[test]
-    fn small_payloads_leave_the_buffer_they_were_read_in() {
-        let buffer = Bytes::from(vec![7; READ_AHEAD]);
-        let unit = Unit::new(buffer.slice(..READ_AHEAD - 1), 0);
-        assert_ne!(unit.bytes.as_ptr(), buffer.as_ptr());
-        let unit = Unit::new(buffer.clone(), 0);
-        assert_eq!(unit.bytes.as_ptr(), buffer.as_ptr());
+    fn all_units_can_be_taken_away() {
+        for numbers in [&[0][..], &[0, 1, 2], &[4, 1]] {
+            let mut units = Units::new();
+            for &number in numbers {
+                units.put(number, unit(1));
+            }
+            let taken = std::iter::from_fn(|| units.pop()).count();
+            assert_eq!((taken, units.count()), (numbers.len(), 0));
+        }
     }
 }

@@ -117,11 +117,8 @@ impl Object {
 
     /// Bytes of a node's memory that a chunk takes.
     pub(crate) fn footprint(&self, index: usize) -> u64 {
-        let (bytes, units) = (
-            self.geometry.chunk_len(index),
-            self.geometry.chunk_units(index),
-        );
-        infinicache_wire::footprint(bytes, units, label::length(&self.key))
+        let (bytes, unit) = (self.geometry.chunk_len(index), self.geometry.unit());
+        infinicache_wire::footprint(bytes, unit as u64, label::length(&self.key))
     }
 
     /// How many of its chunks are enough.
