@@ -2,9 +2,10 @@
 #
 #     docker build -f docker/proxy.Dockerfile -t dev.local/infinicache-proxy:0.1.0 .
 #
-# Builder and runtime are of one Debian release, so that they have the same C library. For builds
-# that can be repeated, give both by digest.
-ARG RUST_IMAGE=docker.io/library/rust:1.95-slim-bookworm
+# Builder and runtime are of one Debian release, so that they have the same C library. The builder is
+# no slim one, which would lack the make that builds jemalloc. For builds that can be repeated, give
+# both by digest.
+ARG RUST_IMAGE=docker.io/library/rust:1.95-bookworm
 ARG RUNTIME_IMAGE=gcr.io/distroless/cc-debian12:nonroot
 
 # What dependencies follow from: manifests, and sources without anything in them.

@@ -7,9 +7,9 @@ use clap::Parser;
 use infinicache::{command::Cli, exit};
 use infinicache_daemon::files;
 
-// Most of the work of a node and a proxy is on short-lived buffers.
+// A node and a proxy that it runs have the allocator that they have alone.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> ExitCode {
     // Of a cluster, or of a load, most files are sockets.

@@ -4,9 +4,9 @@ use clap::Parser;
 use infinicache_daemon::{files, signals, telemetry};
 use infinicache_node::Config;
 
-/// Chunks are allocated and freed in rows of equal size, which it recycles without page faults.
+/// What is large is a run of pages of its own, which goes back to the system whatever lies beside it.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 // One thread: a node is one link, and a second one would only add hops.
 #[tokio::main(flavor = "current_thread")]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context;
-use infinicache_daemon::SecretSource;
+use infinicache_daemon::{SecretSource, memory};
 use infinicache_socket::Keepalive;
 use infinicache_wire::InstanceId;
 use tokio::{
@@ -47,6 +47,7 @@ pub struct Node {
 ///
 /// If the configuration is unusable or the port is taken, or see [`Node::run`].
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    memory::decay();
     Node::bind(config).await?.run(shutdown).await
 }
 

@@ -73,7 +73,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
 use infinicache_client::{Budget, Health};
-use infinicache_daemon::files;
+use infinicache_daemon::{files, memory};
 use infinicache_erasure::Kernel;
 use infinicache_socket::Keepalive;
 use tokio::sync::mpsc;
@@ -126,6 +126,7 @@ const EMPTYING: std::time::Duration = std::time::Duration::from_secs(300);
 ///
 /// If the configuration makes no sense or a port cannot be bound; nothing has been started then.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
+    memory::decay();
     let code = config.code()?;
     let watched = match config.discovery.is_on() {
         true => Some(config.discovery.watched().await?),

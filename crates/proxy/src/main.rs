@@ -4,9 +4,10 @@ use clap::Parser;
 use infinicache_daemon::{files, signals, telemetry};
 use infinicache_proxy::Config;
 
-/// Buffers of a unit come and go all the time: it recycles them without page faults.
+/// Buffers of a unit come and go all the time: it recycles them without page faults, and gives back
+/// those that are wanted no longer.
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// The proxy of an infinicache pool: serves Redis clients from nodes that it wakes.
 #[derive(Parser)]
