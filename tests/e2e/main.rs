@@ -30,7 +30,7 @@
 //! - `restart`: the proxy fails;
 //! - `shrunken`: nodes that are gone for good;
 //! - [`kubernetes`]: a cluster, as far as its API and its manifests go;
-//! - `scale_to_zero`, `bounded`, `room`: what may run and what may be held;
+//! - `scale_to_zero`, `bounded`, `resident`, `room`: what may run and what may be held;
 //! - `mixing`, `model`: never a wrong byte;
 //! - [`faults`]: never a wrong answer, whatever goes wrong under load;
 //! - `pages`: what operators see;
@@ -67,6 +67,7 @@ mod redis_commands;
 mod redis_limits;
 mod redis_options;
 mod redis_values;
+mod resident;
 mod restart;
 mod room;
 mod scale_to_zero;

@@ -44,8 +44,8 @@ pub struct Config {
 
     /// Bytes that it may hold, such as 256MiB or 1GiB; what its container's limit allows, if not given.
     ///
-    /// Covers chunks and their bookkeeping. The process needs about 32 MiB
-    /// besides, for buffers and replies under way, and allocators round up.
+    /// Covers chunks and their bookkeeping. The process has at most a tenth
+    /// more, and 24 MiB, for values of 1 KiB and longer.
     #[arg(long, env = "INFINICACHE_NODE_MEMORY", value_name = "BYTES")]
     pub memory: Option<ByteSize>,
 
@@ -116,13 +116,14 @@ impl FromStr for DirectPort {
     }
 }
 
-/// What a process needs besides what it holds: buffers, and replies under way.
+/// What a process needs besides what it holds, in bytes: buffers, and replies under way.
 const OVERHEAD: u64 = 32 << 20;
 
 /// Bytes that a node may hold within a container's `limit`, in bytes.
 ///
-/// An eighth of what the process does not need is left to the allocator, which
-/// rounds up: beyond its limit a node is killed, and all that it holds is lost.
+/// Resident memory is at most a tenth more than what is held, and 24 MiB. The rest of an eighth
+/// and of 32 MiB is for what else counts against the limit, such as buffers of sockets:
+/// beyond it a node is killed, and all that it holds is lost.
 pub fn capacity_within(limit: u64) -> u64 {
     limit.saturating_sub(OVERHEAD) / 8 * 7
 }
