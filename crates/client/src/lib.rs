@@ -37,7 +37,6 @@
 
 pub mod budget;
 pub mod client;
-mod clock;
 pub mod error;
 pub mod health;
 pub mod link;

@@ -23,6 +23,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use infinicache_clock as clock;
 use infinicache_wire::{
     Decoder, Frame, FrameError, Kind, MAX_PAYLOAD, MemberId, Outbox, Reply, Request,
 };
@@ -116,7 +117,7 @@ impl Mux {
             queue,
             tickets: Mutex::default(),
             closed: CancellationToken::new(),
-            started: Instant::now(),
+            started: clock::now(),
             heard: AtomicU64::new(0),
         });
 
@@ -270,7 +271,7 @@ async fn read_frames(
         if reader.read_buf(&mut decoder.buffer()).await? == 0 {
             return Ok(());
         }
-        let heard = shared.started.elapsed().as_micros() as u64;
+        let heard = (clock::now() - shared.started).as_micros() as u64;
         shared.heard.store(heard, Relaxed);
     }
 }

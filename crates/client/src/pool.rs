@@ -6,13 +6,14 @@
 
 use std::{future::Future, time::Instant};
 
+use infinicache_clock as clock;
 use infinicache_erasure::Geometry;
 use infinicache_wire::{
     ChunkId, MemberId, Version, WriteId,
     control::{Opened, Placed},
 };
 
-use crate::{Budget, Error, Health, NodeLink, clock};
+use crate::{Budget, Error, Health, NodeLink};
 
 /// Under which terms a write may become the value of its key.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

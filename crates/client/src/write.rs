@@ -26,6 +26,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use infinicache_clock as clock;
 use infinicache_erasure::{Code, Coder, Geometry, UNIT_MAX};
 use infinicache_wire::{ChunkId, MAX_PAYLOAD, MemberId, Reply, Request, WriteId, checksum};
 use tokio::time;
@@ -34,7 +35,6 @@ use tracing::debug;
 use crate::{
     Error,
     budget::Reservation,
-    clock,
     link::NodeLink,
     pool::{Holders, Pool},
     read::{reserve, stripe_memory, window},

@@ -9,6 +9,7 @@ use std::{
     time::Instant,
 };
 
+use infinicache_clock as clock;
 use infinicache_wire::{ByeReason, answer::Ended, wake::Lifetimes};
 use tokio::{
     sync::{Notify, watch},
@@ -51,7 +52,7 @@ impl SessionClock {
     ) -> impl Future<Output = Ended> + Send + use<> {
         let mut phase = self.phase.subscribe();
         let mut timed = self.timed();
-        timed.lifetime.woken(Instant::now(), lifetimes);
+        timed.lifetime.woken(clock::now(), lifetimes);
         let wakes = phase.borrow().wakes + 1;
         self.phase.send_replace(Phase { wakes, over: None });
         drop(timed);
@@ -90,7 +91,7 @@ impl SessionClock {
             let is_over = if is_last {
                 timed.lifetime.end()
             } else {
-                timed.lifetime.tick(Instant::now())
+                timed.lifetime.tick(clock::now())
             };
             if is_over {
                 debug!(reason = reason.as_str(), "session over");
@@ -146,7 +147,7 @@ impl Attendance<'_> {
         if !self.serving {
             return;
         }
-        let now = Instant::now();
+        let now = clock::now();
         let mut timed = self.clock.timed();
         timed.lifetime.served(now, self.extends);
         // A timer that is set too early sets itself anew. While something was

@@ -4,12 +4,9 @@
 //! that is gone, or in charge no longer, and of the one that wakes this node.
 //! So each address is tried in turn until one welcomes the node.
 
-use std::{
-    io,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, time::Duration};
 
+use infinicache_clock as clock;
 use infinicache_socket::Keepalive;
 use infinicache_wire::{
     Decoder, FrameError, Outbox,
@@ -101,10 +98,10 @@ async fn dial_in_turn(
     direct: Option<SocketAddr>,
     secret: &Secret,
 ) -> Result<Dialled, DialError> {
-    let end = Instant::now() + CONNECT_TIMEOUT + WELCOME_TIMEOUT;
+    let end = clock::now() + CONNECT_TIMEOUT + WELCOME_TIMEOUT;
     let mut failure = DialError::NoAddress;
     for (left, address) in (1..=addresses.len() as u32).rev().zip(addresses) {
-        let patience = end.saturating_duration_since(Instant::now()) / left;
+        let patience = end.saturating_duration_since(clock::now()) / left;
         match dial_address(*address, hello, direct, secret, patience).await {
             Ok(dialled) => return Ok(dialled),
             Err(error) => {

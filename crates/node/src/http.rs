@@ -10,10 +10,7 @@
 //! Anybody in the network may connect, so connections, headers, bodies and
 //! times are all bounded.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -29,6 +26,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use infinicache_clock as clock;
 use infinicache_wire::{
     PROTOCOL_VERSION,
     answer::{Answer, Refusal, RefusalKind},
@@ -184,7 +182,7 @@ async fn ready(State(keeper): State<Arc<Keeper>>) -> StatusCode {
 
 async fn metrics(State(keeper): State<Arc<Keeper>>) -> impl IntoResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let report = keeper.service.report(Instant::now());
+    let report = keeper.service.report(clock::now());
     let text = keeper.service.counters.render(&report);
     ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }

@@ -14,6 +14,7 @@ use std::{
     time::Instant,
 };
 
+use infinicache_clock as clock;
 use infinicache_wire::{
     InstanceId, PROTOCOL_VERSION, Secret, answer::Ended, handshake::Hello, wake::Wake,
 };
@@ -102,7 +103,7 @@ impl Keeper {
         let lifetimes = wake.lifetimes;
         let linked = {
             let allegiance = self.service.allegiance();
-            self.session().woken(wake, &allegiance, Instant::now())?
+            self.session().woken(wake, &allegiance, clock::now())?
         };
         if !linked {
             self.woken.notify_one();
@@ -211,7 +212,7 @@ impl Keeper {
         let outcome = {
             let allegiance = self.service.allegiance();
             let mut session = self.session();
-            session.welcomed(welcome.epoch, &allegiance, Instant::now())
+            session.welcomed(welcome.epoch, &allegiance, clock::now())
         };
         let wake = match outcome {
             Ok(wake) => wake,
@@ -222,7 +223,7 @@ impl Keeper {
         };
 
         // Whoever welcomes relies on it from then on.
-        self.service.obey(welcome.epoch > before, Instant::now());
+        self.service.obey(welcome.epoch > before, clock::now());
         let replaced = link.take().is_some();
         let dropped_bytes = if welcome.fresh {
             self.service.used()
@@ -256,7 +257,7 @@ impl Keeper {
     }
 
     fn failed(&self, error: &(dyn Error + 'static)) {
-        if self.session().failed(Instant::now(), random()) {
+        if self.session().failed(clock::now(), random()) {
             self.service.counters.redials.inc();
             warn!(error, "proxy not reached, will be dialled again");
         } else {
@@ -269,7 +270,7 @@ impl Keeper {
         self.linked.send_replace(false);
         self.service.counters.lost_links.inc();
         self.service.counters.redials.inc();
-        self.session().lost(Instant::now(), random());
+        self.session().lost(clock::now(), random());
     }
 
     fn session(&self) -> MutexGuard<'_, Session> {

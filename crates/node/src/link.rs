@@ -12,10 +12,11 @@ use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use bytes::Buf;
+use infinicache_clock as clock;
 use infinicache_wire::{ByeReason, Decoder, FrameError, Kind, Outbox, Reply, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -142,7 +143,7 @@ impl Link {
         // The requests that wait for copies; dropped, and the copies with them, when the link ends.
         let mut copies = JoinSet::new();
         let mut said_bye = false;
-        let mut progress = Instant::now();
+        let mut progress = clock::now();
         let mut stall = std::pin::pin!(sleep(STALL_TIMEOUT));
         loop {
             self.answer(keeper, &mut attendance, &mut copies)?;
@@ -155,24 +156,24 @@ impl Link {
                 biased;
                 () = departure.announced.cancelled(), if !said_bye => {
                     said_bye = true;
-                    progress = Instant::now();
+                    progress = clock::now();
                     self.outbox.push(ByeReason::Terminated.to_frame());
                 }
                 () = attendance.session_over(), if !said_bye => {
-                    progress = Instant::now();
+                    progress = clock::now();
                     self.outbox.push(ByeReason::SessionOver.to_frame());
                 }
                 () = departure.now.cancelled() => break,
                 Some(Ok((id, reply))) = copies.join_next() => {
                     self.copying -= 1;
                     if !waiting {
-                        progress = Instant::now();
+                        progress = clock::now();
                     }
                     self.outbox.push(reply.into_frame(id));
                 }
                 () = &mut stall => {
                     let may_idle = matches!(self.rights, Rights::Proxy) && !waiting;
-                    let stuck = if !may_idle { progress.elapsed() } else { Duration::ZERO };
+                    let stuck = if !may_idle { clock::now() - progress } else { Duration::ZERO };
                     let Some(rest) = STALL_TIMEOUT.checked_sub(stuck) else {
                         return Err(LinkError::Stalled);
                     };
@@ -182,7 +183,7 @@ impl Link {
                     Step::Read(0) => return Err(LinkError::Closed),
                     // What waits has not moved by that.
                     Step::Read(_) if waiting => {}
-                    Step::Read(_) | Step::Written => progress = Instant::now(),
+                    Step::Read(_) | Step::Written => progress = clock::now(),
                 },
             }
         }
@@ -201,7 +202,7 @@ impl Link {
         attendance: &mut Attendance<'_>,
         copies: &mut JoinSet<(u32, Reply)>,
     ) -> Result<(), FrameError> {
-        let now = Instant::now();
+        let now = clock::now();
         while self.has_room()
             && let Some(frame) = self.decoder.decode()?
         {

@@ -1,13 +1,9 @@
 //! The life of the process: a bound port, a session kept, a drain.
 
-use std::{
-    io,
-    net::SocketAddr,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
+use infinicache_clock as clock;
 use infinicache_daemon::{SecretSource, memory};
 use infinicache_socket::Keepalive;
 use infinicache_wire::InstanceId;
@@ -173,6 +169,6 @@ async fn tick(keeper: Arc<Keeper>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        keeper.service.expire(Instant::now());
+        keeper.service.expire(clock::now());
     }
 }

@@ -1,10 +1,8 @@
 //! What a client has shown that it may do, over one link.
 
-use std::{
-    collections::HashMap,
-    time::{SystemTime, UNIX_EPOCH},
-};
+use std::collections::HashMap;
 
+use infinicache_clock as clock;
 use infinicache_wire::{
     Frame, FrameError, Kind, Request, WriteId,
     pass::{Pass, Right},
@@ -27,7 +25,7 @@ impl Passes {
     /// If the frame is none, or it is no good: then the link is of no use.
     pub(crate) fn show(&mut self, frame: &Frame, to: &Identity) -> Result<(), FrameError> {
         let pass = Pass::from_frame(frame)?;
-        let now_ms = now_ms();
+        let now_ms = clock::unix_ms();
         if !pass.is_good(&to.secret, to.instance, now_ms) {
             return Err(FrameError::Malformed(Kind::Pass));
         }
@@ -44,13 +42,8 @@ impl Passes {
     /// Whether one of them covers a request.
     pub(crate) fn allow(&self, request: &Request) -> bool {
         let until_ms = Right::needed(request).and_then(|needed| self.0.get(&needed));
-        until_ms.is_some_and(|until_ms| now_ms() < *until_ms)
+        until_ms.is_some_and(|until_ms| clock::unix_ms() < *until_ms)
     }
-}
-
-fn now_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH);
-    elapsed.map_or(0, |elapsed| elapsed.as_millis() as u64)
 }
 
 #[cfg(test)]
@@ -98,7 +91,7 @@ mod tests {
 
     #[test]
     fn what_there_is_a_pass_for_is_allowed_and_nothing_else() {
-        let (mut passes, until) = (Passes::default(), now_ms() + MINUTE);
+        let (mut passes, until) = (Passes::default(), clock::unix_ms() + MINUTE);
         assert!(!passes.allow(&get(1)));
         passes
             .show(&pass(1, Right::Get, until), &identity())
@@ -115,9 +108,9 @@ mod tests {
     #[test]
     fn a_pass_of_the_past_or_for_somebody_else_is_refused() {
         let mut passes = Passes::default();
-        let old = pass(1, Right::Get, now_ms());
+        let old = pass(1, Right::Get, clock::unix_ms());
         assert!(passes.show(&old, &identity()).is_err());
-        let frame = pass(1, Right::Get, now_ms() + MINUTE);
+        let frame = pass(1, Right::Get, clock::unix_ms() + MINUTE);
         let other = Identity {
             instance: InstanceId(8),
             ..identity()
@@ -128,7 +121,7 @@ mod tests {
 
     #[test]
     fn passes_take_bounded_memory() {
-        let (mut passes, until) = (Passes::default(), now_ms() + MINUTE);
+        let (mut passes, until) = (Passes::default(), clock::unix_ms() + MINUTE);
         for sequence in 0..=MOST as u64 {
             passes
                 .show(&pass(sequence, Right::Get, until), &identity())

@@ -35,7 +35,7 @@ use std::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -180,9 +180,14 @@ impl Cache {
         &self.0.metrics
     }
 
+    /// Milliseconds since 1970, by the pool's clock.
+    pub(crate) fn now_ms(&self) -> u64 {
+        self.0.nodes.clock().unix_ms()
+    }
+
     /// The value of a key: it can be read for as long as the answer is held.
     pub(crate) fn find(&self, key: &[u8]) -> Option<Found> {
-        self.0.catalog.get(key, now_ms).map(Found)
+        self.0.catalog.get(key, || self.now_ms()).map(Found)
     }
 
     /// A read found a value, or did not.
@@ -308,7 +313,7 @@ impl Cache {
     ///
     /// [`Error::TimedOut`] if it is not known whether members have it for good.
     pub(crate) async fn set_expiry(&self, key: &[u8], at_ms: Option<u64>) -> Result<bool, Error> {
-        if at_ms.is_some_and(|at| at <= now_ms()) {
+        if at_ms.is_some_and(|at| at <= self.now_ms()) {
             return self.delete(key).await;
         }
         let _turn = self.0.turns.take(key).await;
@@ -370,7 +375,7 @@ impl Cache {
 
     /// Removes what has expired; whether there may be more.
     pub(crate) fn expire(&self) -> bool {
-        let expired = self.0.catalog.expire(now_ms(), BATCH);
+        let expired = self.0.catalog.expire(self.now_ms(), BATCH);
         for object in &expired {
             self.retire_unasked(object, "expired");
         }
@@ -458,26 +463,6 @@ impl Pool for Cache {
     fn abort(&self, write: WriteId) {
         self.give_up(write);
     }
-}
-
-/// By how much the clock is behind the times that runs before this one have told.
-static BEHIND: AtomicU64 = AtomicU64::new(0);
-
-/// Milliseconds since 1970. Never less than what a run before told its nodes.
-pub(crate) fn now_ms() -> u64 {
-    clock_ms().saturating_add(BEHIND.load(Relaxed))
-}
-
-/// A run before has told its nodes that it was `told_ms`.
-pub(crate) fn not_before(told_ms: u64) {
-    BEHIND.fetch_max(told_ms.saturating_sub(clock_ms()), Relaxed);
-}
-
-fn clock_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }
 
 impl Inner {

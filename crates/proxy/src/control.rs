@@ -3,10 +3,9 @@
 //! Their grammar and documents are those of [`infinicache_wire::control`]. Each
 //! function answers one command from its arguments, the name included.
 
-use std::time::Instant;
-
 use bytes::Bytes;
 use infinicache_client::{Commit, Holders, Pool, Terms};
+use infinicache_clock as clock;
 use infinicache_wire::{
     MemberId, WriteId,
     control::{Committed, Located, PoolView},
@@ -16,7 +15,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
 
 use crate::{
-    cache::{Cache, now_ms},
+    cache::Cache,
     catalog::Found,
     command::{Answer, Refused},
     owned::Owned,
@@ -139,7 +138,7 @@ fn locate(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
     // What fits one stripe is read anew if it is replaced meanwhile.
     let lease = match found.geometry().stripes() {
         ..=1 => None,
-        _ => cache.leases().grant(&found, Instant::now()),
+        _ => cache.leases().grant(&found, clock::now()),
     };
     lease.into_iter().for_each(|lease| owned.granted(lease));
     let members = object.members();
@@ -156,7 +155,9 @@ fn locate(cache: &Cache, owned: &mut Owned, args: &[Bytes]) -> Answer {
         size: object.size(),
         data: code.data() as u8,
         parity: code.parity() as u8,
-        ttl_ms: object.expires_at().map(|at| at.saturating_sub(now_ms())),
+        ttl_ms: object
+            .expires_at()
+            .map(|at| at.saturating_sub(cache.now_ms())),
         lease,
         members,
         ways,

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{Commit, Error, Source, Terms, Upload};
+use infinicache_clock as clock;
 use infinicache_daemon::memory;
 use infinicache_wire::control::NodeState;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -16,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
-    cache::{Cache, Closed, Reading, now_ms},
+    cache::{Cache, Closed, Reading},
     catalog::Found,
     command::{Answer, Answered, Observe, Outcome, Refused, store},
     control::{self, Control},
@@ -43,7 +44,7 @@ impl store::Store for Cache {
     }
 
     fn now(&self) -> u64 {
-        now_ms()
+        self.now_ms()
     }
 
     fn stat(&self, key: &[u8]) -> Option<store::Stat> {
@@ -179,7 +180,7 @@ impl Clerk {
     pub(crate) fn new(cache: Cache, port: u16, limits: Limits) -> Self {
         Self {
             cache,
-            since: Instant::now(),
+            since: clock::now(),
             port,
             limits,
             connections: AtomicU64::new(0),
@@ -237,7 +238,7 @@ impl Observe for Clerk {
         let (hits, misses) = metrics.served().reads();
         let (input, output) = metrics.served().value_bytes();
         Figures {
-            uptime: self.since.elapsed(),
+            uptime: (clock::now() - self.since),
             port: self.port,
             clients: u64::try_from(metrics.connections.get()).unwrap_or(0),
             limits: self.limits,

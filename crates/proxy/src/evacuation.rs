@@ -11,12 +11,10 @@
 //! Objects that were used lately may drive out others for it, the rest takes
 //! only what room there is; what did not get away lacks a chunk from then on.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use infinicache_client::{Error, Holders};
+use infinicache_clock as clock;
 use infinicache_wire::{Reply, Request, copy::Target};
 use tokio::time;
 use tracing::debug;
@@ -47,7 +45,7 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
     let mut worker = Worker::new(queue.clone(), Lane::Leaving);
     loop {
         let object = worker.next().await;
-        let started = Instant::now();
+        let started = clock::now();
         let evacuated = evacuate(&cache, &object).await;
         if object.lacks_chunks() {
             queue.add(&object, Lane::Lacking);
@@ -66,7 +64,7 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, bytes_per_second: u64) 
         let fair_share = bytes.saturating_mul(1_000_000) / bytes_per_second.max(1);
         // Not held any longer: if it is evicted, its memory is to be freed.
         drop(object);
-        time::sleep(Duration::from_micros(fair_share).saturating_sub(started.elapsed())).await;
+        time::sleep(Duration::from_micros(fair_share).saturating_sub(clock::now() - started)).await;
     }
 }
 

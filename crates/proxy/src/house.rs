@@ -1,13 +1,10 @@
 //! Housekeeping: what has to be done now and then, and what objects leave behind.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{NodeLink, Pool};
+use infinicache_clock as clock;
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::{sync::mpsc, task, time};
 use tracing::{info, warn};
@@ -200,14 +197,14 @@ pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiv
 pub(crate) async fn tidy(cache: Cache) {
     let mut ticks = time::interval(EXPIRY_TICK);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-    let mut idle_at = Instant::now();
+    let mut idle_at = clock::now();
     loop {
         ticks.tick().await;
         while cache.expire() {
             task::yield_now().await;
         }
-        if idle_at.elapsed() >= IDLE_TICK {
-            idle_at = Instant::now();
+        if (clock::now() - idle_at) >= IDLE_TICK {
+            idle_at = clock::now();
             cache.give_up_idle();
             cache.give_up_overdue(idle_at);
             cache.leases().sweep(idle_at);

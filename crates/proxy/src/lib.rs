@@ -48,6 +48,7 @@ mod nodes;
 mod owned;
 mod pace;
 pub mod password;
+mod pool_clock;
 mod recovery;
 mod relay;
 mod repair;
@@ -93,6 +94,7 @@ use crate::{
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
     pace::Pace,
+    pool_clock::PoolClock,
     resp::Timeouts,
     tenure::{Epoch, census::Patience},
 };
@@ -148,7 +150,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         None => door.local_addr()?.to_string(),
     };
 
-    let epoch = Epoch::beginning(cache::now_ms(), random_bits()?);
+    let clock = PoolClock::default();
+    let epoch = Epoch::beginning(clock.unix_ms(), random_bits()?);
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let (events, followed) = mpsc::unbounded_channel();
@@ -161,6 +164,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         parity: code.parity(),
         lease: config.lease,
         lifetimes: config.sessions.lifetimes()?,
+        clock,
     };
     let is_discovering = watched.is_some();
     let nodes = Nodes::new(

@@ -42,6 +42,7 @@ use std::{
 use dashmap::DashMap;
 use hyper::Uri;
 use infinicache_client::{Health, MuxLink, NodeLink};
+use infinicache_clock as clock;
 use infinicache_wire::{
     MemberId, Reply, Request, Secret,
     control::{NodeState, NodeView},
@@ -71,6 +72,7 @@ pub(crate) use self::{
 };
 use crate::{
     metrics::Metrics,
+    pool_clock::PoolClock,
     tenure::{Epoch, census::Census},
 };
 
@@ -116,6 +118,7 @@ pub(crate) struct Settings {
     pub(crate) lease: Duration,
     /// Of the sessions that wakes begin.
     pub(crate) lifetimes: Lifetimes,
+    pub(crate) clock: PoolClock,
 }
 
 /// What happens to a member.
@@ -211,7 +214,7 @@ impl Nodes {
             over: OnceLock::new(),
             ended: CancellationToken::new(),
             census: Mutex::new(None),
-            promise: Mutex::new(Promise::new(names, Instant::now())),
+            promise: Mutex::new(Promise::new(names, clock::now())),
             nodes,
             sightings: Mutex::new(sightings),
             settings,
@@ -225,19 +228,24 @@ impl Nodes {
         }))
     }
 
+    /// The pool's clock.
+    pub(crate) fn clock(&self) -> &PoolClock {
+        &self.0.settings.clock
+    }
+
     /// Tells the time to every life, for ever.
     pub(crate) async fn live(self) {
         let mut ticks = time::interval(TICK);
         ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
-        let mut last = Instant::now();
+        let mut last = clock::now();
         let (mut since, mut attended) = (last, last);
         // For how long it has been superseded, and could not answer.
         let mut fenced = Duration::ZERO;
         let mut sought = last.checked_sub(SEEKING).unwrap_or(last);
         loop {
             ticks.tick().await;
-            let gap = last.elapsed().saturating_sub(TICK);
-            last = Instant::now();
+            let gap = (clock::now() - last).saturating_sub(TICK);
+            last = clock::now();
             if gap >= self.0.settings.lease && self.0.enrolment.is_unvouched() {
                 return self.end(Over::Unvouched);
             }
@@ -257,13 +265,13 @@ impl Nodes {
                 }
                 since = last;
             }
-            if attended.elapsed() >= self.0.settings.timing.ping_every {
+            if (clock::now() - attended) >= self.0.settings.timing.ping_every {
                 attended = last;
                 self.attend_predecessors(since);
             }
             self.canvass();
             for (index, node) in self.0.nodes.all().iter().enumerate() {
-                let now = Instant::now();
+                let now = clock::now();
                 let actions = {
                     let mut state = node.state();
                     let member = self.listen(&mut state);
@@ -278,7 +286,7 @@ impl Nodes {
                     .for_each(|action| self.act(index, action));
                 self.try_again(index);
             }
-            if self.0.enrolment.is_bereft() && sought.elapsed() >= SEEKING {
+            if self.0.enrolment.is_bereft() && (clock::now() - sought) >= SEEKING {
                 sought = last;
                 self.wake_somebody();
             }
@@ -306,7 +314,7 @@ impl Nodes {
     /// Wakes a node, unless one is on its way to be a member: without members nobody says who is
     /// in charge.
     fn wake_somebody(&self) {
-        let (nodes, now) = (self.0.nodes.all(), Instant::now());
+        let (nodes, now) = (self.0.nodes.all(), clock::now());
         let is_coming = |node: &Arc<Node>| {
             let life = &node.state().life;
             life.state() == NodeState::Waking || life.is_fresh(now)
@@ -317,7 +325,7 @@ impl Nodes {
         for (index, node) in nodes.iter().enumerate() {
             let action = {
                 let mut state = node.state();
-                let wanted = state.listed.then(|| state.life.wanted(Instant::now()));
+                let wanted = state.listed.then(|| state.life.wanted(clock::now()));
                 wanted.flatten()
             };
             if let Some(action) = action {
@@ -337,7 +345,7 @@ impl Nodes {
             let mut state = node.state();
             let is_failing = state.listed && state.life.state() == NodeState::Lost;
             is_failing
-                .then(|| state.life.wanted(Instant::now()))
+                .then(|| state.life.wanted(clock::now()))
                 .flatten()
         };
         if let Some(action) = action {
@@ -362,7 +370,7 @@ impl Nodes {
         let is_deciding = {
             let mut census = self.census();
             let census = census.as_mut().filter(|census| !census.is_closed());
-            census.map(|census| census.led(Instant::now())).is_some()
+            census.map(|census| census.led(clock::now())).is_some()
         };
         if is_deciding {
             self.roster_changed();
@@ -386,7 +394,7 @@ impl Nodes {
     /// Has every instance dial and tell anew.
     pub(crate) fn hear_anew(&self) {
         if let Some(census) = self.census().as_mut() {
-            census.begin_anew(Instant::now());
+            census.begin_anew(clock::now());
         }
         self.members().iter().for_each(|member| member.cut());
     }
@@ -410,9 +418,7 @@ impl Nodes {
             let action = {
                 let mut state = node.state();
                 let is_listed = state.listed;
-                is_listed
-                    .then(|| state.life.wanted(Instant::now()))
-                    .flatten()
+                is_listed.then(|| state.life.wanted(clock::now())).flatten()
             };
             if let Some(action) = action {
                 self.act(index, action);
@@ -436,7 +442,7 @@ impl Nodes {
             let mut state = node.state();
             let is_current = state.life.member().is_some_and(|(it, _)| it == id);
             state.life.heard_of(id, link.mux().heard());
-            is_current.then(|| state.life.relied_on(Instant::now()))
+            is_current.then(|| state.life.relied_on(clock::now()))
         };
         if let Some(action) = action.flatten() {
             self.act(member.node, action);
@@ -485,7 +491,7 @@ impl Nodes {
         let Some(asked) = asked else {
             return Vec::new();
         };
-        let replies = infinicache_client::ask_at_once(asked, Instant::now() + AT_ONCE).await;
+        let replies = infinicache_client::ask_at_once(asked, clock::now() + AT_ONCE).await;
         let known = |reply| match reply {
             Reply::Unreachable | Reply::Late => None,
             reply => Some(reply),
@@ -521,7 +527,7 @@ impl Nodes {
 
     /// For how long there have been fewer than `wanted` such nodes.
     pub(crate) fn fewer_for(&self, wanted: usize) -> Duration {
-        self.promise().fewer_for(wanted, Instant::now())
+        self.promise().fewer_for(wanted, clock::now())
     }
 
     fn promise(&self) -> MutexGuard<'_, Promise> {
@@ -548,7 +554,7 @@ impl Nodes {
         let mut state = node.state();
         let current = self.listen(&mut state)?;
         let takes_chunks = state.life.active() == Some(current.id)
-            && state.life.is_fresh(Instant::now())
+            && state.life.is_fresh(clock::now())
             && self.counts(&current)
             && !current.is_leaving();
         (takes_chunks && current.id != of.id).then_some(current)
@@ -556,7 +562,7 @@ impl Nodes {
 
     /// The nodes that chunks can be placed on.
     pub(crate) fn usable(&self) -> Vec<Usable> {
-        let now = Instant::now();
+        let now = clock::now();
         let usable = |(index, node): (usize, &Arc<Node>)| {
             let mut state = node.state();
             let member = self.listen(&mut state);
@@ -584,7 +590,7 @@ impl Nodes {
             let (ready, action) = {
                 let mut state = node.state();
                 let member = self.listen(&mut state);
-                let now = Instant::now();
+                let now = clock::now();
                 if state.life.active().is_some() {
                     let is_fresh = state.life.is_fresh(now);
                     let ready = member.filter(|member| is_fresh && self.counts(member));
@@ -619,7 +625,7 @@ impl Nodes {
 
     /// Each node, as its user sees it.
     pub(crate) fn view(&self) -> Vec<NodeView> {
-        let now = Instant::now();
+        let now = clock::now();
         let view = |node: &Arc<Node>| {
             let mut state = node.state();
             if !state.is_shown() {

@@ -6,14 +6,10 @@
 //! there are ([`verdict`](crate::tenure::verdict)). Its own roster is in force
 //! before anything is served, or freed.
 
-use std::{
-    collections::BTreeSet,
-    future,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use infinicache_clock as clock;
 use infinicache_wire::{InstanceId, MemberId, Roster};
 use tokio::time;
 use tracing::{error, info, warn};
@@ -57,7 +53,7 @@ pub(crate) struct Recovered {
 
 /// Begins to listen to instances that dial. To be called before any can.
 pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
-    let census = Census::new(names, patience, Instant::now());
+    let census = Census::new(names, patience, clock::now());
     cache.nodes().begin_census(census);
 }
 
@@ -65,7 +61,7 @@ pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
 ///
 /// `first_look` is for how long the platform is asked first which nodes there are, if it is.
 pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
-    let started = Instant::now();
+    let started = clock::now();
     if let Some(patience) = first_look {
         look(&cache, patience).await;
     }
@@ -83,7 +79,7 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
         cache.nodes().hear_anew();
     };
     open(&cache);
-    let elapsed = started.elapsed();
+    let elapsed = clock::now() - started;
     cache.metrics().tenure().recovered(recovered, elapsed);
     info!(
         ?recovered,
@@ -119,7 +115,7 @@ async fn listen(cache: &Cache) -> Option<Roster> {
         let (standing, progress, roster) = {
             let mut census = nodes.census();
             let census = census.as_mut().expect("recovery has not ended");
-            let standing = census.standing(Instant::now());
+            let standing = census.standing(clock::now());
             if let Standing::Nobody | Standing::Undecidable = standing {
                 census.close();
             }
@@ -143,9 +139,9 @@ async fn listen(cache: &Cache) -> Option<Roster> {
             }
             Standing::Wait(until) => {
                 // A wake may have failed; those that are due again are repeated.
-                let until = until.min(Instant::now() + REPEAT);
+                let until = until.min(clock::now() + REPEAT);
                 let _ = time::timeout_at(until.into(), changes.changed()).await;
-                if Instant::now() > until + HELD_UP {
+                if clock::now() > until + HELD_UP {
                     warn!("this proxy was held up: nodes are heard anew");
                     nodes.hear_anew();
                 }
@@ -187,7 +183,7 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
             .for_each(|entry| evidence.found(member.id, entry));
         heard.push(member);
     }
-    let verdict = evidence.decide(crate::cache::now_ms());
+    let verdict = evidence.decide(nodes.clock().unix_ms());
     let (found, lost) = (verdict.survivors.len(), verdict.lost);
 
     nodes.succeed(roster, &heard);

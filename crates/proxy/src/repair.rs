@@ -6,12 +6,10 @@
 //! about to go is not missing yet: see `evacuation`. Where the pool has become too
 //! small for an object's code for good, the object is written anew.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use infinicache_client::{Error, Holders, rebuild::rebuild};
+use infinicache_clock as clock;
 use tracing::info;
 
 use crate::{
@@ -31,7 +29,7 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, pace: Pace, recode_afte
     let mut worker = Worker::new(queue, Lane::Lacking);
     loop {
         let object = worker.next().await;
-        let (started, work) = (Instant::now(), pace.begin());
+        let (started, work) = (clock::now(), pace.begin());
         let urgent = object.chunks_left() <= object.data();
         let too_wide = object.lacks_chunks() && is_too_wide(&cache, &object, recode_after);
         let repaired = match too_wide {
@@ -42,7 +40,7 @@ pub(crate) async fn run(cache: Cache, queue: Arc<Queue>, pace: Pace, recode_afte
             Ok(chunks) => {
                 worker.done(&object);
                 if chunks > 0 {
-                    info!(chunks, size = object.size(), elapsed = ?started.elapsed(), "object repaired");
+                    info!(chunks, size = object.size(), elapsed = ?(clock::now() - started), "object repaired");
                 }
             }
             Err(error) => {

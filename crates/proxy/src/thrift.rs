@@ -6,6 +6,7 @@
 
 use std::time::{Duration, Instant};
 
+use infinicache_clock as clock;
 use tokio::{task, time};
 use tracing::info;
 
@@ -25,11 +26,11 @@ pub(crate) async fn run(cache: Cache, policy: Policy) {
     let mut ticks = time::interval(TICK);
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     let mut consolidation = Consolidation::default();
-    let mut last = Instant::now();
+    let mut last = clock::now();
     let mut floor: Option<(Instant, usize)> = None;
     loop {
         ticks.tick().await;
-        let now = Instant::now();
+        let now = clock::now();
         let nodes = cache.nodes();
         nodes.count_promising(now);
         let elapsed = now.duration_since(last).as_secs_f64();

@@ -13,6 +13,7 @@ use std::{
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::{MemberId, WriteId, footprint};
 
@@ -82,7 +83,7 @@ impl OpenWrite {
             taken: 0,
             evicted_own: false,
             finishing: false,
-            touched: Instant::now(),
+            touched: clock::now(),
         };
         Self {
             id,
@@ -100,7 +101,7 @@ impl OpenWrite {
 
     /// Somebody goes on with it.
     pub(crate) fn touch(&self) {
-        self.state().touched = Instant::now();
+        self.state().touched = clock::now();
     }
 
     /// Whether `member` takes chunk `index`.

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use infinicache_clock as clock;
 use infinicache_socket::Keepalive;
 use infinicache_wire::{
     Decoder, Frame, MemberId, Reply, Request, WriteId,
@@ -21,7 +22,7 @@ use tokio::{runtime::Handle, time};
 use tracing::debug;
 
 use super::{door::Pause, relay::Relayed};
-use crate::{Mux, MuxLink, NodeLink, clock};
+use crate::{Mux, MuxLink, NodeLink};
 
 /// How long dialling may take. Nobody waits for it.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);

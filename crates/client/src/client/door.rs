@@ -10,12 +10,13 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_clock as clock;
 use infinicache_socket::Keepalive;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::{net::TcpStream, time};
 
 use super::{address::Login, connection::Connection, control::refusal};
-use crate::{Error, clock};
+use crate::Error;
 
 /// How long dialling may take, looking the name up included.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -142,7 +143,7 @@ mod tests {
     #[test]
     fn pauses_double_up_to_a_bound_and_end_with_success() {
         let mut pause = Pause::default();
-        let mut now = Instant::now();
+        let mut now = clock::now();
         assert_eq!(pause.rest(now), None);
         for expected in [50, 100, 200, 400, 800, 1600, 3000, 3000] {
             pause.extend(now, u32::MAX);
@@ -162,7 +163,7 @@ mod tests {
     #[test]
     fn failures_of_one_time_count_once() {
         let mut pause = Pause::default();
-        let now = Instant::now();
+        let now = clock::now();
         for _ in 0..100 {
             pause.extend(now, u32::MAX);
         }

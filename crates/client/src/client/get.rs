@@ -7,6 +7,7 @@
 use std::{future::Future, ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use infinicache_clock as clock;
 use infinicache_wire::control::Located;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},
@@ -19,7 +20,7 @@ use super::{
     proxy::{Found, Proxy},
 };
 use crate::{
-    Error, Holders, Pool, Reader, clock,
+    Error, Holders, Pool, Reader,
     read::{PAUSES, fetch, reserve, stripe_memory},
 };
 

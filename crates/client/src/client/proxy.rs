@@ -9,6 +9,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
 use infinicache_wire::{
     MemberId, WriteId,
@@ -31,7 +32,7 @@ use super::{
     relay::{Relay, Relayed},
     view::{View, propose},
 };
-use crate::{Budget, Commit, Error, Health, Holders, Incident, Pool, Terms, clock};
+use crate::{Budget, Commit, Error, Health, Holders, Incident, Pool, Terms};
 
 /// Messages under way that nobody waits for. Those beyond are not sent: the proxy
 /// notices in its own time.

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use infinicache_clock as clock;
 use infinicache_erasure::{Coder, Geometry};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
 use tokio::time;
@@ -15,7 +16,6 @@ use tokio::time;
 use crate::{
     Error,
     budget::Reservation,
-    clock,
     link::NodeLink,
     pool::{Holders, Incident, Pool},
     stripe::{Holder, Plan, Standing},

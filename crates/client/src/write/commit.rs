@@ -9,11 +9,12 @@
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use futures_util::stream::StreamExt;
+use infinicache_clock as clock;
 use tokio::time;
 
 use super::{Chunk, PATIENCE, Upload};
 use crate::{
-    Error, clock,
+    Error,
     pool::{Commit, Pool, Terms},
 };
 

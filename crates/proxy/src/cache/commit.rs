@@ -1,10 +1,11 @@
 //! A write becomes the value of its key, or leaves no trace.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
+use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory};
 use tokio::time;
@@ -114,7 +115,7 @@ impl Cache {
         let replaced = self.install(write.id, &deed, &members)?;
         self.take_effect(&write.key, replaced.as_ref(), terms.previous)
             .await?;
-        let is_value = |it: &Arc<Object>| terms.previous && !it.is_expired(super::now_ms());
+        let is_value = |it: &Arc<Object>| terms.previous && !it.is_expired(self.now_ms());
         let previous = replaced.filter(is_value);
         Ok(Commit::Stored {
             version: deed.version,
@@ -139,7 +140,7 @@ impl Cache {
             expires_at: match terms.expiry {
                 Expiry::Never => None,
                 Expiry::At(at) => Some(at),
-                Expiry::After(ttl_ms) => Some(super::now_ms().saturating_add(ttl_ms)),
+                Expiry::After(ttl_ms) => Some(self.now_ms().saturating_add(ttl_ms)),
                 Expiry::Keep => current.and_then(|found| found.0.expires_at()),
             },
         }
@@ -231,7 +232,7 @@ impl Cache {
         }
 
         let parity = write.code.parity();
-        let mut finishing = Finishing::new(members.len(), parity, Instant::now());
+        let mut finishing = Finishing::new(members.len(), parity, clock::now());
         let mut answers: FuturesUnordered<_> = members
             .iter()
             .enumerate()
@@ -246,11 +247,11 @@ impl Cache {
             match time::timeout_at(deadline.into(), answers.next()).await {
                 Ok(Some((index, reply))) => {
                     let complete = matches!(reply, Some(Reply::Done { .. }));
-                    finishing.answered(index, complete, Instant::now());
+                    finishing.answered(index, complete, clock::now());
                     gone.extend(reply.is_none().then_some(members[index].id));
                 }
                 Ok(None) => break,
-                Err(_) if finishing.is_over(Instant::now(), deadline) => break,
+                Err(_) if finishing.is_over(clock::now(), deadline) => break,
                 Err(_) => {}
             }
         }

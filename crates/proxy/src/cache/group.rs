@@ -10,6 +10,7 @@ use std::{
 };
 
 use infinicache_client::Error;
+use infinicache_clock as clock;
 use infinicache_erasure::Code;
 
 use super::Cache;
@@ -81,12 +82,12 @@ impl Cache {
         let is_sound = |member: &Member| {
             !member.is_leaving() && member.link().is_some() && self.0.nodes.counts(member)
         };
-        if let Some(current) = groups.current(Instant::now(), is_sound, has_room) {
+        if let Some(current) = groups.current(clock::now(), is_sound, has_room) {
             return Ok(current);
         }
         let code = self.code_for(Some(size))?;
         let members: Arc<[_]> = self.place(code.width(), code.parity(), &[]).await?.into();
-        groups.begin(code, members.clone(), has_room, Instant::now());
+        groups.begin(code, members.clone(), has_room, clock::now());
         Ok((code, members))
     }
 }
@@ -101,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_group_serves_its_turn_and_no_longer() {
-        let (groups, now) = (Groups::default(), Instant::now());
+        let (groups, now) = (Groups::default(), clock::now());
         assert!(groups.current(now, |_| true, |_| true).is_none());
         groups.begin(code(), Arc::new([]), |_| true, now);
         for _ in 1..TURN {
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_group_serves_its_term_and_no_longer() {
-        let (groups, now) = (Groups::default(), Instant::now());
+        let (groups, now) = (Groups::default(), clock::now());
         groups.begin(code(), Arc::new([]), |_| true, now);
         assert!(groups.current(now + TERM / 2, |_| true, |_| true).is_some());
         assert!(groups.current(now + TERM, |_| true, |_| true).is_none());

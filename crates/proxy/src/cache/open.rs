@@ -1,13 +1,10 @@
 //! A write gets members, and room on them.
 
-use std::{
-    pin::pin,
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use infinicache_client::{Error, PAUSES};
+use infinicache_clock as clock;
 use infinicache_erasure::Code;
 use infinicache_wire::{
     MemberId, WriteId,
@@ -312,7 +309,7 @@ impl Cache {
 
     /// Gives up writes that nobody goes on with.
     pub(crate) fn give_up_idle(&self) {
-        for write in self.0.writes.idle(Instant::now()) {
+        for write in self.0.writes.idle(clock::now()) {
             debug!(%write, "idle write given up");
             self.give_up(write);
         }
@@ -327,14 +324,14 @@ impl Cache {
         &self,
         attempt: impl Fn() -> Result<Result<T, NoRoom>, Error>,
     ) -> Result<T, Error> {
-        let deadline = time::Instant::now() + ROOM_DEADLINE;
+        let deadline = clock::now() + ROOM_DEADLINE;
         let mut pause = FIRST_ROOM_PAUSE;
         loop {
             let no_room = match attempt()? {
                 Ok(done) => return Ok(done),
                 Err(no_room) => no_room,
             };
-            let is_late = time::Instant::now() >= deadline;
+            let is_late = clock::now() >= deadline;
             match no_room.outlook {
                 Outlook::BeingFreed => {
                     let member = &no_room.member;
@@ -347,7 +344,7 @@ impl Cache {
                         Err(_) => {}
                     }
                     let _claim = member.claim(no_room.lacking());
-                    if time::timeout_at(deadline, freed).await.is_err() {
+                    if time::timeout_at(deadline.into(), freed).await.is_err() {
                         member.count_as_pinned();
                     }
                 }
@@ -440,7 +437,7 @@ mod tests {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
         let object = node.stored(b"key", 1, 100 * MIB).await;
-        node.cache.leases().grant(&Found(object), Instant::now());
+        node.cache.leases().grant(&Found(object), clock::now());
         let needed = [Share::whole(member.clone(), member.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
         let mut taking = pin!(node.cache.take_room_beside(&other, &needed));

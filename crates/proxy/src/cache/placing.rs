@@ -11,9 +11,9 @@ use infinicache_client::{
     Error,
     place::{Candidate, place},
 };
+use infinicache_clock as clock;
 use infinicache_erasure::Code;
 use infinicache_wire::MemberId;
-use tokio::time;
 use tracing::debug;
 
 use super::Cache;
@@ -108,7 +108,7 @@ impl Cache {
                 },
             };
         };
-        let is_slow = self.0.health.is_slow(member.id, Instant::now());
+        let is_slow = self.0.health.is_slow(member.id, clock::now());
         let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
         let site = member.site();
         Candidate {
@@ -151,7 +151,7 @@ where
     F: Future<Output = Option<Arc<Member>>>,
 {
     async fn run(self) -> Result<Vec<Arc<Member>>, Error> {
-        let begun = now();
+        let begun = clock::now();
         let deadline = begun + self.most;
         // Until then the best nodes are waited for, and until then only those that are awake.
         let mut best_until = deadline.min(begun + WAKE_PATIENCE);
@@ -159,7 +159,7 @@ where
         // Nodes that were waited for in vain: for a little, and for good.
         let (mut late, mut failed) = (Vec::new(), Vec::new());
         loop {
-            let now = now();
+            let now = clock::now();
             let mut usable = (self.usable)();
             usable.retain(|it| !failed.contains(&it.node));
             let awake = usable.iter().filter(|it| it.member.is_some()).count();
@@ -189,7 +189,7 @@ where
             if asleep.is_empty() {
                 return Ok(woken.into_iter().flatten().collect());
             }
-            if self::now() >= deadline {
+            if clock::now() >= deadline {
                 return Err(Error::TimedOut("too few nodes woke up"));
             }
             debug!(?asleep, "placing anew without nodes that do not wake");
@@ -199,10 +199,6 @@ where
             }
         }
     }
-}
-
-fn now() -> Instant {
-    time::Instant::now().into_std()
 }
 
 #[cfg(test)]
@@ -226,14 +222,14 @@ mod tests {
         fn new(wakes: impl IntoIterator<Item = Option<Duration>>) -> Self {
             Self {
                 wakes: wakes.into_iter().collect(),
-                began: now(),
+                began: clock::now(),
                 woken: RefCell::default(),
                 draws: Cell::new(0),
             }
         }
 
         fn is_awake(&self, node: usize) -> bool {
-            self.wakes[node].is_some_and(|takes| now() >= self.began + takes)
+            self.wakes[node].is_some_and(|takes| clock::now() >= self.began + takes)
         }
 
         fn usable(&self) -> Vec<Usable> {
@@ -280,7 +276,7 @@ mod tests {
             };
             let found = search.run().await;
             let ids = |members: Vec<Arc<Member>>| members.iter().map(|it| it.id.0).collect();
-            (found.map(ids), now() - self.began)
+            (found.map(ids), clock::now() - self.began)
         }
     }
 

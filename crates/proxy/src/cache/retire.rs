@@ -1,12 +1,10 @@
 //! What was replaced or removed dies on the nodes.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::Error;
+use infinicache_clock as clock;
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
 use tracing::debug;
@@ -135,7 +133,7 @@ impl Cache {
         let farewell = self
             .0
             .partings
-            .begin(key, write, data, holders, Instant::now());
+            .begin(key, write, data, holders, clock::now());
         if let Some(of_key) = self.0.partings.of(key) {
             self.conclude(&of_key);
         }
@@ -198,20 +196,20 @@ impl Cache {
             })
             .collect();
         let mut changes = nodes.roster_changes();
-        let mut patience = Patience::new(Instant::now());
+        let mut patience = Patience::new(clock::now());
         while !is_over(&farewell) {
             let end = patience.ends(farewell.left().count(), parity);
             tokio::select! {
                 Some((index, member, reply)) = asking.next() => {
                     if is_gone(&reply) {
-                        patience.heard(Instant::now());
+                        patience.heard(clock::now());
                         farewell.acknowledged(index, member);
                         acknowledged(index, member);
                     }
                 }
                 Ok(()) = changes.changed() => {}
                 () = time::sleep_until(end.into()) => {
-                    if patience.is_over(Instant::now(), end) {
+                    if patience.is_over(clock::now(), end) {
                         break;
                     }
                 }
@@ -222,7 +220,7 @@ impl Cache {
         }
         let silent: Vec<MemberId> = farewell.left().map(|(_, member)| member).collect();
         debug!(?silent, "members do not acknowledge a change");
-        let now = Instant::now();
+        let now = clock::now();
         silent
             .iter()
             .for_each(|member| self.0.health.was_late(*member, now));
@@ -242,7 +240,7 @@ impl Cache {
             return Ok(());
         };
         let mut changes = self.0.nodes.roster_changes();
-        let mut patience = Patience::new(Instant::now());
+        let mut patience = Patience::new(clock::now());
         loop {
             let mut acknowledged = std::pin::pin!(of_key.acknowledgements().notified());
             acknowledged.as_mut().enable();
@@ -254,7 +252,7 @@ impl Cache {
                 () = acknowledged => {}
                 Ok(()) = changes.changed() => {}
                 () = time::sleep_until(end.into()) => {
-                    if patience.is_over(Instant::now(), end) {
+                    if patience.is_over(clock::now(), end) {
                         break;
                     }
                 }

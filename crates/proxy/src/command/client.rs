@@ -17,6 +17,7 @@ use super::{
     subcommand,
     table::Verb,
 };
+use infinicache_clock as clock;
 
 pub(super) const SPEC: Spec = Spec {
     name: "client",
@@ -117,7 +118,7 @@ fn line(client: &Client) -> String {
          cmd=client|info user=default redir=-1 resp={resp} lib-name={library} lib-ver={version}\n",
         name = String::from_utf8_lossy(&client.name),
         resp = client.protocol as u8,
-        age = client.since.elapsed().as_secs(),
+        age = (clock::now() - client.since).as_secs(),
         library = String::from_utf8_lossy(&client.library),
         version = String::from_utf8_lossy(&client.library_version),
     )

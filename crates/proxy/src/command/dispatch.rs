@@ -1,8 +1,9 @@
 //! From a command's name to its file.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
+use infinicache_clock as clock;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time;
 use tracing::{Instrument, debug_span};
@@ -124,10 +125,10 @@ async fn checked<S: Store, R: Input, W: Output>(
 /// Waits a moment until the store may answer: most of its members may just have said goodbye, and
 /// what is left of them be about to vouch for it.
 async fn until_open<S: Store>(store: &S) -> Result<(), Refused> {
-    let deadline = Instant::now() + OUT_OF_TOUCH;
+    let deadline = clock::now() + OUT_OF_TOUCH;
     loop {
         match store.is_open() {
-            Err(refused) if refused == Refused::OUT_OF_TOUCH && Instant::now() < deadline => {
+            Err(refused) if refused == Refused::OUT_OF_TOUCH && clock::now() < deadline => {
                 time::sleep(LOOK).await;
             }
             outcome => return outcome,

@@ -15,6 +15,7 @@ use redis_protocol::resp2::types::BytesFrame;
 use super::{Answer, Answered, Observe, Outcome, Refused, Store};
 use crate::password::Password;
 use crate::resp::{Connection, Input, Output, Protocol};
+use infinicache_clock as clock;
 
 /// Commands that are told of at once, if so many follow each other without a wait.
 const TOLD_AT_ONCE: usize = 64;
@@ -110,7 +111,7 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
             id: state.last_client.fetch_add(1, Ordering::Relaxed) + 1,
             peer,
             local,
-            since: Instant::now(),
+            since: clock::now(),
             protocol: Protocol::default(),
             name: Bytes::new(),
             library: Bytes::new(),
@@ -125,7 +126,7 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
             owned,
             outcome: Outcome::Ok,
             moved: 0,
-            begun: Instant::now(),
+            begun: clock::now(),
             answered: Vec::new(),
         }
     }
@@ -145,12 +146,12 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
 
     /// The next command has been waited for.
     pub(crate) fn begin(&mut self) {
-        self.begun = Instant::now();
+        self.begun = clock::now();
     }
 
     /// A command has been answered. If others have been received with it, the next is run since now.
     pub(super) fn answered(&mut self, name: &'static str, outcome: Outcome, bytes: u64) {
-        let now = Instant::now();
+        let now = clock::now();
         let begun = std::mem::replace(&mut self.begun, now);
         self.answered.push(Answered {
             name,

@@ -1,7 +1,8 @@
 //! What a node's life decided is done.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
+use infinicache_clock as clock;
 use infinicache_wire::{ByeReason, MemberId};
 use tracing::{debug, info, warn};
 
@@ -29,7 +30,7 @@ impl Nodes {
         let (node, chunks) = (self.name(index), member.chunks());
         // One that said goodbye, or counts no longer, was let go; one that is silent was not.
         let silence = 2 * self.0.settings.timing.lost_after;
-        let is_silent = member.was_suspected_within(Instant::now(), silence);
+        let is_silent = member.was_suspected_within(clock::now(), silence);
         let was_let_go = member.has_left() || !self.may_count(id);
         let is_planned = chunks == 0 && was_let_go && !is_silent;
         self.0.metrics.node_gone(is_planned);

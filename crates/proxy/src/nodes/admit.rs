@@ -1,11 +1,9 @@
 //! Who may come in, and what their coming and going changes.
 
-use std::{
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Instant,
-};
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use infinicache_client::{Mux, NodeLink};
+use infinicache_clock as clock;
 use infinicache_wire::{
     MemberId, PROTOCOL_VERSION, Reply, Request,
     handshake::{Hello, Welcome, is_compatible},
@@ -195,7 +193,7 @@ impl Nodes {
             Standing::Succeeded => Some(Action::Vacate(member.id)),
             Standing::New | Standing::Known => {
                 let life = &mut node.state().life;
-                life.joined(member.instance, member.id, Instant::now())
+                life.joined(member.instance, member.id, clock::now())
             }
         };
         if let Some(action) = action {
@@ -246,14 +244,14 @@ impl Nodes {
                 Ok(testimony) => testimony,
                 Err(error) => return warn!(node, %error, "unreadable testimony"),
             };
-            crate::cache::not_before(testimony.told_ms);
+            nodes.clock().not_before(testimony.told_ms);
             let is_late = {
                 let mut census = nodes.census();
                 // Under an epoch that was too low it may have obeyed somebody else since.
                 if let Some(census) = census.as_mut()
                     && nodes.0.settings.epoch.get() == epoch
                 {
-                    let (pod, now) = (&member.pod, Instant::now());
+                    let (pod, now) = (&member.pod, clock::now());
                     census.heard(&node, pod, member.instance, testimony, now);
                 }
                 census.is_none()
@@ -274,7 +272,7 @@ impl Nodes {
         info!(node = %node.name, member = %member.id, "node's link ended");
         let (action, is_current) = {
             let mut state = node.state();
-            let action = state.life.unlinked(member.id, Instant::now());
+            let action = state.life.unlinked(member.id, clock::now());
             (
                 action,
                 state.life.member().is_some_and(|(id, _)| id == member.id),

@@ -13,6 +13,7 @@ use std::{
 };
 
 use infinicache_client::NodeLink;
+use infinicache_clock as clock;
 use infinicache_wire::{
     InstanceId, MemberId, Reply, Request, Roster as Document, RosterId, roster::Entry,
 };
@@ -88,7 +89,7 @@ impl Enrolment {
             superseded: AtomicBool::new(false),
             lease,
             // Before any answer to any ping.
-            began: Instant::now(),
+            began: clock::now(),
             epoch,
             parity,
         }
@@ -115,7 +116,7 @@ impl Enrolment {
     }
 
     fn elapsed_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX)
+        u64::try_from((clock::now() - self.began).as_millis()).unwrap_or(u64::MAX)
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

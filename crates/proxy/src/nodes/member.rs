@@ -9,6 +9,7 @@ use std::{
 };
 
 use infinicache_client::MuxLink;
+use infinicache_clock as clock;
 use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
 use tokio::sync::{Notify, futures::Notified};
 
@@ -74,7 +75,7 @@ impl Member {
             instance: hello.instance,
             pod: hello.pod.clone(),
             direct: hello.direct.clone(),
-            since: Instant::now(),
+            since: clock::now(),
             capacity: hello.capacity,
             used: AtomicU64::new(0),
             retired: AtomicU64::new(0),

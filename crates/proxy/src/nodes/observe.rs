@@ -11,6 +11,7 @@ use std::{
 };
 
 use hyper::Uri;
+use infinicache_clock as clock;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -111,7 +112,7 @@ impl Nodes {
             self.see_service(name, service);
         }
         self.unlist_others(&seen.services);
-        let now = Instant::now();
+        let now = clock::now();
         let listed = self.listed();
         self.promise().admit(listed, now);
         let pods = seen.pods_of_names(&self.sightings().fixed);
@@ -140,7 +141,7 @@ impl Nodes {
     /// For how long there have been no names in the pool, as the platform tells.
     pub(crate) fn nameless_for(&self) -> Duration {
         let since = self.sightings().nameless;
-        since.map_or(Duration::ZERO, |since| since.elapsed())
+        since.map_or(Duration::ZERO, |since| clock::now() - since)
     }
 
     /// Waits until so much of the platform has been observed.

@@ -7,6 +7,7 @@ use std::{
 };
 
 use infinicache_client::{MuxLink, NodeLink};
+use infinicache_clock as clock;
 use infinicache_wire::{LeaseTerms, MemberId, Reply, Request};
 use tokio::time;
 use tracing::{debug, warn};
@@ -65,7 +66,7 @@ impl Nodes {
             let life = &mut node.state().life;
             life.heard_of(id, link.mux().heard());
             let is_late = life.unanswered(id, sent);
-            is_late.then(|| life.doubted(id, Instant::now()))
+            is_late.then(|| life.doubted(id, clock::now()))
         };
         let Some(action) = action else {
             self.0.metrics.preflight("answered");
@@ -82,8 +83,8 @@ impl Nodes {
 
     /// Sends a PING and takes in what the member tells of itself; whether it did.
     pub(super) async fn exchange(&self, member: &Arc<Member>, link: &MuxLink) -> bool {
-        let sent = Instant::now();
-        let now_ms = crate::cache::now_ms();
+        let sent = clock::now();
+        let now_ms = self.clock().unix_ms();
         let lease = LeaseTerms {
             ms: u32::try_from(self.0.settings.lease.as_millis()).unwrap_or(u32::MAX),
             leads: !self.is_recovering() && self.may_answer(),
@@ -93,7 +94,7 @@ impl Nodes {
             debug!(node = %self.name(member.node), ?reply, "ping unanswered");
             return false;
         };
-        let now = Instant::now();
+        let now = clock::now();
         self.patience().answered(now, now - sent);
         self.answered(member, sent);
         let node = self.0.nodes.at(member.node);

@@ -6,6 +6,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use infinicache_clock as clock;
 use infinicache_wire::{
     InstanceId, PROTOCOL_VERSION, answer::Answer, control::WakeFailure, wake::Wake,
 };
@@ -75,10 +76,10 @@ impl Nodes {
 
 impl Rousing {
     async fn run(self) {
-        let started = Instant::now();
+        let started = clock::now();
         let woken = self.post(started).await;
         let metrics = &self.nodes.0.metrics;
-        metrics.wake_answered(started.elapsed());
+        metrics.wake_answered(clock::now() - started);
         let checked = match woken {
             Ok(Woken::Answered(answer)) => self.check(&answer),
             Ok(Woken::Held(held)) => return self.follow(held).await,
@@ -148,7 +149,7 @@ impl Rousing {
             Err(error) => self.failed(&error),
         }
         let node = self.node();
-        node.state().life.let_go(Instant::now());
+        node.state().life.let_go(clock::now());
         node.tell();
     }
 
@@ -160,7 +161,7 @@ impl Rousing {
     }
 
     fn failed(&self, error: &WakeError) {
-        let (failure, now) = (error.failure(), Instant::now());
+        let (failure, now) = (error.failure(), clock::now());
         match error {
             WakeError::Superseded(epoch) if !self.nodes.exceed(*epoch) => self.nodes.superseded(),
             WakeError::Led(epoch) => self.nodes.led(*epoch),

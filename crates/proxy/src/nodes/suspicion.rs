@@ -9,8 +9,9 @@
 //! or if the platform says that it is gone, or was about to be. Any other is waited
 //! for: what it holds cannot be read meanwhile, but comes back with it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Instant};
+use std::{collections::BTreeSet, sync::Arc};
 
+use infinicache_clock as clock;
 use infinicache_wire::MemberId;
 use tracing::{debug, info};
 
@@ -22,7 +23,7 @@ impl Nodes {
         let Some(member) = self.member(id) else {
             return;
         };
-        if !member.suspect(Instant::now(), self.0.settings.timing.lost_after) {
+        if !member.suspect(clock::now(), self.0.settings.timing.lost_after) {
             return;
         }
         self.0.metrics.node_suspected();
@@ -37,7 +38,7 @@ impl Nodes {
 
     /// Who was not heard of for so long that nothing should depend on it.
     pub(crate) fn silent(&self) -> BTreeSet<MemberId> {
-        let now = Instant::now();
+        let now = clock::now();
         let is_silent = |member: &Arc<Member>| {
             let node = self.0.nodes.at(member.node);
             let mut state = node.state();
@@ -66,7 +67,7 @@ impl Nodes {
 
     /// Loses a member, unless it was heard of meanwhile.
     fn lose_in_silence(&self, member: &Arc<Member>) {
-        let now = Instant::now();
+        let now = clock::now();
         let node = self.0.nodes.at(member.node);
         let is_lost = {
             let mut state = node.state();

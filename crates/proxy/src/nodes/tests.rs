@@ -100,6 +100,7 @@ impl Pool {
             parity: 0,
             lease: Duration::from_secs(5),
             lifetimes: Lifetimes::default(),
+            clock: PoolClock::default(),
         };
         let url: Uri = format!("http://{}", platform.local_addr().unwrap())
             .parse()

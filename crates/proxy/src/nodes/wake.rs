@@ -15,6 +15,7 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use infinicache_clock as clock;
 use infinicache_wire::{
     InstanceId, Secret,
     answer::{Answer, AnswerError, Ended, MAX_ANSWER, Refusal},
@@ -139,7 +140,7 @@ impl Waker {
                 lines,
                 wake,
                 secret: self.secret.clone(),
-                until: Instant::now() + open,
+                until: clock::now() + open,
             }));
         }
         let answer = Answer::parse(&lines.line().await?, &wake, &self.secret)?;

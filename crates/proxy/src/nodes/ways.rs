@@ -7,7 +7,7 @@ use infinicache_wire::{
 };
 
 use super::Nodes;
-use crate::{cache::now_ms, leases};
+use crate::leases;
 
 impl Nodes {
     /// Ways to those of `members` that can be reached directly, with passes for a write that are
@@ -19,7 +19,7 @@ impl Nodes {
         right: Right,
     ) -> Vec<Way> {
         let ttl_ms = leases::TERM.as_millis() as u64;
-        let until_ms = now_ms() + ttl_ms;
+        let until_ms = self.clock().unix_ms() + ttl_ms;
         let way = |id| {
             let member = self.member(id)?;
             let secret = &self.0.settings.secret;
