@@ -9,6 +9,7 @@
 //! - [`files`]: how many files it may have open.
 #![forbid(unsafe_code)]
 
+mod chain;
 pub mod files;
 pub mod memory;
 pub mod secret;
@@ -16,5 +17,6 @@ pub mod signals;
 pub mod telemetry;
 pub mod units;
 
+pub use chain::chain;
 pub use secret::{SecretSource, read_secret_file};
 pub use units::{ByteSize, parse_duration};

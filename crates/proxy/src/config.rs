@@ -8,7 +8,9 @@ use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
 
 pub use crate::sessions::Sessions;
-use crate::{discovery::Discovery, nodes::NodeAddress, password::PasswordSource};
+use infinicache_discovery::Discovery;
+
+use crate::{nodes::NodeAddress, password::PasswordSource};
 
 /// The configuration of a proxy.
 #[derive(Args, Clone, Debug)]

@@ -28,14 +28,12 @@
 mod admin;
 mod cache;
 mod catalog;
-mod chain;
 mod command;
 pub mod config;
 mod connections;
 mod consolidation;
 mod control;
 mod desk;
-pub mod discovery;
 mod dissolution;
 mod endangered;
 mod evacuation;
@@ -217,9 +215,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let _admitting = background(tokio::spawn(nodes::door::open(door, nodes)));
     let _discovering = watched.map(|watched| {
         let (nodes, metrics) = (cache.nodes().clone(), cache.metrics().clone());
-        background(tokio::spawn(
-            watched.run(metrics, move |seen| nodes.observe(seen)),
-        ))
+        background(tokio::spawn(watched.run(
+            move |reason| metrics.watch_failed(reason),
+            move |seen| nodes.observe(seen),
+        )))
     });
     let first_look = is_discovering.then_some(match config.nodes.is_empty() {
         // Nobody can be asked before anybody is known.

@@ -43,6 +43,7 @@ use dashmap::DashMap;
 use hyper::Uri;
 use infinicache_client::{Health, MuxLink, NodeLink};
 use infinicache_clock as clock;
+use infinicache_discovery::Site;
 use infinicache_wire::{
     MemberId, Reply, Request, Secret,
     control::{NodeState, NodeView},
@@ -56,6 +57,7 @@ use tokio_util::sync::CancellationToken;
 
 use tracing::warn;
 
+pub(crate) use self::observe::Observed;
 use self::{
     enrolment::Enrolment,
     life::Timing,
@@ -65,10 +67,6 @@ use self::{
     patience::Patience,
     promise::Promise,
     wake::Waker,
-};
-pub(crate) use self::{
-    member::Site,
-    observe::{Observation, Observed, PodSeen, ServiceSeen},
 };
 use crate::{
     metrics::Metrics,

@@ -12,12 +12,13 @@ use infinicache_client::{
     place::{Candidate, place},
 };
 use infinicache_clock as clock;
+use infinicache_discovery::Site;
 use infinicache_erasure::Code;
 use infinicache_wire::MemberId;
 use tracing::debug;
 
 use super::Cache;
-use crate::nodes::{Site, Usable, member::Member};
+use crate::nodes::{Usable, member::Member};
 
 /// How long a placement waits in all for nodes to wake while enough others may be awake.
 const WAKE_PATIENCE: Duration = Duration::from_secs(1);
@@ -204,6 +205,8 @@ where
 #[cfg(test)]
 mod tests {
     use std::cell::{Cell, RefCell};
+
+    use tokio::time;
 
     use super::*;
 

@@ -10,13 +10,13 @@ use std::{
 };
 
 use hyper::Uri;
+use infinicache_discovery::Site;
 use tokio::sync::watch;
 
 use super::{
     NodeAddress,
     invitations::Invitations,
     life::{Life, Timing},
-    member::Site,
 };
 
 /// Most names that there may have been in the life of a proxy.

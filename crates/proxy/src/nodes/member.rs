@@ -10,6 +10,7 @@ use std::{
 
 use infinicache_client::MuxLink;
 use infinicache_clock as clock;
+use infinicache_discovery::Site;
 use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
 use tokio::sync::{Notify, futures::Notified};
 
@@ -58,13 +59,6 @@ impl Drop for Claim<'_> {
     fn drop(&mut self) {
         self.0.claimed.fetch_sub(self.1, Relaxed);
     }
-}
-
-/// Where a member runs: each a failure domain, or the empty string if it is not known.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Site {
-    pub(crate) host: String,
-    pub(crate) zone: String,
 }
 
 impl Member {

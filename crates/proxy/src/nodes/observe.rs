@@ -10,66 +10,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use hyper::Uri;
 use infinicache_clock as clock;
+use infinicache_discovery::{Observation, PodSeen, ServiceSeen};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use super::{
-    NodeAddress, Nodes,
-    list::Node,
-    member::{Member, Site},
-    seed,
-};
+use super::{NodeAddress, Nodes, list::Node, member::Member, seed};
 use crate::tenure::census::Pods;
-
-/// How the platform looks.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Observation {
-    /// The nodes of the pool, by name.
-    pub(crate) services: BTreeMap<String, ServiceSeen>,
-    /// The pods behind them, by name.
-    pub(crate) pods: BTreeMap<String, PodSeen>,
-    /// Whether those are all pods that there are: a whole list of them has been seen.
-    pub(crate) all_pods: bool,
-}
-
-impl Observation {
-    /// The pods of each name but those that are `fixed`, if all are known.
-    fn pods_of_names(&self, fixed: &BTreeSet<String>) -> Pods {
-        if !self.all_pods {
-            return Pods::new();
-        }
-        let names = self.services.keys().filter(|name| !fixed.contains(*name));
-        let mut of_names: Pods = names.map(|name| (name.clone(), BTreeSet::new())).collect();
-        for (name, pod) in &self.pods {
-            if let Some(pods) = of_names.get_mut(&pod.node) {
-                pods.insert(name.clone());
-            }
-        }
-        of_names
-    }
-}
-
-/// A name that the platform can start a process behind.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct ServiceSeen {
-    /// Where to POST its wakes.
-    pub(crate) url: Uri,
-    /// Whether the platform says that it can.
-    pub(crate) ready: bool,
-}
-
-/// A process of the platform.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct PodSeen {
-    /// The name that it is behind.
-    pub(crate) node: String,
-    /// Where it runs, as far as is known.
-    pub(crate) site: Site,
-    /// Whether it is about to be stopped.
-    pub(crate) leaving: bool,
-}
 
 /// What was observed last.
 #[derive(Debug, Default)]
@@ -115,7 +62,7 @@ impl Nodes {
         let now = clock::now();
         let listed = self.listed();
         self.promise().admit(listed, now);
-        let pods = seen.pods_of_names(&self.sightings().fixed);
+        let pods = pods_of_names(&seen, &self.sightings().fixed);
         if let Some(census) = self.census().as_mut() {
             census.expect(listed, pods);
         }
@@ -261,4 +208,19 @@ impl Nodes {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The pods of each name but those that are `fixed`, if all are known.
+fn pods_of_names(seen: &Observation, fixed: &BTreeSet<String>) -> Pods {
+    if !seen.all_pods {
+        return Pods::new();
+    }
+    let names = seen.services.keys().filter(|name| !fixed.contains(*name));
+    let mut of_names: Pods = names.map(|name| (name.clone(), BTreeSet::new())).collect();
+    for (name, pod) in &seen.pods {
+        if let Some(pods) = of_names.get_mut(&pod.node) {
+            pods.insert(name.clone());
+        }
+    }
+    of_names
 }

@@ -7,6 +7,7 @@
 use std::{sync::Arc, time::Instant};
 
 use infinicache_clock as clock;
+use infinicache_daemon::chain;
 use infinicache_wire::{
     InstanceId, PROTOCOL_VERSION, answer::Answer, control::WakeFailure, wake::Wake,
 };
@@ -18,7 +19,6 @@ use super::{
     list::Node,
     wake::{Held, WakeError, Woken},
 };
-use crate::chain::chain;
 
 /// What a wake is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,5 +1,6 @@
 //! Nodes that the platform tells of.
 
+use infinicache_discovery::{Observation, PodSeen, ServiceSeen};
 use tracing::{
     Event as Record, Level, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},

@@ -3,7 +3,7 @@
 use std::error::Error;
 
 /// What went wrong, and what it comes from: clients of HTTP tell only that it did.
-pub(crate) fn chain(error: &dyn Error) -> String {
+pub fn chain(error: &dyn Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(deeper) = source {

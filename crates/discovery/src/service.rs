@@ -1,10 +1,10 @@
 //! What is read of an object: no more than is used, and nothing taken for granted.
 
-use hyper::Uri;
+use http::Uri;
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
-use crate::nodes::{PodSeen, ServiceSeen, Site};
+use crate::{PodSeen, ServiceSeen, Site};
 
 /// Label of a pod: the Knative Service that it is behind.
 pub(super) const OF_POD: &str = "serving.knative.dev/service";

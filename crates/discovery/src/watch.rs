@@ -5,9 +5,10 @@
 //! with back-off. The back-off is ours: that of kube begins anew whenever a list
 //! is asked for, so it would not grow while lists are refused.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use infinicache_daemon::chain;
 use kube::{
     Api,
     api::DynamicObject,
@@ -16,8 +17,7 @@ use kube::{
 use tokio::time::{self, Instant};
 use tracing::{debug, warn};
 
-use super::cluster::Sort;
-use crate::{chain::chain, metrics::Metrics};
+use crate::cluster::Sort;
 
 /// How long a watch lasts, in seconds, before it is resumed. One whose API server has gone
 /// without a word is noticed soon after.
@@ -33,16 +33,16 @@ const MOST_WAIT: Duration = Duration::from_secs(30);
 const CALM: Duration = Duration::from_mins(2);
 
 /// Watches the objects of `api` with the labels of `selector`, for ever.
-pub(super) fn events(
+pub(super) fn events<F: Fn(&'static str) + Clone + Send>(
     api: Api<DynamicObject>,
     selector: &str,
     sort: Sort,
-    metrics: Arc<Metrics>,
-) -> impl Stream<Item = Event<DynamicObject>> + Send + use<> {
+    failed: F,
+) -> impl Stream<Item = Event<DynamicObject>> + Send + use<F> {
     let config = Config::default().labels(selector).timeout(WATCH_SECONDS);
     let watching = (watcher(api, config).boxed(), Backoff::default());
     futures_util::stream::unfold(watching, move |(mut events, mut backoff)| {
-        let metrics = metrics.clone();
+        let failed = failed.clone();
         async move {
             loop {
                 match events.next().await? {
@@ -54,7 +54,8 @@ pub(super) fn events(
                         return Some((event, (events, backoff)));
                     }
                     Err(error) => {
-                        tell(sort, &error, &metrics);
+                        failed(reason(&error));
+                        log(sort, &error);
                         time::sleep(backoff.failed(Instant::now())).await;
                     }
                 }
@@ -83,10 +84,9 @@ impl Backoff {
     }
 }
 
-fn tell(sort: Sort, error: &Error, metrics: &Metrics) {
+fn log(sort: Sort, error: &Error) {
     let reason = reason(error);
     let error = chain(error);
-    metrics.watch_failed(reason);
     match reason {
         "gone" => debug!(%sort, %error, "watch has fallen behind and begins anew"),
         "forbidden" => warn!(

@@ -9,8 +9,10 @@ use std::{collections::BTreeMap, fmt};
 use kube::{ResourceExt, api::DynamicObject, runtime::watcher::Event};
 use tracing::{debug, warn};
 
-use super::service::{Unusable, is_leaving, read_pod, read_service};
-use crate::nodes::{Observation, PodSeen, ServiceSeen};
+use crate::{
+    Observation, PodSeen, ServiceSeen,
+    service::{Unusable, is_leaving, read_pod, read_service},
+};
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,20 +2,25 @@
 //!
 //! Each node is a Knative Service with the pool's label; the pods behind it tell
 //! where it runs, and that it is about to be stopped some 30 s before it is told
-//! itself. What is seen of both is put together (`cluster`, pure) and given to
-//! the nodes whenever it has changed.
+//! itself. What is seen of both is put together (`cluster`, pure) and told
+//! whenever it has changed.
+//!
+//! Nothing else of the proxy knows of Kubernetes: what is seen is an [`Observation`].
 //!
 //! The API is not needed for traffic. While it cannot be reached the last that
 //! was seen holds; `watch` goes on trying, and a list is only believed once it
 //! is complete, so that an API server that restarts takes nobody out of the pool.
 
+#![forbid(unsafe_code)]
+
 mod cluster;
+mod observation;
 mod service;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context;
 use clap::{Args, ValueEnum};
@@ -27,7 +32,7 @@ use kube::{
 };
 
 use self::cluster::{Cluster, Sort};
-use crate::{metrics::Metrics, nodes::Observation};
+pub use self::observation::{Observation, PodSeen, ServiceSeen, Site};
 
 /// How long the API may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -73,7 +78,7 @@ pub enum Platform {
 
 impl Discovery {
     /// Whether anybody is asked.
-    pub(crate) fn is_on(&self) -> bool {
+    pub fn is_on(&self) -> bool {
         self.discover == Platform::Kubernetes
     }
 
@@ -84,7 +89,7 @@ impl Discovery {
     /// # Errors
     ///
     /// If the environment does not say.
-    pub(crate) async fn watched(&self) -> anyhow::Result<Watched> {
+    pub async fn watched(&self) -> anyhow::Result<Watched> {
         let mut config = kube::Config::infer()
             .await
             .context("no Kubernetes API: neither in a pod nor with a kubeconfig")?;
@@ -105,21 +110,26 @@ impl Discovery {
 
 /// What is watched.
 #[derive(Clone)]
-pub(crate) struct Watched {
-    pub(crate) client: Client,
-    pub(crate) namespace: String,
-    pub(crate) selector: String,
+pub struct Watched {
+    client: Client,
+    namespace: String,
+    selector: String,
 }
 
 impl Watched {
     /// Watches for ever, and tells how it all looks whenever that has changed.
     ///
-    /// The first time when all Services are known, whatever is known of pods.
-    pub(crate) async fn run(self, metrics: Arc<Metrics>, mut tell: impl FnMut(Observation)) {
+    /// The first time when all Services are known, whatever is known of pods. Of each failure
+    /// `failed` is told why, in one word.
+    pub async fn run(
+        self,
+        failed: impl Fn(&'static str) + Clone + Send,
+        mut tell: impl FnMut(Observation),
+    ) {
         let services = self.api("serving.knative.dev", "Service");
         let pods = self.api("", "Pod");
         let watch = |sort, api, selector: &str| {
-            let events = watch::events(api, selector, sort, metrics.clone());
+            let events = watch::events(api, selector, sort, failed.clone());
             events.map(move |event| (sort, event)).boxed()
         };
         let mut events = stream::select(
