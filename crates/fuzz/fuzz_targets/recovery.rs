@@ -19,11 +19,11 @@ fuzz_target!(|data: &[u8]| {
         let mut page = Page::default();
         for entry in &entries {
             assert!(page.push(entry.chunk, entry.units, entry.expiry, &entry.label));
-            infinicache_proxy::label_reads_back(entry.label.clone());
+            infinicache_membership::label::reads_back(entry.label.clone());
         }
         assert_eq!(page.into_bytes(), bytes);
     }
-    infinicache_proxy::label_reads_back(bytes.clone());
+    infinicache_membership::label::reads_back(bytes.clone());
     if let Ok(roster) = Roster::from_bytes(&bytes) {
         assert_eq!(Roster::from_bytes(&roster.to_bytes()), Ok(roster));
     }

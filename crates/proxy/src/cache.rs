@@ -44,6 +44,7 @@ use infinicache_client::{
     overwrite, upload,
 };
 use infinicache_erasure::Code;
+use infinicache_membership::{Epoch, farewell::Farewell, patience};
 use infinicache_wire::{
     MemberId, Request, WriteId,
     control::{Opened, Placed},
@@ -63,7 +64,6 @@ use crate::{
     nodes::Nodes,
     room::Room,
     shelf::Shelf,
-    tenure::{Epoch, farewell::Farewell, patience},
     turns::Turns,
     writes::Writes,
 };

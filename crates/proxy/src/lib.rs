@@ -15,7 +15,7 @@
 //! 5. what is missing, broken or late is made up for from parity;
 //! 6. `resp` writes each stripe to the client while the next is on its way.
 //!
-//! What it knows outlives it on the nodes: `tenure` has the rules by which a later
+//! What it knows outlives it on the nodes: `infinicache_membership` has the rules by which a later
 //! run finds it again, `recovery` follows them.
 //!
 //! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
@@ -39,7 +39,6 @@ mod endangered;
 mod evacuation;
 mod house;
 mod info;
-mod label;
 mod leases;
 mod metrics;
 mod nodes;
@@ -58,13 +57,10 @@ mod sessions;
 mod shelf;
 #[cfg(test)]
 mod simulation;
-mod tenure;
 mod thrift;
 mod turns;
 mod writes;
 
-#[cfg(fuzzing)]
-pub use label::reads_back as label_reads_back;
 #[cfg(fuzzing)]
 pub use resp::fuzzing;
 
@@ -74,6 +70,7 @@ use anyhow::Context;
 use infinicache_client::{Budget, Health};
 use infinicache_daemon::{files, memory};
 use infinicache_erasure::Kernel;
+use infinicache_membership::{Epoch, census::Patience};
 use infinicache_socket::Keepalive;
 use tokio::sync::mpsc;
 use tokio_util::{
@@ -94,7 +91,6 @@ use crate::{
     pace::Pace,
     pool_clock::PoolClock,
     resp::Timeouts,
-    tenure::{Epoch, census::Patience},
 };
 pub use crate::{
     config::{Config, Predecessor},

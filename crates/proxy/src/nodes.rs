@@ -44,6 +44,7 @@ use hyper::Uri;
 use infinicache_client::{Health, MuxLink, NodeLink};
 use infinicache_clock as clock;
 use infinicache_discovery::Site;
+use infinicache_membership::{Epoch, census::Census};
 use infinicache_wire::{
     MemberId, Reply, Request, Secret,
     control::{NodeState, NodeView},
@@ -68,11 +69,7 @@ use self::{
     promise::Promise,
     wake::Waker,
 };
-use crate::{
-    metrics::Metrics,
-    pool_clock::PoolClock,
-    tenure::{Epoch, census::Census},
-};
+use crate::{metrics::Metrics, pool_clock::PoolClock};
 
 /// How often time is told to the nodes' lives.
 const TICK: Duration = Duration::from_millis(200);

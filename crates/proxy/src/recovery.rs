@@ -1,15 +1,20 @@
 //! A new run of the proxy finds out what there is.
 //!
 //! Until then it answers nothing. It wakes all nodes that the platform does not
-//! say are asleep, listens to what their instances tell of the run before ([`census`](crate::tenure::census)), takes
+//! say are asleep, listens to what their instances tell of the run before ([`census`](infinicache_membership::census)), takes
 //! the inventories of those that are to be believed, and decides which objects
-//! there are ([`verdict`](crate::tenure::verdict)). Its own roster is in force
+//! there are ([`verdict`](infinicache_membership::verdict)). Its own roster is in force
 //! before anything is served, or freed.
 
 use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
 use infinicache_clock as clock;
+use infinicache_membership::{
+    census::{Census, Patience, Standing},
+    read_quorum,
+    verdict::Evidence,
+};
 use infinicache_wire::{InstanceId, MemberId, Roster};
 use tokio::time;
 use tracing::{error, info, warn};
@@ -17,11 +22,6 @@ use tracing::{error, info, warn};
 use crate::{
     cache::{Cache, page},
     nodes::{HELD_UP, Observed, Over, member::Member},
-    tenure::{
-        census::{Census, Patience, Standing},
-        read_quorum,
-        verdict::Evidence,
-    },
 };
 
 /// How often all who were heard are asked for what they hold, before some may do without.

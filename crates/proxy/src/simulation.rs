@@ -1,6 +1,6 @@
 //! A deterministic simulation of a proxy, its successors and their nodes.
 //!
-//! The nodes' stores, the rules of [`tenure`](crate::tenure), the lives of nodes
+//! The nodes' stores, the rules of [`infinicache_membership`], the lives of nodes
 //! and the values on their way out are the real ones; around them are a small
 //! network, virtual time, and a shell that takes the steps of the real one in the
 //! same order. A run is a function of its seed. Clients ask at random while

@@ -15,9 +15,10 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry};
+use infinicache_membership::{Epoch, label};
 use infinicache_wire::{MemberId, WriteId, footprint};
 
-use crate::{label, nodes::member::Member, tenure::Epoch};
+use crate::nodes::member::Member;
 
 /// A write that nobody goes on with for this long is given up.
 pub(crate) const IDLE_DEADLINE: Duration = Duration::from_secs(90);

@@ -1,12 +1,12 @@
 //! What a run before has left becomes this run's.
 
+use infinicache_membership::verdict::Survivor;
 use infinicache_wire::{ChunkId, MemberId};
 
 use super::Cache;
 use crate::{
     catalog::{Keeper, Object},
     house::Chore,
-    tenure::verdict::Survivor,
 };
 
 impl Cache {

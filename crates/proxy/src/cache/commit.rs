@@ -7,6 +7,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
 use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry};
+use infinicache_membership::{finishing::Finishing, label, patience::LONGEST};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory};
 use tokio::time;
 use tracing::debug;
@@ -15,9 +16,7 @@ use super::{Cache, retire::Ending};
 use crate::{
     catalog::{Found, Keeper, Object},
     house::Chore,
-    label,
     nodes::member::Member,
-    tenure::{finishing::Finishing, patience::LONGEST},
     writes::OpenWrite,
 };
 

@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use infinicache_client::{Holders, NodeLink};
+use infinicache_membership::label;
 use infinicache_wire::{MemberId, Reply, Request};
 use tokio::time;
 use tracing::warn;
@@ -11,7 +12,6 @@ use super::Cache;
 use crate::{
     catalog::{Found, Keeper, Object},
     house::Chore,
-    label,
     nodes::member::Member,
 };
 

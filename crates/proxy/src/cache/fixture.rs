@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use infinicache_client::Budget;
 use infinicache_erasure::{Code, Geometry};
+use infinicache_membership::Epoch;
 use infinicache_wire::{MemberId, Version, WriteId};
 use tokio::sync::mpsc;
 
@@ -13,7 +14,6 @@ use crate::{
     house::{Chore, Housekeeper},
     metrics::Metrics,
     nodes::tests::{Pool, TIMING},
-    tenure::Epoch,
 };
 
 pub(crate) struct OneNode {

@@ -12,10 +12,9 @@ use std::{
 };
 
 use dashmap::DashMap;
+use infinicache_membership::farewell::Farewell;
 use infinicache_wire::{ChunkId, MemberId, WriteId};
 use tokio::sync::Notify;
-
-use crate::tenure::farewell::Farewell;
 
 /// What is on its way out.
 #[derive(Debug, Default)]

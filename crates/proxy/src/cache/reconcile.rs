@@ -8,11 +8,12 @@
 use std::sync::Arc;
 
 use infinicache_client::{Holders, MuxLink, NodeLink};
+use infinicache_membership::{absence::Outcome, label};
 use infinicache_wire::{Reply, Request, inventory, inventory::Entry};
 use tracing::{debug, info, warn};
 
 use super::Cache;
-use crate::{catalog::Found, label, nodes::member::Member, tenure::absence::Outcome};
+use crate::{catalog::Found, nodes::member::Member};
 
 impl Cache {
     /// Reconciles a member and lets its chunks count again.

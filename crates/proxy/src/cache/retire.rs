@@ -5,16 +5,13 @@ use std::{sync::Arc, time::Duration};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::Error;
 use infinicache_clock as clock;
+use infinicache_membership::{farewell::Farewell, patience::Patience};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
 use tracing::debug;
 
 use super::{Cache, partings::OfKey};
-use crate::{
-    catalog::Object,
-    house::Chore,
-    tenure::{farewell::Farewell, patience::Patience},
-};
+use crate::{catalog::Object, house::Chore};
 
 /// What becomes of the chunks of an object that is nobody's value any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,9 +14,9 @@ use std::{
     },
 };
 
-use crate::{label, tenure::verdict::Survivor};
 use infinicache_client::Holders;
 use infinicache_erasure::Geometry;
+use infinicache_membership::{label, verdict::Survivor};
 use infinicache_wire::{ChunkId, MemberId, Version, WriteId, inventory::Expiry};
 
 /// Stands for nobody in a list of holders, which is kept small.

@@ -4,6 +4,7 @@ use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use infinicache_client::{Mux, NodeLink};
 use infinicache_clock as clock;
+use infinicache_membership::census::Census;
 use infinicache_wire::{
     MemberId, PROTOCOL_VERSION, Reply, Request,
     handshake::{Hello, Welcome, is_compatible},
@@ -12,7 +13,6 @@ use infinicache_wire::{
 use tracing::{debug, info, warn};
 
 use super::{Nodes, life::Action, member::Member};
-use crate::tenure::census::Census;
 
 /// Why an instance is not admitted.
 #[derive(Debug, thiserror::Error)]

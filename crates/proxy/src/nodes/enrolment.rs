@@ -1,7 +1,7 @@
 //! The roster and the lease, kept with real members over real links.
 //!
 //! What is wanted of the roster is entered at once and sent out; callers who may
-//! go on only when it is in force wait for that. See [`crate::tenure`] for the rules.
+//! go on only when it is in force wait for that. See [`infinicache_membership`] for the rules.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -14,6 +14,12 @@ use std::{
 
 use infinicache_client::NodeLink;
 use infinicache_clock as clock;
+use infinicache_membership::{
+    Epoch,
+    absence::{Absence, Outcome, TooMany},
+    lease::{Lease, Right},
+    roster::Roster,
+};
 use infinicache_wire::{
     InstanceId, MemberId, Reply, Request, Roster as Document, RosterId, roster::Entry,
 };
@@ -21,12 +27,6 @@ use tokio::{sync::watch, time};
 use tracing::{debug, info, warn};
 
 use super::{Event, Nodes, member::Member};
-use crate::tenure::{
-    Epoch,
-    absence::{Absence, Outcome, TooMany},
-    lease::{Lease, Right},
-    roster::Roster,
-};
 
 /// How much longer an expulsion may take to be in force than a silent member to be lost. In a
 /// pool of few members the silent ones may be needed for it, until they are.

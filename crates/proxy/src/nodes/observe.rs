@@ -12,11 +12,11 @@ use std::{
 
 use infinicache_clock as clock;
 use infinicache_discovery::{Observation, PodSeen, ServiceSeen};
+use infinicache_membership::census::Pods;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{NodeAddress, Nodes, list::Node, member::Member, seed};
-use crate::tenure::census::Pods;
 
 /// What was observed last.
 #[derive(Debug, Default)]

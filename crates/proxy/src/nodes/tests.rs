@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_membership::Epoch;
 use infinicache_wire::{
     ByeReason, Decoder, Frame, InstanceId, Outbox, PROTOCOL_VERSION, Reply, Request,
     answer::Answer,
@@ -19,8 +20,6 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::Notify,
 };
-
-use crate::tenure::Epoch;
 
 use super::*;
 

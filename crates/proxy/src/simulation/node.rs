@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, rc::Rc, time::Duration};
 
+use infinicache_membership::census::Pods;
 use infinicache_node::{
     allegiance::Allegiance,
     store::{Finish, Limits, Put, Store},
@@ -12,7 +13,6 @@ use super::{
     network::Frame,
     world::{Event, Link, Millis, Process, World},
 };
-use crate::tenure::census::Pods;
 
 /// How long a proxy may take to welcome.
 const WELCOME: Millis = 2_000;

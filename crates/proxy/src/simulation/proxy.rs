@@ -29,6 +29,7 @@ use std::{
 };
 
 use infinicache_erasure::{Code, Geometry};
+use infinicache_membership::{Epoch, census::Census, lease::Right};
 use infinicache_wire::{ChunkId, InstanceId, MemberId, Reply, Version, WriteId, inventory::Expiry};
 
 use self::{enrolment::Enrolment, write::OpenWrite};
@@ -44,7 +45,6 @@ use crate::{
         invitations::Invitations,
         life::{Life, Timing},
     },
-    tenure::{Epoch, census::Census, lease::Right},
 };
 
 /// What an answered ping is worth.

@@ -1,13 +1,13 @@
 //! Nodes that the platform tells of.
 
 use infinicache_discovery::{Observation, PodSeen, ServiceSeen};
+use infinicache_membership::census::{Census, Patience};
 use tracing::{
     Event as Record, Level, Metadata, Subscriber,
     span::{Attributes, Id, Record as Values},
 };
 
 use super::*;
-use crate::tenure::census::{Census, Patience};
 
 /// Counts what is logged as alarming about wakes, by whatever runs on this thread.
 #[derive(Clone, Default)]

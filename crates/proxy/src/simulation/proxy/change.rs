@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use infinicache_membership::{farewell::Farewell, patience::LONGEST};
 use infinicache_wire::Request;
 
 use super::{Answer, Millis, Proxy};
-use crate::tenure::{farewell::Farewell, patience::LONGEST};
 
 /// How often idle things are looked for.
 const IDLE_TICK: Millis = 2_000;

@@ -3,13 +3,10 @@
 use std::rc::Rc;
 
 use bytes::Bytes;
+use infinicache_membership::{finishing::Finishing, label, patience::LONGEST};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory::Expiry};
 
 use super::{Answer, Object, Proxy, calls::Asking, key_bytes, write::OpenWrite};
-use crate::{
-    label,
-    tenure::{finishing::Finishing, patience::LONGEST},
-};
 
 /// What came of an attempt to commit.
 pub(super) enum Decision {

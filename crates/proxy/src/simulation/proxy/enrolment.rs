@@ -6,19 +6,17 @@ use std::{
     time::Duration,
 };
 
+use infinicache_membership::{
+    absence::{Absence, Outcome},
+    lease::{Lease, Right},
+    roster::Roster,
+};
 use infinicache_wire::{
     InstanceId, MemberId, Reply, Request, Roster as Document, RosterId, roster::Entry,
 };
 
 use super::{LEASE, LOST_AFTER, Member, Millis, News, Proxy};
-use crate::{
-    simulation::{faults::Faults, world::World},
-    tenure::{
-        absence::{Absence, Outcome},
-        lease::{Lease, Right},
-        roster::Roster,
-    },
-};
+use crate::simulation::{faults::Faults, world::World};
 
 /// How much longer an expulsion may take to be in force than a silent member to be lost.
 const EXPULSION_MARGIN: Millis = 3_000;

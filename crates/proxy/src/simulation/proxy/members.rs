@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeSet, rc::Rc};
 
+use infinicache_membership::{census::Census, lease::Right};
 use infinicache_wire::{MemberId, Reply};
 
 use super::{HELD_UP, LEASE, LOST_AFTER, Member, Millis, News, Proxy, TICK};
-use crate::{
-    nodes::life::Action,
-    tenure::{census::Census, lease::Right},
-};
+use crate::nodes::life::Action;
 
 impl Proxy {
     /// Tells the time to every life, for ever.

@@ -2,13 +2,13 @@
 
 use std::rc::Rc;
 
+use infinicache_membership::{absence::Outcome, label};
 use infinicache_wire::{
     MemberId, Reply, Request,
     inventory::{self, Entry},
 };
 
 use super::Proxy;
-use crate::{label, tenure::absence::Outcome};
 
 impl Proxy {
     /// Reconciles a member and lets its chunks count again.

@@ -6,18 +6,15 @@ use std::{
     time::Duration,
 };
 
+use infinicache_membership::{
+    census::{Census, Patience, Standing},
+    label, read_quorum,
+    verdict::{Evidence, Survivor, Verdict},
+};
 use infinicache_wire::{MemberId, Roster as Document, inventory::Entry};
 
 use super::{HELD_UP, LEASE, Millis, Object, Proxy};
-use crate::{
-    label,
-    simulation::{faults::Faults, world::World},
-    tenure::{
-        census::{Census, Patience, Standing},
-        read_quorum,
-        verdict::{Evidence, Survivor, Verdict},
-    },
-};
+use crate::simulation::{faults::Faults, world::World};
 
 /// How long a new run looks for its members.
 const DEADLINE: Millis = 9_000;

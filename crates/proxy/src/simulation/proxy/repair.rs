@@ -2,10 +2,10 @@
 
 use std::rc::Rc;
 
+use infinicache_membership::label;
 use infinicache_wire::{MemberId, Reply, Request};
 
 use super::{Millis, Object, Proxy, key_bytes, unit};
-use crate::label;
 
 /// How long a member may take to complete a chunk that is rebuilt.
 const FINISH_DEADLINE: Millis = 2_000;

@@ -20,7 +20,7 @@ const RELIED_PERCENT: u32 = 90;
 
 /// The lease of a run.
 #[derive(Clone, Debug)]
-pub(crate) struct Lease<M> {
+pub struct Lease<M> {
     term: Duration,
     /// When the last answered ping to each member was sent.
     heard: BTreeMap<M, Instant>,
@@ -30,7 +30,7 @@ pub(crate) struct Lease<M> {
 
 impl<M: Copy + Ord> Lease<M> {
     /// Each answer is worth `term`.
-    pub(crate) fn new(term: Duration) -> Self {
+    pub fn new(term: Duration) -> Self {
         Self {
             term: term * RELIED_PERCENT / 100,
             heard: BTreeMap::new(),
@@ -39,30 +39,30 @@ impl<M: Copy + Ord> Lease<M> {
     }
 
     /// A member answered a ping that was sent at `sent`.
-    pub(crate) fn heard(&mut self, member: M, sent: Instant) {
+    pub fn heard(&mut self, member: M, sent: Instant) {
         let last = self.heard.entry(member).or_insert(sent);
         *last = sent.max(*last);
         self.bereft = false;
     }
 
     /// A member is one no longer, as it said itself.
-    pub(crate) fn forget(&mut self, member: M) {
+    pub fn forget(&mut self, member: M) {
         self.heard.remove(&member);
     }
 
     /// Whoever was heard of so far may have turned to another run since.
-    pub(crate) fn bereave(&mut self) {
+    pub fn bereave(&mut self) {
         self.bereft = true;
     }
 
     /// A member fell silent for good.
-    pub(crate) fn lost(&mut self, member: M) {
+    pub fn lost(&mut self, member: M) {
         self.forget(member);
         self.bereave();
     }
 
     /// Whether the run may answer, as far as `members` give it the right to.
-    pub(crate) fn right<'a>(&self, members: impl IntoIterator<Item = &'a M>) -> Right
+    pub fn right<'a>(&self, members: impl IntoIterator<Item = &'a M>) -> Right
     where
         M: 'a,
     {
@@ -83,7 +83,7 @@ impl<M: Copy + Ord> Lease<M> {
 
 /// The right to answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Right {
+pub enum Right {
     /// There are no members that somebody else could get values from.
     Unneeded,
     /// It was given until then.

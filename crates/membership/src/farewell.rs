@@ -8,7 +8,7 @@
 
 /// Who has not acknowledged a change yet.
 #[derive(Clone, Debug)]
-pub(crate) struct Farewell<M> {
+pub struct Farewell<M> {
     /// How many chunks make the value.
     data: usize,
     left: Vec<(u8, M)>,
@@ -16,7 +16,7 @@ pub(crate) struct Farewell<M> {
 
 impl<M: Copy + PartialEq> Farewell<M> {
     /// A change that each of `holders` has to make to its chunk; `data` chunks make the value.
-    pub(crate) fn new(data: usize, holders: impl IntoIterator<Item = (u8, M)>) -> Self {
+    pub fn new(data: usize, holders: impl IntoIterator<Item = (u8, M)>) -> Self {
         Self {
             data,
             left: holders.into_iter().collect(),
@@ -24,12 +24,12 @@ impl<M: Copy + PartialEq> Farewell<M> {
     }
 
     /// A member made the change to its chunk.
-    pub(crate) fn acknowledged(&mut self, index: u8, member: M) {
+    pub fn acknowledged(&mut self, index: u8, member: M) {
         self.left.retain(|it| *it != (index, member));
     }
 
     /// Whether too few are left who `may_count` for the old state to be found again.
-    pub(crate) fn is_over(&self, may_count: impl Fn(M) -> bool) -> bool {
+    pub fn is_over(&self, may_count: impl Fn(M) -> bool) -> bool {
         if self.left.len() < self.data {
             return true;
         }
@@ -41,12 +41,12 @@ impl<M: Copy + PartialEq> Farewell<M> {
     }
 
     /// Whether nobody can be done without.
-    pub(crate) fn takes_all(&self) -> bool {
+    pub fn takes_all(&self) -> bool {
         self.data == 1
     }
 
     /// Who has not answered.
-    pub(crate) fn left(&self) -> impl Iterator<Item = (u8, M)> {
+    pub fn left(&self) -> impl Iterator<Item = (u8, M)> {
         self.left.iter().copied()
     }
 }

@@ -24,15 +24,17 @@ type Members<M> = BTreeSet<M>;
 
 /// A roster that members are asked to store.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Proposal<M> {
-    pub(crate) number: u64,
-    pub(crate) members: Members<M>,
+pub struct Proposal<M> {
+    /// Later ones have higher numbers.
+    pub number: u64,
+    /// Whose chunks are to count.
+    pub members: Members<M>,
     stored: Members<M>,
 }
 
 /// The roster of a pool, as the proxy in charge keeps it.
 #[derive(Clone, Debug)]
-pub(crate) struct Roster<M> {
+pub struct Roster<M> {
     parity: usize,
     number: u64,
     in_force: Members<M>,
@@ -50,7 +52,7 @@ pub(crate) struct Roster<M> {
 
 impl<M: Copy + Ord> Roster<M> {
     /// A roster of nobody.
-    pub(crate) fn new(parity: usize) -> Self {
+    pub fn new(parity: usize) -> Self {
         Self {
             parity,
             number: 0,
@@ -69,7 +71,7 @@ impl<M: Copy + Ord> Roster<M> {
     ///
     /// Some of them stored an earlier run's roster, perhaps only as a proposal to those
     /// `before`: they all have to store one of this run's, though it be the same.
-    pub(crate) fn succeed(&mut self, members: Members<M>, before: Members<M>) {
+    pub fn succeed(&mut self, members: Members<M>, before: Members<M>) {
         self.disown();
         self.wanted = members.clone();
         self.in_force = members;
@@ -80,7 +82,7 @@ impl<M: Copy + Ord> Roster<M> {
     /// It is of nobody again, and nobody is asked to store it: what it was made of is out of date.
     ///
     /// The numbers go on: some may have stored what was proposed.
-    pub(crate) fn disown(&mut self) {
+    pub fn disown(&mut self) {
         *self = Self {
             number: self.number,
             forced: self.forced,
@@ -89,19 +91,19 @@ impl<M: Copy + Ord> Roster<M> {
     }
 
     /// The chunks of an instance shall count.
-    pub(crate) fn join(&mut self, member: M) {
+    pub fn join(&mut self, member: M) {
         if !self.gone.contains(&member) {
             self.wanted.insert(member);
         }
     }
 
     /// The chunks of a member shall count no longer.
-    pub(crate) fn expel(&mut self, member: M) {
+    pub fn expel(&mut self, member: M) {
         self.wanted.remove(&member);
     }
 
     /// A member is gone for good.
-    pub(crate) fn lost(&mut self, member: M) {
+    pub fn lost(&mut self, member: M) {
         let counted = self.may_count(member) || self.elders.contains(&member);
         self.expel(member);
         if counted {
@@ -110,7 +112,7 @@ impl<M: Copy + Ord> Roster<M> {
     }
 
     /// A member has said goodbye, and is gone for good.
-    pub(crate) fn left(&mut self, member: M) {
+    pub fn left(&mut self, member: M) {
         self.lost(member);
         if self.gone.contains(&member) {
             self.left.insert(member);
@@ -118,7 +120,7 @@ impl<M: Copy + Ord> Roster<M> {
     }
 
     /// A member has stored a roster.
-    pub(crate) fn stored(&mut self, member: M, number: u64) {
+    pub fn stored(&mut self, member: M, number: u64) {
         if let Some(proposal) = &mut self.proposal
             && proposal.number == number
         {
@@ -128,7 +130,7 @@ impl<M: Copy + Ord> Roster<M> {
 
     /// Puts a proposal that enough have stored in force, and makes a new one of what is wanted.
     /// Whether anything changed.
-    pub(crate) fn advance(&mut self) -> bool {
+    pub fn advance(&mut self) -> bool {
         let mut changed = false;
         loop {
             let before = [&self.in_force, &self.elders];
@@ -166,7 +168,7 @@ impl<M: Copy + Ord> Roster<M> {
     }
 
     /// What is to be stored, and by whom it has not been.
-    pub(crate) fn to_send(&self) -> Option<(&Proposal<M>, Vec<M>)> {
+    pub fn to_send(&self) -> Option<(&Proposal<M>, Vec<M>)> {
         let proposal = self.proposal.as_ref()?;
         let mut to: Members<M> = self.in_force.union(&proposal.members).copied().collect();
         to.extend(&self.elders);
@@ -175,39 +177,39 @@ impl<M: Copy + Ord> Roster<M> {
     }
 
     /// Whether the chunks of a member are meant to count.
-    pub(crate) fn wants(&self, member: M) -> bool {
+    pub fn wants(&self, member: M) -> bool {
         self.wanted.contains(&member)
     }
 
     /// Whether all that is wanted is in force.
-    pub(crate) fn is_settled(&self) -> bool {
+    pub fn is_settled(&self) -> bool {
         self.proposal.is_none() && self.wanted == self.in_force && !self.stale
     }
 
     /// Whether the chunks of a member count.
-    pub(crate) fn contains(&self, member: M) -> bool {
+    pub fn contains(&self, member: M) -> bool {
         self.in_force.contains(&member)
     }
 
     /// Whether the chunks of a member may count by now or soon, for a later run of the proxy.
     ///
     /// Only who may not can be left out when a value is to be gone from all who count.
-    pub(crate) fn may_count(&self, member: M) -> bool {
+    pub fn may_count(&self, member: M) -> bool {
         self.contains(member) || self.is_proposed(member) || self.wants(member)
     }
 
     /// Whose chunks count.
-    pub(crate) fn members(&self) -> &Members<M> {
+    pub fn members(&self) -> &Members<M> {
         &self.in_force
     }
 
     /// Which roster was proposed last.
-    pub(crate) fn number(&self) -> u64 {
+    pub fn number(&self) -> u64 {
         self.number
     }
 
     /// How often a change was put in force by fewer than a quorum, as no more were left.
-    pub(crate) fn forced(&self) -> u64 {
+    pub fn forced(&self) -> u64 {
         self.forced
     }
 

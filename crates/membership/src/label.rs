@@ -23,12 +23,12 @@ const FORMAT: u8 = 1;
 const HEAD: usize = 40;
 
 /// Length of the label of a chunk of `key`'s value.
-pub(crate) fn length(key: &[u8]) -> usize {
+pub fn length(key: &[u8]) -> usize {
     HEAD + key.len()
 }
 
 /// Writes a label.
-pub(crate) fn encode(key: &[u8], geometry: &Geometry, version: Version, expiry: Expiry) -> Bytes {
+pub fn encode(key: &[u8], geometry: &Geometry, version: Version, expiry: Expiry) -> Bytes {
     let mut label = BytesMut::with_capacity(length(key));
     let code = geometry.code();
     label.put_slice(&[FORMAT, code.data() as u8, code.parity() as u8, 0]);
@@ -43,15 +43,19 @@ pub(crate) fn encode(key: &[u8], geometry: &Geometry, version: Version, expiry: 
 
 /// What a label says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Label {
-    pub(crate) key: Bytes,
-    pub(crate) geometry: Geometry,
-    pub(crate) version: Version,
-    pub(crate) expiry: Expiry,
+pub struct Label {
+    /// Whose value the chunk is of.
+    pub key: Bytes,
+    /// How the value is cut into chunks.
+    pub geometry: Geometry,
+    /// Which value of the key it is.
+    pub version: Version,
+    /// When the value expires.
+    pub expiry: Expiry,
 }
 
 /// Reads a label; `None` if it is none.
-pub(crate) fn decode(mut label: Bytes) -> Option<Label> {
+pub fn decode(mut label: Bytes) -> Option<Label> {
     if label.len() < HEAD || label.get_u8() != FORMAT {
         return None;
     }

@@ -6,7 +6,7 @@ use super::patience::Patience;
 
 /// A commit's wait for its members.
 #[derive(Debug)]
-pub(crate) struct Finishing {
+pub struct Finishing {
     answers: Vec<Option<bool>>,
     parity: usize,
     patience: Patience,
@@ -14,7 +14,7 @@ pub(crate) struct Finishing {
 
 impl Finishing {
     /// Every one of `width` members was asked; the code can spare `parity` of them.
-    pub(crate) fn new(width: usize, parity: usize, now: Instant) -> Self {
+    pub fn new(width: usize, parity: usize, now: Instant) -> Self {
         Self {
             answers: vec![None; width],
             parity,
@@ -23,13 +23,13 @@ impl Finishing {
     }
 
     /// A member said that its chunk is complete, or that it is not.
-    pub(crate) fn answered(&mut self, index: usize, complete: bool, now: Instant) {
+    pub fn answered(&mut self, index: usize, complete: bool, now: Instant) {
         self.answers[index] = Some(complete);
         self.patience.heard(now);
     }
 
     /// Until when to wait for the next answer; `None` when all have answered.
-    pub(crate) fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<Instant> {
         match self.silent().count() {
             0 => None,
             silent => Some(self.patience.ends(silent, self.parity)),
@@ -37,12 +37,12 @@ impl Finishing {
     }
 
     /// Whether the time is over, now that it seems to be.
-    pub(crate) fn is_over(&mut self, now: Instant, deadline: Instant) -> bool {
+    pub fn is_over(&mut self, now: Instant, deadline: Instant) -> bool {
         self.patience.is_over(now, deadline)
     }
 
     /// Chunks of which nobody knows whether they are complete.
-    pub(crate) fn silent(&self) -> impl Iterator<Item = u8> {
+    pub fn silent(&self) -> impl Iterator<Item = u8> {
         (0u8..)
             .zip(&self.answers)
             .filter(|(_, answer)| answer.is_none())
@@ -50,7 +50,7 @@ impl Finishing {
     }
 
     /// Chunks that are not known to be complete.
-    pub(crate) fn incomplete(&self) -> Vec<u8> {
+    pub fn incomplete(&self) -> Vec<u8> {
         let lacks = |(_, answer): &(u8, &Option<bool>)| **answer != Some(true);
         (0u8..)
             .zip(&self.answers)
@@ -63,7 +63,7 @@ impl Finishing {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tenure::patience::{LONGEST, SPARED};
+    use crate::patience::{LONGEST, SPARED};
 
     #[test]
     fn a_commit_is_whole_once_all_have_completed() {

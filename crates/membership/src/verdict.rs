@@ -20,33 +20,39 @@ use crate::label::{self, Label};
 
 /// An object that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Survivor<M> {
-    pub(crate) key: Bytes,
-    pub(crate) write: WriteId,
-    pub(crate) version: Version,
-    pub(crate) geometry: Geometry,
+pub struct Survivor<M> {
+    /// Whose value it is.
+    pub key: Bytes,
+    /// The write that its chunks are of.
+    pub write: WriteId,
+    /// Which value of the key it is.
+    pub version: Version,
+    /// How it is cut into chunks.
+    pub geometry: Geometry,
     /// Milliseconds since 1970.
-    pub(crate) expires_at: Option<u64>,
-    pub(crate) expiry_sequence: u32,
+    pub expires_at: Option<u64>,
+    /// How often its expiry was changed.
+    pub expiry_sequence: u32,
     /// Who holds which chunk.
-    pub(crate) holders: Vec<Option<M>>,
+    pub holders: Vec<Option<M>>,
 }
 
 /// What is to become of all that was found.
 #[derive(Debug)]
-pub(crate) struct Verdict<M> {
-    pub(crate) survivors: Vec<Survivor<M>>,
+pub struct Verdict<M> {
+    /// The values of keys.
+    pub survivors: Vec<Survivor<M>>,
     /// What was found of other values: it has to go before anybody may be told that it is gone.
-    pub(crate) others: Vec<Survivor<M>>,
+    pub others: Vec<Survivor<M>>,
     /// Chunks that are there twice, or make no sense.
-    pub(crate) leftovers: Vec<(M, ChunkId)>,
+    pub leftovers: Vec<(M, ChunkId)>,
     /// Keys of which chunks were found, but of no value enough.
-    pub(crate) lost: usize,
+    pub lost: usize,
 }
 
 /// What the members have told so far.
 #[derive(Debug)]
-pub(crate) struct Evidence<M> {
+pub struct Evidence<M> {
     writes: HashMap<WriteId, Candidate<M>>,
     leftovers: Vec<(M, ChunkId)>,
 }
@@ -61,7 +67,7 @@ struct Candidate<M> {
 
 impl<M: Copy> Survivor<M> {
     /// Who holds which chunk, of those that were found.
-    pub(crate) fn held_by(&self) -> impl Iterator<Item = (u8, M)> {
+    pub fn held_by(&self) -> impl Iterator<Item = (u8, M)> {
         (0u8..)
             .zip(&self.holders)
             .filter_map(|(index, holder)| Some((index, (*holder)?)))
@@ -79,7 +85,7 @@ impl<M: Copy> Default for Evidence<M> {
 
 impl<M: Copy> Evidence<M> {
     /// A member holds a complete chunk.
-    pub(crate) fn found(&mut self, member: M, entry: Entry) {
+    pub fn found(&mut self, member: M, entry: Entry) {
         let Entry {
             chunk,
             units,
@@ -143,7 +149,7 @@ impl<M: Copy> Evidence<M> {
     }
 
     /// Decides, as of a time in milliseconds since 1970.
-    pub(crate) fn decide(self, now_ms: u64) -> Verdict<M> {
+    pub fn decide(self, now_ms: u64) -> Verdict<M> {
         let Self { writes, leftovers } = self;
         let mut found = HashMap::new();
         let mut keys = HashMap::new();

@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 /// How long those that can be spared may be silent after the last answer of the others.
-pub(crate) const SPARED: Duration = Duration::from_secs(1);
+pub const SPARED: Duration = Duration::from_secs(1);
 
 /// Time that ran out so long before anybody looked was not the members': whoever waited was held
 /// up, and their answers may be there unread, or that they have turned to another run.
@@ -17,11 +17,11 @@ const HELD_UP: Duration = Duration::from_millis(100);
 const ANEW: u8 = 5;
 
 /// How long all of it may take.
-pub(crate) const LONGEST: Duration = Duration::from_secs(10);
+pub const LONGEST: Duration = Duration::from_secs(10);
 
 /// A wait for answers.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     began: Instant,
     /// When the last answer came.
     heard: Instant,
@@ -31,7 +31,7 @@ pub(crate) struct Patience {
 
 impl Patience {
     /// They were asked just now.
-    pub(crate) fn new(now: Instant) -> Self {
+    pub fn new(now: Instant) -> Self {
         Self {
             began: now,
             heard: now,
@@ -40,12 +40,12 @@ impl Patience {
     }
 
     /// One has answered.
-    pub(crate) fn heard(&mut self, now: Instant) {
+    pub fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
     /// Whether the time is over, now that it seems to be; if not, it begins anew.
-    pub(crate) fn is_over(&mut self, now: Instant, end: Instant) -> bool {
+    pub fn is_over(&mut self, now: Instant, end: Instant) -> bool {
         let begins_anew = now > end + HELD_UP && self.anew < ANEW;
         if begins_anew {
             *self = Self {
@@ -57,7 +57,7 @@ impl Patience {
     }
 
     /// Until when to wait for `silent` of them, if `spare` can be done without.
-    pub(crate) fn ends(&self, silent: usize, spare: usize) -> Instant {
+    pub fn ends(&self, silent: usize, spare: usize) -> Instant {
         let end = self.began + LONGEST;
         match silent <= spare {
             true => end.min(self.heard + SPARED),

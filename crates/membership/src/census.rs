@@ -37,23 +37,23 @@ use super::{fence, read_quorum, write_quorum};
 
 /// How long things may take.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub struct Patience {
     /// What an earlier run may rely on after an answered ping.
-    pub(crate) lease: Duration,
+    pub lease: Duration,
     /// How long a member may still dial after an instance that succeeds it did: it is not woken
     /// any more, but finds this run by itself.
-    pub(crate) straggling: Duration,
+    pub straggling: Duration,
     /// For all of it, if values can do without the members that are missing.
-    pub(crate) deadline: Duration,
+    pub deadline: Duration,
     /// For members that values cannot do without.
-    pub(crate) dead_after: Duration,
+    pub dead_after: Duration,
     /// For how long nodes may say that another run leads, though it has ended.
-    pub(crate) leader_lease: Duration,
+    pub leader_lease: Duration,
 }
 
 /// What is to be done now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub enum Standing {
     /// Wait for more, and look again then at the latest.
     Wait(Instant),
     /// The roster is to be believed.
@@ -67,11 +67,11 @@ pub(crate) enum Standing {
 }
 
 /// The pods of names of which the platform has told all: none, if it says that there are none.
-pub(crate) type Pods = BTreeMap<String, BTreeSet<String>>;
+pub type Pods = BTreeMap<String, BTreeSet<String>>;
 
 /// The testimonies of the instances that have dialled.
 #[derive(Debug)]
-pub(crate) struct Census {
+pub struct Census {
     names: usize,
     pods: Pods,
     patience: Patience,
@@ -95,7 +95,7 @@ struct Witness {
 
 impl Census {
     /// Begins to listen to the instances of `names` nodes.
-    pub(crate) fn new(names: usize, patience: Patience, now: Instant) -> Self {
+    pub fn new(names: usize, patience: Patience, now: Instant) -> Self {
         Self {
             names,
             pods: Pods::new(),
@@ -108,7 +108,7 @@ impl Census {
     }
 
     /// An instance obeys this run, and has told what it remembers of those before.
-    pub(crate) fn heard(
+    pub fn heard(
         &mut self,
         node: &str,
         pod: &str,
@@ -130,7 +130,7 @@ impl Census {
     }
 
     /// A node said that another run, which it hears from, leads.
-    pub(crate) fn led(&mut self, now: Instant) {
+    pub fn led(&mut self, now: Instant) {
         let (first, last) = self.led.unwrap_or((now, now));
         // What was said long ago was of a run that has ended since.
         let first = if self.is_led(now) { first } else { now };
@@ -138,7 +138,7 @@ impl Census {
     }
 
     /// Whether a node said so lately.
-    pub(crate) fn is_led(&self, now: Instant) -> bool {
+    pub fn is_led(&self, now: Instant) -> bool {
         let lately = 3 * self.patience.leader_lease;
         self.led.is_some_and(|(_, last)| now < last + lately)
     }
@@ -150,36 +150,35 @@ impl Census {
     }
 
     /// The pool has so many nodes, as is known now, and these pods.
-    pub(crate) fn expect(&mut self, names: usize, pods: Pods) {
+    pub fn expect(&mut self, names: usize, pods: Pods) {
         self.names = names;
         self.pods = pods;
     }
 
     /// Whether the platform has told of pods.
-    #[cfg(test)]
-    pub(crate) fn knows_pods(&self) -> bool {
+    pub fn knows_pods(&self) -> bool {
         !self.pods.is_empty()
     }
 
     /// Whether a name is known to have no pod: no instance of it could be heard.
-    pub(crate) fn is_absent(&self, node: &str) -> bool {
+    pub fn is_absent(&self, node: &str) -> bool {
         self.pods.get(node).is_some_and(BTreeSet::is_empty)
     }
 
     /// Nobody is known to obey this run any more: it goes on under another epoch, or was held up
     /// for so long that somebody else may have been obeyed.
-    pub(crate) fn begin_anew(&mut self, now: Instant) {
+    pub fn begin_anew(&mut self, now: Instant) {
         self.witnesses.clear();
         self.began = now;
     }
 
     /// It is decided what is believed.
-    pub(crate) fn close(&mut self) {
+    pub fn close(&mut self) {
         self.is_closed = true;
     }
 
     /// Whether it is decided what is believed.
-    pub(crate) fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         self.is_closed
     }
 
@@ -188,7 +187,7 @@ impl Census {
     ///
     /// A run that is being succeeded may take those who turn away from it for silent, and propose
     /// to do without them.
-    pub(crate) fn roster(&self) -> Option<Roster> {
+    pub fn roster(&self) -> Option<Roster> {
         let rosters = self.witnesses.values().filter_map(|it| it.roster.as_ref());
         let latest =
             rosters.reduce(|latest, it| if it.supersedes(latest) { it } else { latest })?;
@@ -217,17 +216,17 @@ impl Census {
     }
 
     /// All instances that were heard.
-    pub(crate) fn instances(&self) -> impl Iterator<Item = InstanceId> {
+    pub fn instances(&self) -> impl Iterator<Item = InstanceId> {
         self.witnesses.keys().copied()
     }
 
     /// Whether an instance was heard.
-    pub(crate) fn has_heard(&self, instance: InstanceId) -> bool {
+    pub fn has_heard(&self, instance: InstanceId) -> bool {
         self.witnesses.contains_key(&instance)
     }
 
     /// What is to be done now.
-    pub(crate) fn standing(&self, now: Instant) -> Standing {
+    pub fn standing(&self, now: Instant) -> Standing {
         let standing = self.standing_alone(now);
         match standing {
             Standing::Believe => standing,
@@ -286,7 +285,7 @@ impl Census {
     }
 
     /// How far it is: members heard, of how many.
-    pub(crate) fn progress(&self) -> (usize, usize) {
+    pub fn progress(&self) -> (usize, usize) {
         match self.roster() {
             Some(roster) => (self.count_heard(&roster.members), roster.members.len()),
             None => (self.names_heard(), self.names_expected()),

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 
 /// Who is not known to fit the metadata.
 #[derive(Clone, Debug)]
-pub(crate) struct Absence<M> {
+pub struct Absence<M> {
     parity: usize,
     /// Who was expelled, and is neither back nor gone for good.
     out: BTreeSet<M>,
@@ -28,11 +28,11 @@ pub(crate) struct Absence<M> {
 
 /// More members would be out than values can do without.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct TooMany(pub(crate) usize);
+pub struct TooMany(pub usize);
 
 /// What becomes of a member that was to be made to fit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub enum Outcome {
     /// It may join.
     Joins,
     /// It is out, until it answers or is linked anew.
@@ -43,7 +43,7 @@ pub(crate) enum Outcome {
 
 impl<M: Copy + Ord> Absence<M> {
     /// Everybody fits; values can do without `parity` of them.
-    pub(crate) fn new(parity: usize) -> Self {
+    pub fn new(parity: usize) -> Self {
         Self {
             parity,
             out: BTreeSet::new(),
@@ -58,7 +58,7 @@ impl<M: Copy + Ord> Absence<M> {
     /// # Errors
     ///
     /// [`TooMany`], if they cannot be done without; then nothing has changed.
-    pub(crate) fn expel(&mut self, members: &[M]) -> Result<(), TooMany> {
+    pub fn expel(&mut self, members: &[M]) -> Result<(), TooMany> {
         let out: BTreeSet<M> = self.out.iter().chain(members).copied().collect();
         if out.len() > self.parity {
             return Err(TooMany(out.len()));
@@ -72,7 +72,7 @@ impl<M: Copy + Ord> Absence<M> {
     }
 
     /// A member is linked anew; whether it is to be made to fit now.
-    pub(crate) fn returned(&mut self, member: M) -> bool {
+    pub fn returned(&mut self, member: M) -> bool {
         let is_due = self.returning.insert(member);
         if !is_due {
             self.linked_anew.insert(member);
@@ -82,7 +82,7 @@ impl<M: Copy + Ord> Absence<M> {
 
     /// A member answers, that `may_join` if it is not one at present; whether it is to be made
     /// to fit now.
-    pub(crate) fn answered(&mut self, member: M, may_join: bool) -> bool {
+    pub fn answered(&mut self, member: M, may_join: bool) -> bool {
         let is_due = may_join || self.unfit.contains(&member);
         let returns = is_due && self.returning.insert(member);
         if returns {
@@ -92,7 +92,7 @@ impl<M: Copy + Ord> Absence<M> {
     }
 
     /// A member could not be made to fit, or does.
-    pub(crate) fn concluded(&mut self, member: M, fits: bool) -> Outcome {
+    pub fn concluded(&mut self, member: M, fits: bool) -> Outcome {
         if self.linked_anew.remove(&member) {
             return Outcome::Again;
         }
@@ -111,7 +111,7 @@ impl<M: Copy + Ord> Absence<M> {
     }
 
     /// A member is gone for good.
-    pub(crate) fn gone(&mut self, member: M) {
+    pub fn gone(&mut self, member: M) {
         self.out.remove(&member);
         self.returning.remove(&member);
         self.linked_anew.remove(&member);
@@ -119,13 +119,12 @@ impl<M: Copy + Ord> Absence<M> {
     }
 
     /// Whether a member has to hear of every change, though it may not count yet.
-    pub(crate) fn is_returning(&self, member: M) -> bool {
+    pub fn is_returning(&self, member: M) -> bool {
         self.returning.contains(&member)
     }
 
     /// Whether a member was expelled, and is neither back nor gone.
-    #[cfg(test)]
-    pub(crate) fn is_out(&self, member: M) -> bool {
+    pub fn is_out(&self, member: M) -> bool {
         self.out.contains(&member)
     }
 }

@@ -13,29 +13,33 @@
 //! - [`finishing`]: when a value is complete on all of its members;
 //! - [`farewell`]: when a value is gone from all who count;
 //! - [`census`]: whom a new run believes, and when it has heard enough;
+//! - [`label`]: what members keep with a chunk, so that they can tell what it is of;
 //! - [`verdict`]: which objects there are, from what the members hold.
+
+#![forbid(unsafe_code)]
 
 mod epoch;
 
-pub(crate) mod absence;
-pub(crate) mod census;
-pub(crate) mod farewell;
-pub(crate) mod finishing;
-pub(crate) mod lease;
-pub(crate) mod patience;
-pub(crate) mod roster;
-pub(crate) mod verdict;
+pub mod absence;
+pub mod census;
+pub mod farewell;
+pub mod finishing;
+pub mod label;
+pub mod lease;
+pub mod patience;
+pub mod roster;
+pub mod verdict;
 
-pub(crate) use self::epoch::Epoch;
+pub use self::epoch::Epoch;
 
 /// How many of `members` have to store a roster before it is in force: a majority, and more
 /// than `parity`, so that the loss of as many cannot make it unknown.
-pub(crate) fn write_quorum(members: usize, parity: usize) -> usize {
+pub fn write_quorum(members: usize, parity: usize) -> usize {
     majority(members).max((parity + 1).min(members))
 }
 
 /// How many of `members` have to be heard so that one of every [`write_quorum`] is among them.
-pub(crate) fn read_quorum(members: usize, parity: usize) -> usize {
+pub fn read_quorum(members: usize, parity: usize) -> usize {
     match members {
         0 => 0,
         _ => members - write_quorum(members, parity) + 1,
@@ -43,7 +47,7 @@ pub(crate) fn read_quorum(members: usize, parity: usize) -> usize {
 }
 
 /// How many of `members` must not obey an earlier run so that it cannot hold a lease.
-pub(crate) fn fence(members: usize) -> usize {
+pub fn fence(members: usize) -> usize {
     match members {
         0 => 0,
         _ => members - majority(members) + 1,
@@ -51,7 +55,7 @@ pub(crate) fn fence(members: usize) -> usize {
 }
 
 /// More than half; nobody of nobody.
-pub(crate) fn majority(members: usize) -> usize {
+pub fn majority(members: usize) -> usize {
     match members {
         0 => 0,
         members => members / 2 + 1,

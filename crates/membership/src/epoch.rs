@@ -17,22 +17,23 @@ use std::sync::{
 
 /// The number of a run: the one with the highest is in charge. Clones are the same.
 #[derive(Clone, Debug)]
-pub(crate) struct Epoch(Arc<AtomicU64>);
+pub struct Epoch(Arc<AtomicU64>);
 
 impl Epoch {
     /// A run that begins now.
-    pub(crate) fn beginning(now_ms: u64, random: u16) -> Self {
+    pub fn beginning(now_ms: u64, random: u16) -> Self {
         Self(Arc::new(AtomicU64::new(now_ms << 16 | u64::from(random))))
     }
 
-    pub(crate) fn get(&self) -> u64 {
+    /// Its number.
+    pub fn get(&self) -> u64 {
         self.0.load(Relaxed)
     }
 
     /// Makes it higher than one that was heard of; whether it was not.
     ///
     /// Only before anything has been decided in its name.
-    pub(crate) fn exceed(&self, heard: u64) -> bool {
+    pub fn exceed(&self, heard: u64) -> bool {
         let random = self.get() & 0xffff;
         let above = ((heard >> 16) + 1) << 16 | random;
         heard >= self.get() && self.0.fetch_max(above, Relaxed) < above
