@@ -11,7 +11,7 @@
 #![no_main]
 
 use bytes::{Bytes, BytesMut};
-use infinicache_proxy::fuzzing::Parser;
+use infinicache_resp::fuzzing::Parser;
 use libfuzzer_sys::fuzz_target;
 use redis_protocol::resp2::{decode::decode, types::OwnedFrame};
 

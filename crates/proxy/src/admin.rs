@@ -86,8 +86,8 @@ impl Admin {
         upkeep.to_repair(self.endangered.bytes(), self.repair_bytes_per_second);
         let (members, forced) = cache.nodes().roster();
         let (in_charge, parting) = (cache.is_open().is_ok(), cache.partings().len());
-        let tenure = cache.metrics().tenure();
-        tenure.refresh(members, forced, in_charge, parting);
+        let counters = cache.metrics().membership();
+        counters.refresh(members, forced, in_charge, parting);
     }
 
     /// The nodes' own figures, as they last told them.

@@ -1,7 +1,7 @@
 //! The Redis commands: one file each, with its grammar, `parse` where there is
 //! something to parse, and `run`.
 //!
-//! [`run`] takes a [`Command`](crate::resp::Command) as far as the connection
+//! [`run`] takes a [`Command`](infinicache_resp::Command) as far as the connection
 //! has read it, finds its [`Spec`] in the [`table`], checks the number of
 //! arguments, and calls the command's file. Commands act on a [`Store`] and
 //! tell an [`Observe`] what became of them; they know nothing of nodes.
@@ -24,6 +24,7 @@ mod swift;
 mod table;
 
 mod auth;
+mod body;
 mod client;
 mod commands;
 mod config;

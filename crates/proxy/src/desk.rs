@@ -11,6 +11,7 @@ use bytes::Bytes;
 use infinicache_client::{Commit, Error, Source, Terms, Upload};
 use infinicache_clock as clock;
 use infinicache_daemon::memory;
+use infinicache_resp::{Parts, Timeouts};
 use infinicache_wire::control::NodeState;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
@@ -26,7 +27,6 @@ use crate::{
     nodes::Usable,
     owned::Owned,
     relay,
-    resp::{Parts, Timeouts},
     server::TakeOver,
 };
 

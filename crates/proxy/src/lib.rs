@@ -49,7 +49,6 @@ mod pool_clock;
 mod recovery;
 mod relay;
 mod repair;
-mod resp;
 mod room;
 mod scrub;
 mod server;
@@ -61,9 +60,6 @@ mod thrift;
 mod turns;
 mod writes;
 
-#[cfg(fuzzing)]
-pub use resp::fuzzing;
-
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
@@ -71,6 +67,7 @@ use infinicache_client::{Budget, Health};
 use infinicache_daemon::{files, memory};
 use infinicache_erasure::Kernel;
 use infinicache_membership::{Epoch, census::Patience};
+use infinicache_resp::Timeouts;
 use infinicache_socket::Keepalive;
 use tokio::sync::mpsc;
 use tokio_util::{
@@ -90,7 +87,6 @@ use crate::{
     nodes::{Nodes, life::Timing},
     pace::Pace,
     pool_clock::PoolClock,
-    resp::Timeouts,
 };
 pub use crate::{
     config::{Config, Predecessor},

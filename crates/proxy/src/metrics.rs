@@ -4,9 +4,11 @@
 //! figures come with their pongs and are exported too, so that nobody has to
 //! scrape, and thereby wake, a node. README.md has the table of all metrics.
 
+mod membership;
 mod served;
-mod tenure;
 mod upkeep;
+
+pub(crate) use self::membership::Recovered;
 
 use std::{
     fmt::Write,
@@ -55,7 +57,7 @@ pub(crate) struct Metrics {
     closed: Family<ByReason, Counter>,
     figures: Figures,
     served: served::Served,
-    tenure: tenure::Tenure,
+    membership: membership::Membership,
     upkeep: upkeep::Upkeep,
 }
 
@@ -96,12 +98,12 @@ impl Metrics {
             closed: Family::default(),
             figures: Figures::default(),
             served: served::Served::default(),
-            tenure: tenure::Tenure::default(),
+            membership: membership::Membership::default(),
             upkeep: upkeep::Upkeep::default(),
         };
         let it = &metrics;
         it.served.register(&mut registry);
-        it.tenure.register(&mut registry);
+        it.membership.register(&mut registry);
         it.upkeep.register(&mut registry);
         let help = "What went wrong in reads and was made up for";
         registry.register("read_incidents", help, it.incidents.clone());
@@ -309,8 +311,8 @@ impl Metrics {
     }
 
     /// What is counted of whose chunks count and who is in charge.
-    pub(crate) fn tenure(&self) -> &tenure::Tenure {
-        &self.tenure
+    pub(crate) fn membership(&self) -> &membership::Membership {
+        &self.membership
     }
 
     /// What is counted of the work that keeps objects whole.

@@ -21,6 +21,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     cache::{Cache, page},
+    metrics::Recovered,
     nodes::{HELD_UP, Observed, Over, member::Member},
 };
 
@@ -39,17 +40,6 @@ const INVENTORY_DEADLINE: Duration = Duration::from_secs(60);
 
 /// How long the first roster of a run may take to be in force.
 const ROSTER_DEADLINE: Duration = Duration::from_secs(30);
-
-/// What was found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Recovered {
-    /// Objects that can be read.
-    pub(crate) objects: usize,
-    /// Of those, how many lack chunks.
-    pub(crate) degraded: usize,
-    /// Keys of which something was found, but not enough of any value.
-    pub(crate) lost: usize,
-}
 
 /// Begins to listen to instances that dial. To be called before any can.
 pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
@@ -80,7 +70,7 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
     };
     open(&cache);
     let elapsed = clock::now() - started;
-    cache.metrics().tenure().recovered(recovered, elapsed);
+    cache.metrics().membership().recovered(recovered, elapsed);
     info!(
         ?recovered,
         ?elapsed,
@@ -133,7 +123,7 @@ async fn listen(cache: &Cache) -> Option<Roster> {
                 return future::pending().await;
             }
             Standing::Undecidable => {
-                cache.metrics().tenure().undecidable();
+                cache.metrics().membership().undecidable();
                 error!("too few members of the last roster were heard: what the pool held is lost");
                 return None;
             }

@@ -12,6 +12,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use infinicache_client::{Budget, NodeLink, Pool, budget::Reservation};
+use infinicache_resp::{Error, Parts, Timeouts};
 use infinicache_wire::{Decoder, Frame, FrameError, MAX_PAYLOAD, Outbox, Reply, Request};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -20,10 +21,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::{
-    cache::Cache,
-    resp::{Error, Parts, Timeouts},
-};
+use crate::cache::Cache;
 
 /// Payload that one client may have under way, both ways together: what the windows of a few
 /// streams take at once.

@@ -5,6 +5,7 @@ mod lane;
 
 use std::{sync::Arc, time::Duration};
 
+use infinicache_resp::{Command, Connection, Error, Input, Output, Parts, Timeouts};
 use tokio::{
     net::{
         TcpListener, TcpStream,
@@ -17,10 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
 use self::lane::Lanes;
-use crate::{
-    command::{self, Flow, Observe, Session, State, Store, store::Owned},
-    resp::{Command, Connection, Error, Input, Output, Parts, Timeouts},
-};
+use crate::command::{self, Flow, Observe, Session, State, Store, store::Owned};
 
 /// So many commands of a kind that follow each other are a habit.
 const SETTLED: u32 = 64;

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Refused;
-use crate::resp::{self, STREAM_THRESHOLD};
+use infinicache_resp::{self as resp, STREAM_THRESHOLD};
 
 /// Longest key. Longer arguments are not read with their command.
 const MAX_KEY: usize = STREAM_THRESHOLD;

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use infinicache_clock as clock;
+use infinicache_resp::{Command, Error, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time;
 use tracing::{Instrument, debug_span};
@@ -17,7 +18,6 @@ use super::{
     table::{self, Verb, admits},
     ttl,
 };
-use crate::resp::{Command, Error, Input, Output};
 
 /// How long a command waits for a proxy that is out of touch with its members, and how often it
 /// looks.

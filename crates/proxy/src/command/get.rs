@@ -8,7 +8,7 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{Session, Spec, Store, arguments::key, send, table::Verb};
-use crate::resp::{Error, Input, Output};
+use infinicache_resp::{Error, Input, Output};
 
 pub(super) const SPEC: Spec = Spec {
     name: "get",

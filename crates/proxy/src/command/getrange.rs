@@ -16,7 +16,7 @@ use super::{
     send,
     table::Verb,
 };
-use crate::resp::{Error, Input, Output};
+use infinicache_resp::{Error, Input, Output};
 
 pub(super) const SPEC: Spec = Spec {
     name: "getrange",

@@ -14,11 +14,8 @@ use super::{
     auth, client,
     table::Verb,
 };
-use crate::{
-    info::REDIS_VERSION,
-    password::Password,
-    resp::{self, Protocol},
-};
+use crate::{info::REDIS_VERSION, password::Password};
+use infinicache_resp::{self as resp, Protocol};
 
 pub(super) const SPEC: Spec = Spec {
     name: "hello",

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
+use infinicache_resp::{Error, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
 use tracing::warn;
 
@@ -10,7 +11,6 @@ use super::{
     Session, Store,
     store::{Found, Reading},
 };
-use crate::resp::{Error, Input, Output};
 
 /// How often a value is looked for again that was replaced before its first byte came.
 pub(super) const ATTEMPTS: usize = 16;

@@ -14,7 +14,8 @@ use redis_protocol::resp2::types::BytesFrame;
 
 use super::{Answer, Answered, Observe, Outcome, Refused, Store};
 use crate::password::Password;
-use crate::resp::{Connection, Input, Output, Protocol};
+use infinicache_resp::{Connection, Input, Output, Protocol};
+
 use infinicache_clock as clock;
 
 /// Commands that are told of at once, if so many follow each other without a wait.

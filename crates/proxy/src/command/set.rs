@@ -14,17 +14,18 @@
 
 use bytes::Bytes;
 use infinicache_client::{Condition, Expiry, Terms};
+use infinicache_resp::{Command, Error, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
     Refused, Session, Spec, Store,
     arguments::{Unit, integer, key, word},
+    body::Body,
     expire::Since,
     send::{self, Sent},
     store::{Found, Outcome, Upload},
     table::Verb,
 };
-use crate::resp::{Command, Error, Input, Output};
 
 pub(super) const SPEC: Spec = Spec {
     name: "set",
@@ -125,7 +126,7 @@ async fn large<S: Store, R: Input, W: Output>(
     }
 
     let store = session.state.store.clone();
-    let source = session.connection.value();
+    let source = Body(session.connection.value());
     let upload = match store
         .upload(Bytes::copy_from_slice(name), size, blind, source)
         .await

@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use futures_util::future::join_all;
 use infinicache_client::{Error, Terms};
+use infinicache_resp::{Command, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
@@ -23,7 +24,6 @@ use super::{
     store::{self, Found, Reading},
     table::{self, Verb, admits},
 };
-use crate::resp::{Command, Input, Output};
 
 /// Commands that are run at once.
 const MOST: usize = 64;

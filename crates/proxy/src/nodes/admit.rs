@@ -110,7 +110,7 @@ impl Nodes {
         if self.exceed(hello.epoch) {
             return Ok(());
         }
-        self.0.metrics.tenure().superseded();
+        self.0.metrics.membership().superseded();
         self.superseded();
         Err(Inadmissible::Superseded {
             node: hello.node.clone(),

@@ -326,7 +326,7 @@ impl Nodes {
             for member in &expelled {
                 if let Some(instance) = state.instances.get(member).copied() {
                     warn!(%member, %instance, "member expelled: it does not answer");
-                    self.0.metrics.tenure().expelled();
+                    self.0.metrics.membership().expelled();
                     state.roster.expel(instance);
                 }
             }

@@ -15,6 +15,7 @@ use std::{
     thread,
 };
 
+use infinicache_resp::{Error, Input, Output};
 use tokio::{
     net::{
         TcpStream,
@@ -29,10 +30,7 @@ use tokio_util::{
 use tracing::{Instrument, warn};
 
 use super::{Habit, next};
-use crate::{
-    command::{self, Flow, Session, Store},
-    resp::{Error, Input, Output},
-};
+use crate::command::{self, Flow, Session, Store};
 
 /// Cores to a lane: the workers need some, and so may clients.
 const CORES_EACH: usize = 2;

@@ -3,6 +3,7 @@
 use std::{future::Future, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
+use infinicache_resp::Parts;
 use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -19,7 +20,6 @@ use crate::{
         fake::{FakeObserver, FakeStore},
     },
     password::Password,
-    resp::Parts,
     server::{self, Config, TakeOver},
 };
 

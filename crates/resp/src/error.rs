@@ -6,7 +6,8 @@ use std::{io, time::Duration};
 ///
 /// The texts are those of Redis, which clients and people search for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum ProtocolError {
+#[expect(missing_docs, reason = "the texts say it")]
+pub enum ProtocolError {
     #[error("invalid multibulk length")]
     InvalidCount,
     #[error("too big mbulk count string")]
@@ -28,7 +29,7 @@ pub(crate) enum ProtocolError {
 
 /// Why a connection ended before its peer asked for it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Error {
+pub enum Error {
     /// The peer does not speak RESP.
     #[error("protocol error: {0}")]
     Protocol(#[from] ProtocolError),
@@ -49,7 +50,7 @@ pub(crate) enum Error {
 
 impl Error {
     /// Why a connection was dropped, if that was not its peer's wish, nor what it sent.
-    pub(crate) fn reason(&self) -> Option<&'static str> {
+    pub fn reason(&self) -> Option<&'static str> {
         match self {
             Self::Stalled(_) => Some("stalled"),
             Self::Idle(_) => Some("idle"),

@@ -7,11 +7,20 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::recovery::Recovered;
+/// What a run found when it began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Recovered {
+    /// Objects that can be read.
+    pub(crate) objects: usize,
+    /// Of those, how many lack chunks.
+    pub(crate) degraded: usize,
+    /// Keys of which something was found, but not enough of any value.
+    pub(crate) lost: usize,
+}
 
-/// The counters of a run's tenure.
+/// The counters of membership.
 #[derive(Debug, Default)]
-pub(crate) struct Tenure {
+pub(crate) struct Membership {
     expelled: Counter,
     superseded: Counter,
     pub(super) members: Gauge,
@@ -24,7 +33,7 @@ pub(crate) struct Tenure {
     undecidable: Gauge,
 }
 
-impl Tenure {
+impl Membership {
     pub(super) fn register(&self, registry: &mut Registry) {
         let help = "Members expelled because they did not answer";
         registry.register("members_expelled", help, self.expelled.clone());

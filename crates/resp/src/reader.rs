@@ -10,7 +10,6 @@
 use std::{io, time::Duration};
 
 use bytes::{BufMut, Bytes, BytesMut};
-use infinicache_client::Source;
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     time,
@@ -22,7 +21,7 @@ use super::{Command, Error, Timeouts, parser::Parser};
 pub(super) const READ_AHEAD: usize = 16 * 1024;
 
 /// What a connection receives from.
-pub(crate) trait Input: AsyncRead + Unpin + Send {}
+pub trait Input: AsyncRead + Unpin + Send {}
 impl<R: AsyncRead + Unpin + Send> Input for R {}
 
 /// The receiving half of a connection.
@@ -171,10 +170,16 @@ async fn in_time(
 
 /// A value on its way in. What is not read of it has to be discarded.
 #[derive(Debug)]
-pub(crate) struct Value<'a, R>(&'a mut Reader<R>);
+pub struct Value<'a, R>(&'a mut Reader<R>);
 
-impl<R: Input> Source for Value<'_, R> {
-    async fn read(&mut self, length: usize) -> io::Result<Bytes> {
+impl<R: Input> Value<'_, R> {
+    /// The next `length` bytes; fewer only at the end of the value.
+    ///
+    /// # Errors
+    ///
+    /// If the connection fails, or the client makes no progress. There is nothing more to be read
+    /// then.
+    pub async fn read(&mut self, length: usize) -> io::Result<Bytes> {
         let Self(reader) = self;
         if reader.failure.is_some() {
             return Err(io::ErrorKind::NotConnected.into());

@@ -23,15 +23,18 @@ const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
 
 /// The two halves of a connection's socket, and what was read ahead from it.
 #[derive(Debug)]
-pub(crate) struct Parts<R, W> {
-    pub(crate) reader: R,
-    pub(crate) writer: W,
-    pub(crate) ahead: BytesMut,
+pub struct Parts<R, W> {
+    /// What the connection receives from.
+    pub reader: R,
+    /// What it sends to.
+    pub writer: W,
+    /// What was read, and is part of no command yet.
+    pub ahead: BytesMut,
 }
 
 /// Reads commands and sends replies.
 #[derive(Debug)]
-pub(crate) struct Connection<R, W> {
+pub struct Connection<R, W> {
     reader: Reader<R>,
     writer: Writer<W>,
     /// What was parsed already, and is to be run next.
@@ -40,7 +43,7 @@ pub(crate) struct Connection<R, W> {
 
 impl<R: Input, W: Output> Connection<R, W> {
     /// A connection whose peer may be silent for so long.
-    pub(crate) fn new(reader: R, writer: W, timeouts: Timeouts) -> Self {
+    pub fn new(reader: R, writer: W, timeouts: Timeouts) -> Self {
         Self {
             reader: Reader::new(reader, timeouts),
             writer: Writer::new(writer, timeouts.stall),
@@ -55,10 +58,7 @@ impl<R: Input, W: Output> Connection<R, W> {
     /// # Errors
     ///
     /// When the connection cannot go on, but for [`Error::Idle`], after which it can.
-    pub(crate) async fn next_command(
-        &mut self,
-        stop: impl Future,
-    ) -> Result<Option<Command>, Error> {
+    pub async fn next_command(&mut self, stop: impl Future) -> Result<Option<Command>, Error> {
         let mut stop = pin!(stop);
         loop {
             let command = match self.next.take() {
@@ -85,7 +85,7 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// Whether the next command has been received already, and nothing is wrong with it.
-    pub(crate) fn is_ready(&mut self) -> bool {
+    pub fn is_ready(&mut self) -> bool {
         if self.next.is_none() {
             self.next = self.reader.parse().transpose();
         }
@@ -93,7 +93,7 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// The next command, if it has been received already. What is wrong with it is told later.
-    pub(crate) fn ready(&mut self) -> Option<Command> {
+    pub fn ready(&mut self) -> Option<Command> {
         match self.is_ready() {
             true => self.next.take()?.ok(),
             false => None,
@@ -101,28 +101,28 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// Leaves the command that was [ready](Self::ready) for later.
-    pub(crate) fn put_back(&mut self, command: Command) {
+    pub fn put_back(&mut self, command: Command) {
         self.next = Some(Ok(command));
     }
 
     /// The argument that was too large to come with the command, as a stream.
-    pub(crate) fn value(&mut self) -> Value<'_, R> {
+    pub fn value(&mut self) -> Value<'_, R> {
         self.reader.value()
     }
 
     /// The arguments after the large one, which has been read to its end.
-    pub(crate) async fn rest(&mut self) -> Result<Command, Error> {
+    pub async fn rest(&mut self) -> Result<Command, Error> {
         self.reader.rest().await
     }
 
     /// Throws away what has not been read of a command, in bounded memory.
-    pub(crate) async fn discard_rest(&mut self) -> Result<(), Error> {
+    pub async fn discard_rest(&mut self) -> Result<(), Error> {
         self.reader.discard_rest().await
     }
 
     /// All arguments of a command, large ones too if together they are small
     /// enough to be held; else they are thrown away.
-    pub(crate) async fn whole(&mut self, command: Command) -> Result<Option<Vec<Bytes>>, Error> {
+    pub async fn whole(&mut self, command: Command) -> Result<Option<Vec<Bytes>>, Error> {
         let Command {
             mut args,
             mut large,
@@ -145,34 +145,34 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// Queues a reply.
-    pub(crate) fn reply(&mut self, frame: &BytesFrame) {
+    pub fn reply(&mut self, frame: &BytesFrame) {
         self.writer.outbox.frame(frame);
     }
 
     /// Queues an array of names and values as a map, where the protocol has maps.
-    pub(crate) fn reply_map(&mut self, frame: &BytesFrame) {
+    pub fn reply_map(&mut self, frame: &BytesFrame) {
         self.writer.outbox.map(frame);
     }
 
     /// Replies are of this version from now on.
-    pub(crate) fn speak(&mut self, protocol: Protocol) {
+    pub fn speak(&mut self, protocol: Protocol) {
         self.writer.outbox.protocol = protocol;
     }
 
     /// Queues the head of a bulk string; `length` bytes of it and its end have to follow.
-    pub(crate) fn begin_bulk(&mut self, length: u64) {
+    pub fn begin_bulk(&mut self, length: u64) {
         self.writer.outbox.begin_bulk(length);
     }
 
     /// Queues parts of a bulk string.
-    pub(crate) fn parts(&mut self, parts: Vec<Bytes>) {
+    pub fn parts(&mut self, parts: Vec<Bytes>) {
         for part in parts {
             self.writer.outbox.part(part);
         }
     }
 
     /// Queues the end of a bulk string.
-    pub(crate) fn end_bulk(&mut self) {
+    pub fn end_bulk(&mut self) {
         self.writer.outbox.end_bulk();
     }
 
@@ -181,12 +181,12 @@ impl<R: Input, W: Output> Connection<R, W> {
     /// # Cancellation
     ///
     /// Safe: what was not sent stays queued.
-    pub(crate) async fn flush(&mut self) -> Result<(), Error> {
+    pub async fn flush(&mut self) -> Result<(), Error> {
         self.writer.flush().await
     }
 
     /// Sends what is queued if it is much.
-    pub(crate) async fn flush_if_full(&mut self) -> Result<(), Error> {
+    pub async fn flush_if_full(&mut self) -> Result<(), Error> {
         match self.writer.outbox.remaining() {
             FLUSH_AT.. => self.flush().await,
             _ => Ok(()),
@@ -194,14 +194,14 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// Sends what is queued, then the reason why the connection is closed, and closes it.
-    pub(crate) async fn refuse(mut self, reason: ProtocolError) {
+    pub async fn refuse(mut self, reason: ProtocolError) {
         let reason = format!("ERR Protocol error: {reason}");
         self.reply(&BytesFrame::Error(reason.into()));
         self.close().await;
     }
 
     /// Sends what is queued, and closes the connection so that the peer can read it.
-    pub(crate) async fn close(mut self) {
+    pub async fn close(mut self) {
         if self.flush().await.is_err() || self.writer.socket.shutdown().await.is_err() {
             return;
         }
@@ -214,10 +214,7 @@ impl<R: Input, W: Output> Connection<R, W> {
     /// # Errors
     ///
     /// Those of `adopt`.
-    pub(crate) fn adopted(
-        self,
-        adopt: impl FnOnce(R, W) -> io::Result<(R, W)>,
-    ) -> io::Result<Self> {
+    pub fn adopted(self, adopt: impl FnOnce(R, W) -> io::Result<(R, W)>) -> io::Result<Self> {
         let (reader, read_half) = self.reader.exchange(());
         let (writer, write_half) = self.writer.exchange(());
         let (read_half, write_half) = adopt(read_half, write_half)?;
@@ -229,7 +226,7 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// Sends what is queued, and gives the socket away.
-    pub(crate) async fn into_parts(mut self) -> Result<Parts<R, W>, Error> {
+    pub async fn into_parts(mut self) -> Result<Parts<R, W>, Error> {
         self.flush().await?;
         let (reader, ahead) = self.reader.into_parts();
         Ok(Parts {

@@ -11,7 +11,7 @@ use tokio::{
 use super::{Error, outbox::Outbox};
 
 /// What a connection sends to.
-pub(crate) trait Output: AsyncWrite + Unpin + Send {}
+pub trait Output: AsyncWrite + Unpin + Send {}
 impl<W: AsyncWrite + Unpin + Send> Output for W {}
 
 /// The sending half of a connection.

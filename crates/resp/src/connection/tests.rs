@@ -1,12 +1,11 @@
 use std::{future::pending, io};
 
-use infinicache_client::Source;
 use tokio::io::{
     AsyncReadExt as _, AsyncWriteExt, DuplexStream, ReadHalf, WriteHalf, duplex, split,
 };
 
 use super::*;
-use crate::resp::STREAM_THRESHOLD;
+use crate::STREAM_THRESHOLD;
 
 const STALL: Duration = Duration::from_secs(30);
 

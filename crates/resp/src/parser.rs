@@ -17,7 +17,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use super::{ProtocolError, inline, integer};
 
 /// Arguments that are longer than this are not read but announced.
-pub(crate) const STREAM_THRESHOLD: usize = 64 * 1024;
+pub const STREAM_THRESHOLD: usize = 64 * 1024;
 
 /// Bytes that the arguments of one command may take together: a value of
 /// [`STREAM_THRESHOLD`] and a mebibyte of keys and options.
@@ -39,13 +39,13 @@ pub(super) fn cost(args: &[Bytes]) -> usize {
 
 /// One request, or the first part of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Command {
+pub struct Command {
     /// The arguments that have been read.
-    pub(crate) args: Vec<Bytes>,
+    pub args: Vec<Bytes>,
     /// How many arguments the whole command has.
-    pub(crate) count: usize,
+    pub count: usize,
     /// The length of the argument that follows `args`, if it was too large to be read with them.
-    pub(crate) large: Option<u64>,
+    pub large: Option<u64>,
 }
 
 /// Cuts a byte stream into commands.

@@ -2,7 +2,7 @@
 
 /// The value of `text`, if Redis would take it for an integer: no spaces, no
 /// plus sign, no leading zeros, no minus zero, within 64 bits.
-pub(crate) fn integer(text: &[u8]) -> Option<i64> {
+pub fn integer(text: &[u8]) -> Option<i64> {
     let digits = text.strip_prefix(b"-").unwrap_or(text);
     let canonical = match digits {
         b"0" => digits.len() == text.len(),

@@ -20,11 +20,13 @@
 //!
 //! In reading order:
 //!
-//! - [`parser`]: bytes to commands, and its limits; no I/O;
-//! - [`inline`] and [`mod@integer`]: how people type commands, how Redis writes numbers;
-//! - [`reader`]: the receiving half of a connection, and a value as a stream;
-//! - [`outbox`] and [`writer`]: the queue of replies, and the sending half;
-//! - [`connection`]: both halves.
+//! - `parser`: bytes to commands, and its limits; no I/O;
+//! - `inline` and `integer`: how people type commands, how Redis writes numbers;
+//! - `reader`: the receiving half of a connection, and a value as a stream;
+//! - `outbox` and `writer`: the queue of replies, and the sending half;
+//! - `connection`: both halves.
+
+#![forbid(unsafe_code)]
 
 use std::time::Duration;
 
@@ -41,24 +43,26 @@ mod writer;
 
 /// The version of the protocol in which a connection gets its replies.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Protocol {
+pub enum Protocol {
+    /// Version 2, which every connection begins with.
     #[default]
     Resp2 = 2,
+    /// Version 3, asked for by `HELLO 3`.
     Resp3 = 3,
 }
 
 /// How long the peer of a connection may be silent.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timeouts {
+pub struct Timeouts {
     /// In the middle of something, where it makes no progress.
-    pub(crate) stall: Duration,
+    pub stall: Duration,
     /// Between two commands, if that is limited.
-    pub(crate) idle: Option<Duration>,
+    pub idle: Option<Duration>,
 }
 
-pub(crate) use connection::{Connection, Parts};
-pub(crate) use error::{Error, ProtocolError};
-pub(crate) use integer::integer;
-pub(crate) use parser::{Command, STREAM_THRESHOLD};
-pub(crate) use reader::Input;
-pub(crate) use writer::Output;
+pub use connection::{Connection, Parts};
+pub use error::{Error, ProtocolError};
+pub use integer::integer;
+pub use parser::{Command, STREAM_THRESHOLD};
+pub use reader::{Input, Value};
+pub use writer::Output;
