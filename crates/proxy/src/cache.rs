@@ -21,7 +21,6 @@ mod fate;
 pub(crate) mod fixture;
 mod group;
 mod open;
-mod partings;
 mod placing;
 mod reading;
 mod recode;
@@ -52,16 +51,15 @@ use infinicache_wire::{
 use tokio::time;
 use tracing::warn;
 
-#[cfg(test)]
-pub(crate) use self::partings::OfKey;
 use self::{arriving::Arriving, group::Groups, retire::Ending};
-pub(crate) use self::{partings::Partings, reading::Reading, reconcile::page};
+pub(crate) use self::{reading::Reading, reconcile::page};
 use crate::{
     catalog::{Catalog, Found},
-    house::{Chore, Housekeeper},
+    chores::{Chore, Housekeeper},
     leases::Leases,
     metrics::Metrics,
     nodes::Nodes,
+    partings::Partings,
     room::Room,
     shelf::Shelf,
     turns::Turns,

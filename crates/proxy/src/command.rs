@@ -48,10 +48,12 @@ mod smart;
 mod strlen;
 mod ttl;
 
+pub(crate) use crate::metrics::{Answered, Outcome};
 pub(crate) use dispatch::{Flow, answer_at_hand, run};
-pub(crate) use observe::{Answered, Observe, Outcome};
+pub(crate) use observe::Observe;
 pub(crate) use refused::{Answer, Refused};
 pub(crate) use session::{Client, Session, State};
+pub(crate) use smart::Control;
 pub(crate) use store::Store;
 pub(crate) use table::Spec;
 

@@ -17,22 +17,9 @@ use serde::Serialize;
 use crate::{
     cache::Cache,
     catalog::Found,
-    command::{Answer, Refused},
+    command::{Answer, Control, Refused},
     owned::Owned,
 };
-
-/// Which of the commands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Control {
-    Nodes,
-    Open,
-    Reserve,
-    Replace,
-    Commit,
-    Abort,
-    Locate,
-    Release,
-}
 
 /// Answers one of the commands, of a connection that owns what it opened before. `terms` are those
 /// of a commit.

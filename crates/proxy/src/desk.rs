@@ -20,8 +20,8 @@ use tracing::{debug, warn};
 use crate::{
     cache::{Cache, Closed, Reading},
     catalog::Found,
-    command::{Answer, Answered, Observe, Outcome, Refused, store},
-    control::{self, Control},
+    command::{Answer, Answered, Control, Observe, Outcome, Refused, store},
+    control,
     info::{Figures, Limits},
     metrics::Metrics,
     nodes::Usable,

@@ -1,4 +1,4 @@
-//! Housekeeping: what has to be done now and then, and what objects leave behind.
+//! Housekeeping: what has to be done now and then, and what objects have left to be done.
 
 use std::{pin::pin, sync::Arc, time::Duration};
 
@@ -10,10 +10,10 @@ use tokio::{sync::mpsc, task, time};
 use tracing::{info, warn};
 
 use crate::{
-    cache::{Cache, Partings},
-    catalog::{Keeper, Object},
+    cache::Cache,
+    chores::Chore,
     endangered::{Lane, Queue},
-    nodes::{Event, Nodes, member::Member},
+    nodes::{Event, member::Member},
 };
 
 /// How often expired objects are looked for.
@@ -27,86 +27,6 @@ const LOSS_DEADLINE: Duration = Duration::from_secs(10);
 
 /// Chunks that may be freed at once.
 const PARALLEL_FREES: usize = 256;
-
-/// Work that can wait a moment.
-#[derive(Debug)]
-pub(crate) enum Chore {
-    /// Tell a member to let go of a chunk.
-    Free(ChunkId, MemberId),
-    /// Tell a member that a chunk is dead, though somebody still reads it.
-    Delete(ChunkId, MemberId),
-    /// Rebuild what an object lacks.
-    Repair(Arc<Object>),
-    /// Move what an object has on members that are about to go.
-    Evacuate(Arc<Object>),
-}
-
-/// Keeps the books at once, and leaves the rest as chores.
-///
-/// Chores are at most one for each chunk there was, so their queue is bounded by the metadata.
-pub(crate) struct Housekeeper {
-    nodes: Nodes,
-    partings: Arc<Partings>,
-    chores: mpsc::UnboundedSender<Chore>,
-}
-
-impl Housekeeper {
-    pub(crate) fn new(
-        nodes: Nodes,
-        partings: Arc<Partings>,
-        chores: mpsc::UnboundedSender<Chore>,
-    ) -> Self {
-        Self {
-            nodes,
-            partings,
-            chores,
-        }
-    }
-
-    pub(crate) fn leave(&self, chore: Chore) {
-        // Nobody does chores any more once the proxy stops.
-        let _ = self.chores.send(chore);
-    }
-}
-
-impl Keeper for Housekeeper {
-    fn retired(&self, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
-            member.retire(bytes);
-        }
-    }
-
-    fn unretired(&self, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
-            member.unretire(bytes);
-        }
-    }
-
-    fn free(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
-        self.freed(member, bytes);
-        self.leave(Chore::Free(chunk, member));
-    }
-
-    fn freed(&self, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
-            member.free_retired(bytes);
-            member.count_chunk(false);
-        }
-    }
-
-    fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
-        self.partings.stray(chunk, member);
-        if let Some(member) = self.nodes.member(member) {
-            member.give_back(bytes);
-            member.count_chunk(false);
-        }
-        self.leave(Chore::Free(chunk, member));
-    }
-
-    fn repair(&self, object: Arc<Object>) {
-        self.leave(Chore::Repair(object));
-    }
-}
 
 /// Does the chores, for ever.
 pub(crate) async fn do_chores(

@@ -28,6 +28,7 @@
 mod admin;
 mod cache;
 mod catalog;
+mod chores;
 mod command;
 pub mod config;
 mod connections;
@@ -44,6 +45,7 @@ mod metrics;
 mod nodes;
 mod owned;
 mod pace;
+mod partings;
 pub mod password;
 mod pool_clock;
 mod recovery;
@@ -77,15 +79,16 @@ use tokio_util::{
 use tracing::info;
 
 use crate::{
-    cache::{Cache, Partings},
+    cache::Cache,
+    chores::Housekeeper,
     command::State,
     consolidation::Policy,
     desk::{Clerk, ToRelay},
     endangered::Queue,
-    house::Housekeeper,
     metrics::Metrics,
     nodes::{Nodes, life::Timing},
     pace::Pace,
+    partings::Partings,
     pool_clock::PoolClock,
 };
 pub use crate::{

@@ -8,7 +8,10 @@ mod membership;
 mod served;
 mod upkeep;
 
-pub(crate) use self::membership::Recovered;
+pub(crate) use self::{
+    membership::Recovered,
+    served::{Answered, Outcome},
+};
 
 use std::{
     fmt::Write,

@@ -146,7 +146,7 @@ mod tests {
     use infinicache_wire::WriteId;
 
     use super::*;
-    use crate::{cache::fixture::OneNode, house::Chore};
+    use crate::{cache::fixture::OneNode, chores::Chore};
 
     /// An object of two chunks on the same member, which gives the first unit of each, but the
     /// second chunk's corrupt; scrubbed once.

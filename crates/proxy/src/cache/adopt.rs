@@ -6,7 +6,7 @@ use infinicache_wire::{ChunkId, MemberId};
 use super::Cache;
 use crate::{
     catalog::{Keeper, Object},
-    house::Chore,
+    chores::Chore,
 };
 
 impl Cache {

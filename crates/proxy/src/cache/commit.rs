@@ -15,7 +15,7 @@ use tracing::debug;
 use super::{Cache, retire::Ending};
 use crate::{
     catalog::{Found, Keeper, Object},
-    house::Chore,
+    chores::Chore,
     nodes::member::Member,
     writes::OpenWrite,
 };

@@ -11,7 +11,7 @@ use tracing::warn;
 use super::Cache;
 use crate::{
     catalog::{Found, Keeper, Object},
-    house::Chore,
+    chores::Chore,
     nodes::member::Member,
 };
 

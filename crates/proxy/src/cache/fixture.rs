@@ -8,12 +8,13 @@ use infinicache_membership::Epoch;
 use infinicache_wire::{MemberId, Version, WriteId};
 use tokio::sync::mpsc;
 
-use super::{Cache, Partings, Settings};
+use super::{Cache, Settings};
 use crate::{
     catalog::Object,
-    house::{Chore, Housekeeper},
+    chores::{Chore, Housekeeper},
     metrics::Metrics,
     nodes::tests::{Pool, TIMING},
+    partings::Partings,
 };
 
 pub(crate) struct OneNode {

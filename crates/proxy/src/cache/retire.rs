@@ -10,8 +10,8 @@ use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
 use tracing::debug;
 
-use super::{Cache, partings::OfKey};
-use crate::{catalog::Object, house::Chore};
+use super::Cache;
+use crate::{catalog::Object, chores::Chore, partings::OfKey};
 
 /// What becomes of the chunks of an object that is nobody's value any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -13,13 +13,10 @@ use bytes::Bytes;
 use infinicache_client::{Condition, Error, Expiry, Source, Terms};
 
 use super::{
-    Answer, Answered, Observe, Refused,
+    Answer, Answered, Control, Observe, Refused,
     store::{Found, Outcome, Owned, Reading, Stat, Store, Upload},
 };
-use crate::{
-    control::Control,
-    info::{Figures, Limits},
-};
+use crate::info::{Figures, Limits};
 
 /// Values up to this length are small.
 const SMALL: usize = 1_000;

@@ -1,8 +1,6 @@
 //! What the server tells whoever counts.
 
-use std::time::Duration;
-
-use crate::info::Figures;
+use crate::{info::Figures, metrics::Answered};
 
 /// Counts what happens on the Redis port.
 pub(crate) trait Observe: Send + Sync + 'static {
@@ -26,23 +24,4 @@ pub(crate) trait Observe: Send + Sync + 'static {
 
     /// What `INFO` and `CONFIG GET` tell.
     fn figures(&self) -> Figures;
-}
-
-/// A command that was answered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Answered {
-    /// Its name, or `unknown`.
-    pub(crate) name: &'static str,
-    pub(crate) outcome: Outcome,
-    /// Bytes of values that went in and out with it.
-    pub(crate) bytes: u64,
-    /// How long that took.
-    pub(crate) elapsed: Duration,
-}
-
-/// How a command was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    Ok,
-    Error,
 }

@@ -17,7 +17,19 @@ use bytes::Bytes;
 use infinicache_client::Terms;
 
 use super::{Answer, Refused, Spec, Store, arguments::key, set, table::Verb};
-use crate::control::Control;
+
+/// Which of the commands of smart clients.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Control {
+    Nodes,
+    Open,
+    Reserve,
+    Replace,
+    Commit,
+    Abort,
+    Locate,
+    Release,
+}
 
 const fn spec(
     name: &'static str,

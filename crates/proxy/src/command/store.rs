@@ -5,8 +5,7 @@ use std::ops::Range;
 use bytes::Bytes;
 use infinicache_client::{Error, Source, Terms};
 
-use super::{Answer, Refused};
-use crate::control::Control;
+use super::{Answer, Refused, smart::Control};
 
 /// A map of keys to values. Expired keys are not in it.
 pub(crate) trait Store: Clone + Send + Sync + 'static {

@@ -3,9 +3,9 @@
 
 use super::{
     arguments::Unit, auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get,
-    getrange, hello, info, kind, persist, ping, quit, select, set, smart, strlen, ttl,
+    getrange, hello, info, kind, persist, ping, quit, select, set, smart, smart::Control, strlen,
+    ttl,
 };
-use crate::control::Control;
 
 /// What is known of a command. The fields are those of `COMMAND INFO` and `COMMAND DOCS`.
 #[derive(Clone, Copy, Debug)]

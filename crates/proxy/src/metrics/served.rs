@@ -3,6 +3,8 @@
 //! A small value is given out hundreds of thousands of times a second, so what is counted for
 //! each of them is at hand, or is counted for many at once.
 
+use std::time::Duration;
+
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -10,10 +12,26 @@ use prometheus_client::{
 };
 
 use super::{ByReason, seconds};
-use crate::{
-    command::{Answered, Outcome},
-    shelf::Lookups,
-};
+use crate::shelf::Lookups;
+
+/// A command that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Answered {
+    /// Its name, or `unknown`.
+    pub(crate) name: &'static str,
+    pub(crate) outcome: Outcome,
+    /// Bytes of values that went in and out with it.
+    pub(crate) bytes: u64,
+    /// How long that took.
+    pub(crate) elapsed: Duration,
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    Ok,
+    Error,
+}
 
 /// By command and by the magnitude of the value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -172,8 +190,6 @@ fn magnitude(bytes: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use prometheus_client::encoding::text::encode;
 
     use super::*;

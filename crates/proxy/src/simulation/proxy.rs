@@ -40,11 +40,11 @@ use super::{
     world::{Event, Link, Millis, Process, World},
 };
 use crate::{
-    cache::Partings,
     nodes::{
         invitations::Invitations,
         life::{Life, Timing},
     },
+    partings::Partings,
 };
 
 /// What an answered ping is worth.

@@ -6,7 +6,7 @@ use infinicache_membership::{farewell::Farewell, patience::Patience};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 
 use super::{Object, Proxy, calls::Asking, key_bytes};
-use crate::cache::OfKey;
+use crate::partings::OfKey;
 
 impl Proxy {
     /// An object that was taken out of the catalog dies on its members; whether too few chunks
