@@ -48,6 +48,7 @@ pub mod rebuild;
 pub mod ring;
 pub mod source;
 mod stripe;
+mod unit;
 pub mod write;
 
 /// Its examples are compiled with those of this crate.

@@ -17,7 +17,7 @@ use crate::{
     Error,
     pool::{Holders, Pool},
     read::{fetch, reserve, stripe_memory},
-    write::put,
+    unit::put,
 };
 
 /// Stripes that are rebuilt at once.

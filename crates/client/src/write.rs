@@ -28,18 +28,18 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_clock as clock;
 use infinicache_erasure::{Code, Coder, Geometry, UNIT_MAX};
-use infinicache_wire::{ChunkId, MAX_PAYLOAD, MemberId, Reply, Request, WriteId, checksum};
+use infinicache_wire::{MAX_PAYLOAD, MemberId, Reply, WriteId};
 use tokio::time;
 use tracing::debug;
 
 use crate::{
     Error,
     budget::Reservation,
-    link::NodeLink,
     pool::{Holders, Pool},
     read::{reserve, stripe_memory, window},
     rebuild::rebuild,
     source::{Chained, Source},
+    unit::put,
 };
 
 /// A unit is never longer than a frame's payload may be.
@@ -50,10 +50,6 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// How long a write may make no progress at all, and one member after another fail a chunk.
 const STALL: Duration = Duration::from_secs(30);
-
-/// How long to wait before a unit is offered again to a node that was full, at first and at last.
-const FIRST_FULL_PAUSE: Duration = Duration::from_millis(5);
-const LAST_FULL_PAUSE: Duration = Duration::from_millis(320);
 
 /// Sends a value of `size` bytes, or of as many as `source` gives, to the nodes.
 ///
@@ -615,44 +611,6 @@ fn ended_early(size: u64) -> io::Error {
         io::ErrorKind::UnexpectedEof,
         format!("value ended before its {size} bytes"),
     )
-}
-
-/// Sends one sealed unit to its member; `sent` is called when it is on its way.
-pub(crate) fn put<P: Pool, F: FnOnce() + Send>(
-    pool: &P,
-    write: WriteId,
-    index: usize,
-    member: MemberId,
-    stripe: u32,
-    unit: Bytes,
-    sent: F,
-) -> impl Future<Output = Reply> + Send + use<P, F> {
-    let chunk = ChunkId {
-        write,
-        index: index as u8,
-    };
-    let checksum = checksum(chunk, stripe, &unit);
-    let request = Request::Put {
-        chunk,
-        unit: stripe,
-        checksum,
-        bytes: unit,
-    };
-    let link = pool.link(member);
-    async move {
-        let Some(link) = link else {
-            return Reply::Unreachable;
-        };
-        let mut pause = FIRST_FULL_PAUSE;
-        let mut reply = link.call_noting(request.clone(), sent).await;
-        // Room was made, but what was evicted may be freed a moment later than this comes.
-        while reply == Reply::Full && pause <= LAST_FULL_PAUSE {
-            time::sleep(pause).await;
-            reply = link.call(request.clone()).await;
-            pause *= 2;
-        }
-        reply
-    }
 }
 
 /// The chunks of an upload that hold every unit.

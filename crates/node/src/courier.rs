@@ -31,8 +31,8 @@ use tracing::{debug, warn};
 
 use crate::{
     dial::connect,
-    direct::{HANDSHAKE_DEADLINE, HandshakeError, nonce, read, write},
-    keeper::Keeper,
+    handshake::{HANDSHAKE_DEADLINE, HandshakeError, nonce, read, write},
+    instance::Instance,
 };
 
 /// Bytes that may be unacknowledged by one node: 8 units.
@@ -51,8 +51,12 @@ const MAX_COURIERS: usize = 64;
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// All couriers, by whom they go to.
-#[derive(Debug, Default)]
-pub(crate) struct Couriers(Mutex<HashMap<InstanceId, mpsc::Sender<Job>>>);
+#[derive(Debug)]
+pub(crate) struct Couriers {
+    /// Whose chunks they carry.
+    from: Arc<Instance>,
+    running: Mutex<HashMap<InstanceId, mpsc::Sender<Job>>>,
+}
 
 /// A chunk that is to be put elsewhere.
 #[derive(Debug)]
@@ -64,10 +68,18 @@ struct Job {
     done: oneshot::Sender<Reply>,
 }
 
-impl Keeper {
+impl Couriers {
+    /// None yet.
+    pub(crate) fn new(from: Arc<Instance>) -> Self {
+        Self {
+            from,
+            running: Mutex::default(),
+        }
+    }
+
     /// Puts a complete chunk on another node; what became of it.
     pub(crate) async fn copy(self: Arc<Self>, chunk: ChunkId, units: u32, target: Target) -> Reply {
-        if !self.service.is_whole(chunk, units) {
+        if !self.from.service.is_whole(chunk, units) {
             return Reply::NotFound;
         }
         let deadline = Duration::from_millis(target.deadline_ms.into());
@@ -92,8 +104,7 @@ impl Keeper {
 
     /// The courier to a node; a new one if there is none.
     fn courier(self: &Arc<Self>, target: Target) -> Option<mpsc::Sender<Job>> {
-        let couriers = &self.couriers.0;
-        let mut couriers = couriers.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut couriers = self.running.lock().unwrap_or_else(PoisonError::into_inner);
         couriers.retain(|_, courier| !courier.is_closed());
         if let Some(courier) = couriers.get(&target.instance) {
             return Some(courier.clone());
@@ -103,17 +114,17 @@ impl Keeper {
         }
         let (sender, jobs) = mpsc::channel(QUEUE);
         couriers.insert(target.instance, sender.clone());
-        let keeper = Arc::clone(self);
+        let couriers = Arc::clone(self);
         tokio::spawn(async move {
             tokio::select! {
-                () = keeper.clone().go(target, jobs) => {}
-                () = keeper.departure.now.cancelled() => {}
+                () = couriers.go(target, jobs) => {}
+                () = couriers.from.departure.now.cancelled() => {}
             }
         });
         Some(sender)
     }
 
-    async fn go(self: Arc<Self>, target: Target, jobs: mpsc::Receiver<Job>) {
+    async fn go(&self, target: Target, jobs: mpsc::Receiver<Job>) {
         let (address, instance) = (&target.address, target.instance);
         let dialling = timeout(HANDSHAKE_DEADLINE, self.dial_node(address, instance)).await;
         let (stream, decoder) = match dialling.unwrap_or(Err(HandshakeError::Late)) {
@@ -121,7 +132,7 @@ impl Keeper {
             // Those who wait are told by the end of the queue.
             Err(error) => return warn!(address, %instance, %error, "node not reached"),
         };
-        match Rounds::new(&self, jobs).go(stream, decoder).await {
+        match Rounds::new(&self.from, jobs).go(stream, decoder).await {
             Ok(()) => debug!(address, %instance, "courier has nothing left to do"),
             Err(error) => warn!(address, %instance, %error, "courier lost"),
         }
@@ -137,7 +148,7 @@ impl Keeper {
         let call = Call::new(instance, nonce()?);
         write(&mut stream, call.to_frame()).await?;
         let answer = Answer::from_frame(&read(&mut stream, &mut decoder).await?)?;
-        let seal = call.seal(&answer, &self.identity.secret)?;
+        let seal = call.seal(&answer, &self.from.identity.secret)?;
         write(&mut stream, seal.to_frame()).await?;
         Ok((stream, decoder))
     }
@@ -145,7 +156,7 @@ impl Keeper {
 
 /// The work of one courier.
 struct Rounds<'a> {
-    keeper: &'a Keeper,
+    from: &'a Instance,
     jobs: mpsc::Receiver<Job>,
     /// By number: chunks that are not acknowledged to their last unit.
     orders: HashMap<u64, Order>,
@@ -170,9 +181,9 @@ struct Order {
 }
 
 impl<'a> Rounds<'a> {
-    fn new(keeper: &'a Keeper, jobs: mpsc::Receiver<Job>) -> Self {
+    fn new(from: &'a Instance, jobs: mpsc::Receiver<Job>) -> Self {
         Self {
-            keeper,
+            from,
             jobs,
             orders: HashMap::new(),
             unsent: VecDeque::new(),
@@ -259,7 +270,7 @@ impl<'a> Rounds<'a> {
                 }
                 continue;
             }
-            let held = self.keeper.service.unit(chunk, unit);
+            let held = self.from.service.unit(chunk, unit);
             let held = held.filter(|held| held.bytes.len() <= order.job.longest as usize);
             let Some(held) = held else {
                 self.end(number, Reply::NotFound);
@@ -293,7 +304,7 @@ impl<'a> Rounds<'a> {
             return self.end(number, reply);
         }
         order.acknowledged += 1;
-        self.keeper.service.counters.bytes_out.inc_by(length as u64);
+        self.from.service.counters.bytes_out.inc_by(length as u64);
         if order.acknowledged == order.job.units {
             self.end(number, Reply::DONE);
         }

@@ -7,14 +7,13 @@
 //! costs one small buffer for a few seconds, and there are not many at once.
 //! Clients leave some of the connections to the nodes.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc};
 
 use infinicache_wire::{
-    Decoder, Frame, FrameError, Kind, Outbox,
-    direct::{Call, MAX_DOCUMENT, Nonce, Refused, Seal},
+    Decoder, Kind,
+    direct::{Call, Seal},
 };
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
@@ -22,7 +21,9 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    keeper::Keeper,
+    courier::Couriers,
+    handshake::{HANDSHAKE_DEADLINE, HandshakeError, nonce, read, write},
+    instance::Instance,
     link::{Link, Rights},
     listen::{accept_each, affordable},
     passes::Passes,
@@ -34,57 +35,49 @@ const MAX_CONNECTIONS: usize = 576;
 /// How many of them are kept for nodes. Those of clients end when they have not been used for a while.
 const FOR_NODES: usize = 64;
 
-/// How long a handshake may take, on either side.
-pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
-
-/// Why a direct link did not come about.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HandshakeError {
-    #[error("the connection failed")]
-    Io(#[from] io::Error),
-    #[error("the other side said something else")]
-    Frame(#[from] FrameError),
-    #[error(transparent)]
-    Refused(#[from] Refused),
-    #[error("too many clients")]
-    TooMany,
-    #[error("the other side did not answer in time")]
-    Late,
-    #[error("no source of random numbers")]
-    Random(#[from] getrandom::Error),
-}
-
 /// Serves `listener` until dropped, and its connections with it.
-pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
+pub(crate) async fn serve(listener: TcpListener, instance: Arc<Instance>, couriers: Arc<Couriers>) {
     let most = affordable(MAX_CONNECTIONS, 2);
     let clients = Arc::new(Semaphore::new(most - FOR_NODES.min(most / 4)));
     accept_each(listener, most, |stream, peer| {
-        attend(stream, peer, Arc::clone(&keeper), Arc::clone(&clients))
+        attend(
+            stream,
+            peer,
+            Arc::clone(&instance),
+            Arc::clone(&couriers),
+            Arc::clone(&clients),
+        )
     })
     .await;
 }
 
-async fn attend(stream: TcpStream, peer: SocketAddr, keeper: Arc<Keeper>, clients: Arc<Semaphore>) {
-    let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &keeper, clients)).await;
+async fn attend(
+    stream: TcpStream,
+    peer: SocketAddr,
+    instance: Arc<Instance>,
+    couriers: Arc<Couriers>,
+    clients: Arc<Semaphore>,
+) {
+    let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &instance, clients)).await;
     let (link, _slot) = match accepted.unwrap_or(Err(HandshakeError::Late)) {
         Ok(link) => link,
         Err(error) => {
-            keeper.service.counters.refused_peers.inc();
+            instance.service.counters.refused_peers.inc();
             return warn!(%peer, %error, "direct link refused");
         }
     };
-    let ended = link.serve(&keeper).await;
+    let ended = link.serve(&instance, &couriers).await;
     debug!(%peer, ?ended, "direct link ended");
 }
 
 /// A link, and a client's place among the others, if it is one's.
 async fn accept(
     mut stream: TcpStream,
-    keeper: &Keeper,
+    instance: &Instance,
     clients: Arc<Semaphore>,
 ) -> Result<(Link, Option<OwnedSemaphorePermit>), HandshakeError> {
     stream.set_nodelay(true)?;
-    let identity = &keeper.identity;
+    let identity = &instance.identity;
     let mut decoder = Decoder::new();
     let first = read(&mut stream, &mut decoder).await?;
     if first.header.kind == Kind::Pass {
@@ -101,35 +94,4 @@ async fn accept(
     let seal = Seal::from_frame(&read(&mut stream, &mut decoder).await?)?;
     seal.check(&call, &answer, &identity.secret)?;
     Ok((Link::new(stream, decoder, Rights::Peer), None))
-}
-
-/// A number that nobody has seen before.
-pub(crate) fn nonce() -> Result<Nonce, getrandom::Error> {
-    Ok([getrandom::u64()?, getrandom::u64()?])
-}
-
-/// Reads one document, and takes no memory for anything longer.
-pub(crate) async fn read(
-    stream: &mut TcpStream,
-    decoder: &mut Decoder,
-) -> Result<Frame, HandshakeError> {
-    loop {
-        if let Some(frame) = decoder.decode()? {
-            return Ok(frame);
-        }
-        if let Some(header) = decoder.awaited()
-            && header.length as usize > MAX_DOCUMENT
-        {
-            return Err(FrameError::Malformed(header.kind).into());
-        }
-        if stream.read_buf(&mut decoder.buffer()).await? == 0 {
-            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
-        }
-    }
-}
-
-pub(crate) async fn write(stream: &mut TcpStream, frame: Frame) -> io::Result<()> {
-    let mut outbox = Outbox::new();
-    outbox.push(frame);
-    stream.write_all_buf(&mut outbox).await
 }

@@ -103,7 +103,7 @@ async fn in_time(request: Request, next: Next) -> Response {
 }
 
 async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
-    let identity = &keeper.identity;
+    let identity = &keeper.instance.identity;
     let wake = match accept(&keeper, &body) {
         Ok(wake) => wake,
         Err(refusal) => return refuse(&keeper, &refusal),
@@ -122,7 +122,7 @@ async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
             return refuse(&keeper, &refusal);
         }
     };
-    keeper.service.counters.wakes.inc();
+    keeper.instance.service.counters.wakes.inc();
     debug!(session = %wake.session, proxy = %wake.proxy, held, "woken");
     let answer = Answer {
         version: PROTOCOL_VERSION,
@@ -143,14 +143,14 @@ async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
 
 /// The wake, if it is genuine, for this node, and comes before its end.
 fn accept(keeper: &Keeper, body: &[u8]) -> Result<Wake, Refusal> {
-    let ours = &keeper.identity.name;
-    let wake = Wake::parse(body, &keeper.identity.secret)
+    let ours = &keeper.instance.identity.name;
+    let wake = Wake::parse(body, &keeper.instance.identity.secret)
         .map_err(|error| Refusal::new(RefusalKind::from(&error), error.to_string()))?;
     if wake.node != *ours {
         let reason = format!("wake for {:?}, but this is {ours:?}", wake.node);
         return Err(Refusal::new(RefusalKind::OtherNode, reason));
     }
-    if keeper.departure.announced.is_cancelled() {
+    if keeper.instance.departure.announced.is_cancelled() {
         let reason = "this instance is about to go";
         return Err(Refusal::new(RefusalKind::Leaving, reason));
     }
@@ -158,7 +158,7 @@ fn accept(keeper: &Keeper, body: &[u8]) -> Result<Wake, Refusal> {
 }
 
 fn refuse(keeper: &Keeper, refusal: &Refusal) -> Response {
-    keeper.service.counters.refused_wakes.inc();
+    keeper.instance.service.counters.refused_wakes.inc();
     warn!(kind = ?refusal.refused, reason = %refusal.reason, "wake refused");
     let status = match refusal.refused {
         RefusalKind::Malformed | RefusalKind::Other => StatusCode::BAD_REQUEST,
@@ -173,7 +173,7 @@ fn refuse(keeper: &Keeper, refusal: &Refusal) -> Response {
 }
 
 async fn ready(State(keeper): State<Arc<Keeper>>) -> StatusCode {
-    if keeper.departure.announced.is_cancelled() {
+    if keeper.instance.departure.announced.is_cancelled() {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
         StatusCode::OK
@@ -182,7 +182,7 @@ async fn ready(State(keeper): State<Arc<Keeper>>) -> StatusCode {
 
 async fn metrics(State(keeper): State<Arc<Keeper>>) -> impl IntoResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let report = keeper.service.report(clock::now());
-    let text = keeper.service.counters.render(&report);
+    let report = keeper.instance.service.report(clock::now());
+    let text = keeper.instance.service.counters.render(&report);
     ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }

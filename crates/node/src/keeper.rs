@@ -15,9 +15,7 @@ use std::{
 };
 
 use infinicache_clock as clock;
-use infinicache_wire::{
-    InstanceId, PROTOCOL_VERSION, Secret, answer::Ended, handshake::Hello, wake::Wake,
-};
+use infinicache_wire::{PROTOCOL_VERSION, answer::Ended, handshake::Hello, wake::Wake};
 use tokio::{
     sync::{Notify, watch},
     time::sleep_until,
@@ -25,33 +23,18 @@ use tokio::{
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
-    clock::SessionClock,
     courier::Couriers,
     dial::{DialError, Dialled, dial},
-    link::{Departure, Link, LinkError, Rights},
-    service::Service,
+    instance::{Identity, Instance},
+    link::{Link, LinkError, Rights},
     session::{Disobeyed, Session},
 };
-
-/// Who the node is, in every hello.
-#[derive(Debug)]
-pub(crate) struct Identity {
-    pub(crate) name: String,
-    pub(crate) instance: InstanceId,
-    pub(crate) pod: String,
-    pub(crate) host: String,
-    pub(crate) zone: String,
-    pub(crate) secret: Secret,
-}
 
 /// What the wake endpoint and the keeper of the session share.
 #[derive(Debug)]
 pub(crate) struct Keeper {
-    pub(crate) identity: Identity,
-    pub(crate) service: Service,
-    pub(crate) departure: Departure,
-    pub(crate) clock: SessionClock,
-    pub(crate) couriers: Couriers,
+    pub(crate) instance: Arc<Instance>,
+    pub(crate) couriers: Arc<Couriers>,
     /// Where other nodes reach this one.
     direct: Option<SocketAddr>,
     session: Mutex<Session>,
@@ -72,13 +55,10 @@ struct Attempt {
 type Serving = Task<Result<(), LinkError>>;
 
 impl Keeper {
-    pub(crate) fn new(identity: Identity, service: Service, direct: Option<SocketAddr>) -> Self {
+    pub(crate) fn new(instance: Arc<Instance>, direct: Option<SocketAddr>) -> Self {
         Self {
-            identity,
-            service,
-            departure: Departure::default(),
-            clock: SessionClock::default(),
-            couriers: Couriers::default(),
+            couriers: Arc::new(Couriers::new(instance.clone())),
+            instance,
             direct,
             session: Mutex::default(),
             woken: Notify::new(),
@@ -102,21 +82,24 @@ impl Keeper {
     ) -> Result<(bool, impl Future<Output = Ended> + Send + use<>), Disobeyed> {
         let lifetimes = wake.lifetimes;
         let linked = {
-            let allegiance = self.service.allegiance();
+            let allegiance = self.instance.service.allegiance();
             self.session().woken(wake, &allegiance, clock::now())?
         };
         if !linked {
             self.woken.notify_one();
         }
-        Ok((linked, self.clock.begin(&lifetimes)))
+        Ok((linked, self.instance.clock.begin(&lifetimes)))
     }
 
     /// Ends sessions in time, until the node is about to go.
     pub(crate) async fn end_sessions(self: Arc<Self>) {
         let ended = || {
-            self.service.counters.ended_sessions.inc();
+            self.instance.service.counters.ended_sessions.inc();
         };
-        self.clock.run(&self.departure.announced, ended).await;
+        self.instance
+            .clock
+            .run(&self.instance.departure.announced, ended)
+            .await;
     }
 
     /// Keeps the node linked to whom it was woken by, until it goes.
@@ -134,7 +117,7 @@ impl Keeper {
             tokio::select! {
                 // A busy link never waits, so what comes seldom is looked at first.
                 biased;
-                () = self.departure.now.cancelled(), if link.is_none() => return,
+                () = self.instance.departure.now.cancelled(), if link.is_none() => return,
                 () = self.woken.notified() => {}
                 dialled = maybe(attempt.as_mut().map(|attempt| &mut attempt.dial)) => {
                     let wake = attempt.take().map(|attempt| attempt.wake);
@@ -169,10 +152,15 @@ impl Keeper {
         let keeper = Arc::clone(self);
         let hello = self.hello(&wake);
         let proxy = wake.proxy.clone();
-        let dial =
-            Box::pin(
-                async move { dial(&proxy, hello, keeper.direct, &keeper.identity.secret).await },
-            );
+        let dial = Box::pin(async move {
+            dial(
+                &proxy,
+                hello,
+                keeper.direct,
+                &keeper.instance.identity.secret,
+            )
+            .await
+        });
         Attempt { wake, dial }
     }
 
@@ -184,7 +172,7 @@ impl Keeper {
             host,
             zone,
             secret: _,
-        } = &self.identity;
+        } = &self.instance.identity;
         Hello {
             protocol: PROTOCOL_VERSION,
             node: name.clone(),
@@ -193,8 +181,8 @@ impl Keeper {
             pod: pod.clone(),
             host: host.clone(),
             zone: zone.clone(),
-            capacity: self.service.capacity(),
-            used: self.service.used(),
+            capacity: self.instance.service.capacity(),
+            used: self.instance.service.used(),
             direct: String::new(),
             epoch: self.session().epoch(),
             proof: String::new(),
@@ -210,7 +198,7 @@ impl Keeper {
         } = dialled;
         let before = self.session().epoch();
         let outcome = {
-            let allegiance = self.service.allegiance();
+            let allegiance = self.instance.service.allegiance();
             let mut session = self.session();
             session.welcomed(welcome.epoch, &allegiance, clock::now())
         };
@@ -223,19 +211,21 @@ impl Keeper {
         };
 
         // Whoever welcomes relies on it from then on.
-        self.service.obey(welcome.epoch > before, clock::now());
+        self.instance
+            .service
+            .obey(welcome.epoch > before, clock::now());
         let replaced = link.take().is_some();
         let dropped_bytes = if welcome.fresh {
-            self.service.used()
+            self.instance.service.used()
         } else {
             0
         };
         if welcome.fresh {
-            self.service.clear();
+            self.instance.service.clear();
         } else if welcome.epoch > before {
-            self.service.forget_unfinished();
+            self.instance.service.forget_unfinished();
         }
-        self.service.counters.links.inc();
+        self.instance.service.counters.links.inc();
         let span = info_span!("link", %proxy, %session);
         info!(
             parent: &span,
@@ -249,7 +239,7 @@ impl Keeper {
         let keeper = Arc::clone(self);
         let serving = async move {
             Link::new(stream, decoder, Rights::Proxy)
-                .serve(&keeper)
+                .serve(&keeper.instance, &keeper.couriers)
                 .await
         };
         *link = Some(Box::pin(serving.instrument(span)));
@@ -258,7 +248,7 @@ impl Keeper {
 
     fn failed(&self, error: &(dyn Error + 'static)) {
         if self.session().failed(clock::now(), random()) {
-            self.service.counters.redials.inc();
+            self.instance.service.counters.redials.inc();
             warn!(error, "proxy not reached, will be dialled again");
         } else {
             warn!(error, "proxy not reached, given up until the next wake");
@@ -268,8 +258,8 @@ impl Keeper {
     fn lost(&self, error: &(dyn Error + 'static)) {
         warn!(error, "link lost");
         self.linked.send_replace(false);
-        self.service.counters.lost_links.inc();
-        self.service.counters.redials.inc();
+        self.instance.service.counters.lost_links.inc();
+        self.instance.service.counters.redials.inc();
         self.session().lost(clock::now(), random());
     }
 

@@ -24,12 +24,9 @@ use tokio::{
     task::JoinSet,
     time::{sleep, timeout},
 };
-use tokio_util::{
-    io::{poll_read_buf, poll_write_buf},
-    sync::CancellationToken,
-};
+use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use crate::{clock::Attendance, keeper::Keeper, passes::Passes};
+use crate::{clock::Attendance, courier::Couriers, instance::Instance, passes::Passes};
 
 /// Replies that may wait to be written before reading pauses.
 const MAX_FRAMES: usize = 1024;
@@ -64,15 +61,6 @@ pub(crate) enum LinkError {
     Frame(#[from] FrameError),
     #[error("the other side made no progress for {STALL_TIMEOUT:?}")]
     Stalled,
-}
-
-/// When a link says goodbye, and when it ends.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Departure {
-    /// The node is about to go: say Bye, but go on answering.
-    pub(crate) announced: CancellationToken,
-    /// It goes: write what waits, and end.
-    pub(crate) now: CancellationToken,
 }
 
 /// What whoever is at the other end of a link may ask for.
@@ -137,16 +125,20 @@ impl Link {
     /// # Errors
     ///
     /// When the link is lost. `Ok` only after `departure.now`.
-    pub(crate) async fn serve(mut self, keeper: &Arc<Keeper>) -> Result<(), LinkError> {
-        let departure = &keeper.departure;
-        let mut attendance = keeper.clock.attend();
+    pub(crate) async fn serve(
+        mut self,
+        instance: &Instance,
+        couriers: &Arc<Couriers>,
+    ) -> Result<(), LinkError> {
+        let departure = &instance.departure;
+        let mut attendance = instance.clock.attend();
         // The requests that wait for copies; dropped, and the copies with them, when the link ends.
         let mut copies = JoinSet::new();
         let mut said_bye = false;
         let mut progress = clock::now();
         let mut stall = std::pin::pin!(sleep(STALL_TIMEOUT));
         loop {
-            self.answer(keeper, &mut attendance, &mut copies)?;
+            self.answer(instance, couriers, &mut attendance, &mut copies)?;
             let waiting = self.outbox.has_remaining();
             if !waiting && copies.is_empty() {
                 attendance.served();
@@ -198,7 +190,8 @@ impl Link {
     /// Answers what has been read, as far as there is room for replies.
     fn answer(
         &mut self,
-        keeper: &Arc<Keeper>,
+        instance: &Instance,
+        couriers: &Arc<Couriers>,
         attendance: &mut Attendance<'_>,
         copies: &mut JoinSet<(u32, Reply)>,
     ) -> Result<(), FrameError> {
@@ -209,7 +202,7 @@ impl Link {
             if let Rights::Client(passes) = &mut self.rights
                 && frame.header.kind == Kind::Pass
             {
-                passes.show(&frame, &keeper.identity)?;
+                passes.show(&frame, &instance.identity)?;
                 continue;
             }
             let id = frame.header.id;
@@ -225,14 +218,14 @@ impl Link {
                 target,
             } = request
             {
-                let keeper = Arc::clone(keeper);
+                let couriers = Arc::clone(couriers);
                 self.copying += 1;
-                copies.spawn(async move { (id, keeper.copy(chunk, units, target).await) });
+                copies.spawn(async move { (id, couriers.copy(chunk, units, target).await) });
                 continue;
             }
             let reply = match &self.rights {
-                Rights::Proxy => keeper.service.answer(now, request),
-                rights if rights.allow(&request) => keeper.service.answer_late(now, request),
+                Rights::Proxy => instance.service.answer(now, request),
+                rights if rights.allow(&request) => instance.service.answer_late(now, request),
                 Rights::Peer | Rights::Client(_) => Reply::Unreachable,
             };
             self.outbox.push(reply.into_frame(id));

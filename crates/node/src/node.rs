@@ -20,7 +20,8 @@ use crate::{
     direct,
     drain::{Drained, Patience, drained},
     http,
-    keeper::{Identity, Keeper},
+    instance::{Identity, Instance},
+    keeper::Keeper,
     service::Service,
 };
 
@@ -81,7 +82,10 @@ impl Node {
         Ok(Self {
             listener,
             direct,
-            keeper: Arc::new(Keeper::new(identity, service, reached)),
+            keeper: Arc::new(Keeper::new(
+                Arc::new(Instance::new(identity, service)),
+                reached,
+            )),
             secret: config.secret,
             drain: config.drain,
         })
@@ -115,12 +119,12 @@ impl Node {
             secret,
             drain,
         } = self;
-        let identity = &keeper.identity;
+        let identity = &keeper.instance.identity;
         info!(
             name = %identity.name,
             instance = %identity.instance,
             address = %listener.local_addr().context("the bound port has no address")?,
-            capacity = keeper.service.capacity(),
+            capacity = keeper.instance.service.capacity(),
             "node started"
         );
 
@@ -130,7 +134,11 @@ impl Node {
         helpers.spawn(tick(Arc::clone(&keeper)));
         helpers.spawn(secret.follow(identity.secret.clone()));
         if let Some(direct) = direct {
-            helpers.spawn(direct::serve(direct, Arc::clone(&keeper)));
+            helpers.spawn(direct::serve(
+                direct,
+                Arc::clone(&keeper.instance),
+                Arc::clone(&keeper.couriers),
+            ));
         }
         helpers.spawn(Arc::clone(&keeper).end_sessions());
         let mut session = JoinSet::new();
@@ -142,10 +150,10 @@ impl Node {
             Some(ended) = session.join_next() => return ended.context("part of the node failed"),
         }
 
-        info!(used = keeper.service.used(), "node drains");
-        keeper.departure.announced.cancel();
-        let vacated = keeper.service.vacated();
-        let used = || keeper.service.used();
+        info!(used = keeper.instance.service.used(), "node drains");
+        keeper.instance.departure.announced.cancel();
+        let vacated = keeper.instance.service.vacated();
+        let used = || keeper.instance.service.used();
         match drained(vacated, keeper.links(), Patience::of(drain)).await {
             Drained::Emptied => info!("node goes, emptied"),
             Drained::NoProxy => warn!(
@@ -157,7 +165,7 @@ impl Node {
                 "node goes with what it holds: time to drain is over"
             ),
         }
-        keeper.departure.now.cancel();
+        keeper.instance.departure.now.cancel();
         // Ends within the time that a link takes to say farewell.
         session.join_next().await;
         Ok(())
@@ -169,6 +177,6 @@ async fn tick(keeper: Arc<Keeper>) {
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        keeper.service.expire(clock::now());
+        keeper.instance.service.expire(clock::now());
     }
 }

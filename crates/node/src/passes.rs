@@ -8,7 +8,7 @@ use infinicache_wire::{
     pass::{Pass, Right},
 };
 
-use crate::keeper::Identity;
+use crate::instance::Identity;
 
 /// Passes that are remembered. A client that shows more begins anew.
 const MOST: usize = 4096;

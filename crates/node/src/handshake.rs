@@ -1,0 +1,63 @@
+//! What both ends of a direct link do before units are exchanged over it.
+
+use std::{io, time::Duration};
+
+use infinicache_wire::{
+    Decoder, Frame, FrameError, Outbox,
+    direct::{MAX_DOCUMENT, Nonce, Refused},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+/// How long a handshake may take, on either side.
+pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
+
+/// Why a direct link did not come about.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HandshakeError {
+    #[error("the connection failed")]
+    Io(#[from] io::Error),
+    #[error("the other side said something else")]
+    Frame(#[from] FrameError),
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("too many clients")]
+    TooMany,
+    #[error("the other side did not answer in time")]
+    Late,
+    #[error("no source of random numbers")]
+    Random(#[from] getrandom::Error),
+}
+
+/// A number that nobody has seen before.
+pub(crate) fn nonce() -> Result<Nonce, getrandom::Error> {
+    Ok([getrandom::u64()?, getrandom::u64()?])
+}
+
+/// Reads one document, and takes no memory for anything longer.
+pub(crate) async fn read(
+    stream: &mut TcpStream,
+    decoder: &mut Decoder,
+) -> Result<Frame, HandshakeError> {
+    loop {
+        if let Some(frame) = decoder.decode()? {
+            return Ok(frame);
+        }
+        if let Some(header) = decoder.awaited()
+            && header.length as usize > MAX_DOCUMENT
+        {
+            return Err(FrameError::Malformed(header.kind).into());
+        }
+        if stream.read_buf(&mut decoder.buffer()).await? == 0 {
+            return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
+        }
+    }
+}
+
+pub(crate) async fn write(stream: &mut TcpStream, frame: Frame) -> io::Result<()> {
+    let mut outbox = Outbox::new();
+    outbox.push(frame);
+    stream.write_all_buf(&mut outbox).await
+}
