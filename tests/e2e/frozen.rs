@@ -64,7 +64,8 @@ async fn a_frozen_node_that_was_given_up_comes_back_and_does_no_harm() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn nodes_that_values_cannot_do_without_are_waited_for_however_many_are_silent() {
-    let cluster = Cluster::start(|up| up.lost_after("2s")).await;
+    // Long enough that all who fall silent at once are known to be before one is given up.
+    let cluster = Cluster::start(|up| up.lost_after("4s")).await;
     let mut stored = Stored::new(&cluster, 3).await;
     let awake = cluster.awake().await;
     for count in [5, awake.len()] {
