@@ -1,8 +1,8 @@
 //! The time, as every part of infinicache reads it.
 //!
-//! The proxy, the nodes and the client library read both clocks here and nowhere
-//! else, so that a test that pauses tokio's timers pauses the monotonic clock
-//! with them.
+//! The proxy, the nodes and the client library read both clocks here (or tokio's
+//! own `Instant`, which is the same monotonic clock), so that a test that pauses
+//! tokio's timers pauses the clock with them.
 
 #![forbid(unsafe_code)]
 

@@ -119,8 +119,8 @@ pub struct Watched {
 impl Watched {
     /// Watches for ever, and tells how it all looks whenever that has changed.
     ///
-    /// The first time when all Services are known, whatever is known of pods. Of each failure
-    /// `failed` is told why, in one word.
+    /// The first time when all Services are known, whatever is known of pods. It calls
+    /// `failed` at each failure with the reason, in one word.
     pub async fn run(
         self,
         failed: impl Fn(&'static str) + Clone + Send,

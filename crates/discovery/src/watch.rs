@@ -54,8 +54,9 @@ pub(super) fn events<F: Fn(&'static str) + Clone + Send>(
                         return Some((event, (events, backoff)));
                     }
                     Err(error) => {
-                        failed(reason(&error));
-                        log(sort, &error);
+                        let reason = reason(&error);
+                        failed(reason);
+                        log(sort, reason, &error);
                         time::sleep(backoff.failed(Instant::now())).await;
                     }
                 }
@@ -84,8 +85,7 @@ impl Backoff {
     }
 }
 
-fn log(sort: Sort, error: &Error) {
-    let reason = reason(error);
+fn log(sort: Sort, reason: &str, error: &Error) {
     let error = chain(error);
     match reason {
         "gone" => debug!(%sort, %error, "watch has fallen behind and begins anew"),

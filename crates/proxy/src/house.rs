@@ -123,7 +123,7 @@ pub(crate) async fn tidy(cache: Cache) {
         while cache.expire() {
             task::yield_now().await;
         }
-        if (clock::now() - idle_at) >= IDLE_TICK {
+        if clock::now() - idle_at >= IDLE_TICK {
             idle_at = clock::now();
             cache.give_up_idle();
             cache.give_up_overdue(idle_at);

@@ -260,7 +260,7 @@ impl Nodes {
                 }
                 since = last;
             }
-            if (clock::now() - attended) >= self.0.settings.timing.ping_every {
+            if clock::now() - attended >= self.0.settings.timing.ping_every {
                 attended = last;
                 self.attend_predecessors(since);
             }
@@ -281,7 +281,7 @@ impl Nodes {
                     .for_each(|action| self.act(index, action));
                 self.try_again(index);
             }
-            if self.0.enrolment.is_bereft() && (clock::now() - sought) >= SEEKING {
+            if self.0.enrolment.is_bereft() && clock::now() - sought >= SEEKING {
                 sought = last;
                 self.wake_somebody();
             }
