@@ -7,11 +7,11 @@
 //! as long.
 
 use std::{
-    collections::HashMap,
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use infinicache_host::hash::HashMap;
 use infinicache_wire::MemberId;
 
 /// Patience never falls below this: less would hedge against the scheduler's noise.
@@ -58,7 +58,7 @@ impl Default for Health {
             latencies: Vec::with_capacity(WINDOW),
             next: 0,
             patience: FIRST_PATIENCE,
-            late: HashMap::new(),
+            late: HashMap::default(),
         }))
     }
 }

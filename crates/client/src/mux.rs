@@ -14,7 +14,6 @@
 mod gather;
 
 use std::{
-    collections::HashMap,
     io,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -23,14 +22,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_clock as clock;
+use infinicache_host::{clock, hash::HashMap, task};
 use infinicache_wire::{
     Decoder, Frame, FrameError, Kind, MAX_PAYLOAD, MemberId, Outbox, Reply, Request,
 };
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     sync::{Semaphore, mpsc, oneshot},
-    task, time,
+    time,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
@@ -122,16 +121,18 @@ impl Mux {
         });
 
         let (reading, writing) = (shared.clone(), shared.closed.clone());
-        tokio::spawn(async move {
+        task::spawn(async move {
             let ended = tokio::select! {
+                biased;
                 ended = read_frames(reader, decoder, &reading, unsolicited) => ended,
                 () = reading.closed.cancelled() => Ok(()),
             };
             debug!(?ended, "link ended");
             reading.close();
         });
-        tokio::spawn(async move {
+        task::spawn(async move {
             let ended = tokio::select! {
+                biased;
                 ended = write_frames(writer, queued) => ended,
                 () = writing.cancelled() => Ok(()),
             };
@@ -284,7 +285,7 @@ async fn write_frames(
     while let Some(frame) = queue.recv().await {
         if frame.payload.len() < WORTH_A_WRITE {
             // Those who are about to queue theirs do so before this task is run again.
-            task::yield_now().await;
+            tokio::task::yield_now().await;
         }
         outbox.push(frame);
         while let Ok(frame) = queue.try_recv() {

@@ -5,7 +5,9 @@
 //! none gets more, as long as there are enough of them. Where there are not, chunks are spread by
 //! free memory alone, and nothing else is done for the spread.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::cmp::Ordering;
+
+use infinicache_host::hash::HashMap;
 
 /// A node that chunks can be placed on.
 #[derive(Clone, Debug, PartialEq)]
@@ -132,7 +134,7 @@ impl Placement<'_> {
     /// on zones.
     fn fill(&self, limits: [Limit<'_>; 2]) -> Option<Vec<usize>> {
         let mut chunks = [HOST, ZONE].map(|domain| {
-            let mut chunks: HashMap<&str, usize> = HashMap::new();
+            let mut chunks: HashMap<&str, usize> = HashMap::default();
             for candidate in self.beside {
                 *chunks.entry(domain(candidate)).or_default() += 1;
             }
@@ -164,7 +166,7 @@ impl Placement<'_> {
     /// nodes of higher ranks aside.
     fn quotas(&self, domain: Domain, rank: u8) -> HashMap<&str, usize> {
         let taking = self.candidates.iter().filter(|it| it.rank <= rank);
-        let mut free: HashMap<&str, u128> = HashMap::new();
+        let mut free: HashMap<&str, u128> = HashMap::default();
         for candidate in taking.chain(self.beside) {
             *free.entry(domain(candidate)).or_default() += u128::from(candidate.free);
         }

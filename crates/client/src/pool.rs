@@ -6,8 +6,8 @@
 
 use std::{future::Future, time::Instant};
 
-use infinicache_clock as clock;
 use infinicache_erasure::Geometry;
+use infinicache_host::clock;
 use infinicache_wire::{
     ChunkId, MemberId, Version, WriteId,
     control::{Opened, Placed},

@@ -13,6 +13,7 @@ use std::{future::Future, ops::Range, pin::Pin, time::Duration};
 use bytes::Bytes;
 use futures_util::stream::{FuturesOrdered, StreamExt};
 use infinicache_erasure::{Geometry, UNIT_MAX};
+use infinicache_host::task;
 use tokio::{sync::mpsc, time};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -77,7 +78,7 @@ type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 fn beside<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Pending<T> {
-    let task = AbortOnDropHandle::new(tokio::spawn(work));
+    let task = AbortOnDropHandle::new(task::spawn(work));
     Box::pin(async move {
         match task.await {
             Ok(output) => output,

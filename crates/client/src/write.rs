@@ -26,8 +26,8 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_clock as clock;
 use infinicache_erasure::{Code, Coder, Geometry, UNIT_MAX};
+use infinicache_host::clock;
 use infinicache_wire::{MAX_PAYLOAD, MemberId, Reply, WriteId};
 use tokio::time;
 use tracing::debug;

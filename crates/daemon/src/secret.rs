@@ -16,8 +16,9 @@ use std::{
 
 use anyhow::{Context, bail};
 use clap::Args;
+use infinicache_host::task;
 use infinicache_wire::Secret;
-use tokio::{task::spawn_blocking, time};
+use tokio::time;
 use tracing::{info, warn};
 
 /// How often files of secrets are looked at.
@@ -72,7 +73,7 @@ impl SecretSource {
         loop {
             time::sleep(EVERY).await;
             let (file, secret) = (file.clone(), secret.clone());
-            let refreshed = spawn_blocking(move || refresh(&file, &secret)).await;
+            let refreshed = task::spawn_blocking(move || refresh(&file, &secret)).await;
             match refreshed.map_err(anyhow::Error::from).flatten() {
                 Ok(is_other) => {
                     told.clear();

@@ -7,10 +7,11 @@
 //! of a key the one with the highest version wins: the others were not, or need
 //! not have been, acknowledged.
 
-use std::collections::{HashMap, hash_map::Entry as Slot};
+use std::collections::hash_map::Entry as Slot;
 
 use bytes::Bytes;
 use infinicache_erasure::Geometry;
+use infinicache_host::hash::HashMap;
 use infinicache_wire::{
     ChunkId, Version, WriteId,
     inventory::{Entry, Expiry},
@@ -77,7 +78,7 @@ impl<M: Copy> Survivor<M> {
 impl<M: Copy> Default for Evidence<M> {
     fn default() -> Self {
         Self {
-            writes: HashMap::new(),
+            writes: HashMap::default(),
             leftovers: Vec::new(),
         }
     }
@@ -151,8 +152,8 @@ impl<M: Copy> Evidence<M> {
     /// Decides, as of a time in milliseconds since 1970.
     pub fn decide(self, now_ms: u64) -> Verdict<M> {
         let Self { writes, leftovers } = self;
-        let mut found = HashMap::new();
-        let mut keys = HashMap::new();
+        let mut found = HashMap::default();
+        let mut keys = HashMap::default();
         for (write, candidate) in writes {
             let Candidate {
                 label,

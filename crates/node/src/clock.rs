@@ -9,12 +9,9 @@ use std::{
     time::Instant,
 };
 
-use infinicache_clock as clock;
+use infinicache_host::{clock, watch};
 use infinicache_wire::{ByeReason, answer::Ended, wake::Lifetimes};
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep_until,
-};
+use tokio::{sync::Notify, time::sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
@@ -82,6 +79,7 @@ impl SessionClock {
                 }
             };
             let reason = tokio::select! {
+                biased;
                 () = leaving.cancelled() => ByeReason::Terminated,
                 () = self.changed.notified() => ByeReason::SessionOver,
                 () = until_due => ByeReason::SessionOver,

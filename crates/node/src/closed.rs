@@ -9,10 +9,11 @@
 //! order, and is not held to it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     time::{Duration, Instant},
 };
 
+use infinicache_host::hash::HashMap;
 use infinicache_wire::ChunkId;
 
 /// For how long a chunk is remembered: longer than a client waits for any answer.

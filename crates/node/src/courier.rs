@@ -9,13 +9,15 @@
 //! over: then the rest is not sent.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::VecDeque,
     io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use bytes::Buf;
+use infinicache_host::{hash::HashMap, task};
+use infinicache_socket::{ReadHalf, Stream};
 use infinicache_wire::{
     ChunkId, Decoder, InstanceId, Kind, MAX_PAYLOAD, MemberId, Outbox, Reply, Request,
     copy::Target,
@@ -23,7 +25,6 @@ use infinicache_wire::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpStream, tcp::ReadHalf},
     sync::{mpsc, oneshot},
     time::{Instant, sleep_until, timeout},
 };
@@ -115,8 +116,9 @@ impl Couriers {
         let (sender, jobs) = mpsc::channel(QUEUE);
         couriers.insert(target.instance, sender.clone());
         let couriers = Arc::clone(self);
-        tokio::spawn(async move {
+        task::spawn(async move {
             tokio::select! {
+                biased;
                 () = couriers.go(target, jobs) => {}
                 () = couriers.from.departure.now.cancelled() => {}
             }
@@ -142,7 +144,7 @@ impl Couriers {
         &self,
         address: &str,
         instance: InstanceId,
-    ) -> Result<(TcpStream, Decoder), HandshakeError> {
+    ) -> Result<(Stream, Decoder), HandshakeError> {
         let mut stream = connect(address).await?;
         let mut decoder = Decoder::new();
         let call = Call::new(instance, nonce()?);
@@ -170,7 +172,7 @@ struct Rounds<'a> {
     last_request: u32,
 }
 
-async fn read_more(reader: &mut ReadHalf<'_>, decoder: &mut Decoder) -> io::Result<usize> {
+async fn read_more(reader: &mut ReadHalf, decoder: &mut Decoder) -> io::Result<usize> {
     reader.read_buf(&mut decoder.buffer()).await
 }
 
@@ -185,9 +187,9 @@ impl<'a> Rounds<'a> {
         Self {
             from,
             jobs,
-            orders: HashMap::new(),
+            orders: HashMap::default(),
             unsent: VecDeque::new(),
-            flying: HashMap::new(),
+            flying: HashMap::default(),
             flying_bytes: 0,
             outbox: Outbox::new(),
             last_order: 0,
@@ -196,17 +198,14 @@ impl<'a> Rounds<'a> {
     }
 
     /// Works until there is nothing to do for a while.
-    async fn go(
-        mut self,
-        mut stream: TcpStream,
-        mut decoder: Decoder,
-    ) -> Result<(), HandshakeError> {
-        let (mut reader, mut writer) = stream.split();
+    async fn go(mut self, stream: Stream, mut decoder: Decoder) -> Result<(), HandshakeError> {
+        let (mut reader, mut writer) = stream.into_split();
         let mut due = Instant::now() + PATIENCE;
         loop {
             self.fill();
             let is_idle = self.orders.is_empty() && self.flying.is_empty();
             tokio::select! {
+                biased;
                 job = self.jobs.recv(), if self.orders.len() < QUEUE => {
                     let Some(job) = job else { return Ok(()) };
                     if is_idle {

@@ -6,8 +6,8 @@
 
 use std::{io, net::SocketAddr, time::Duration};
 
-use infinicache_clock as clock;
-use infinicache_socket::Keepalive;
+use infinicache_host::clock;
+use infinicache_socket::{Keepalive, Stream};
 use infinicache_wire::{
     Decoder, FrameError, Outbox,
     handshake::{Hello, Welcome, is_compatible},
@@ -15,7 +15,7 @@ use infinicache_wire::{
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpSocket, TcpStream, lookup_host},
+    net::{TcpSocket, lookup_host},
     time::timeout,
 };
 use tracing::debug;
@@ -40,7 +40,7 @@ const SOCKET_BUFFER: u32 = 1 << 20;
 /// A fresh connection, welcomed.
 #[derive(Debug)]
 pub(crate) struct Dialled {
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: Stream,
     /// Holds what the proxy sent right behind its welcome.
     pub(crate) decoder: Decoder,
     pub(crate) welcome: Welcome,
@@ -163,7 +163,7 @@ async fn dial_address(
 
 /// Where others reach a listener: if it is bound to all addresses, at the one from which the proxy
 /// is reached.
-fn reachable(mut listener: SocketAddr, link: &TcpStream) -> io::Result<SocketAddr> {
+fn reachable(mut listener: SocketAddr, link: &Stream) -> io::Result<SocketAddr> {
     if listener.ip().is_unspecified() {
         listener.set_ip(link.local_addr()?.ip());
     }
@@ -171,7 +171,7 @@ fn reachable(mut listener: SocketAddr, link: &TcpStream) -> io::Result<SocketAdd
 }
 
 /// Connects to another node, by its direct address.
-pub(crate) async fn connect(address: &str) -> io::Result<TcpStream> {
+pub(crate) async fn connect(address: &str) -> io::Result<Stream> {
     infinicache_socket::connect(address, Keepalive::PROMPT, prepare).await
 }
 
@@ -182,7 +182,7 @@ fn prepare(socket: &TcpSocket) -> io::Result<()> {
 }
 
 async fn introduce(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     decoder: &mut Decoder,
     hello: &Hello,
 ) -> Result<Welcome, DialError> {

@@ -9,12 +9,12 @@
 
 use std::{net::SocketAddr, sync::Arc};
 
+use infinicache_socket::{Listener, Stream};
 use infinicache_wire::{
     Decoder, Kind,
     direct::{Call, Seal},
 };
 use tokio::{
-    net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::timeout,
 };
@@ -36,7 +36,7 @@ const MAX_CONNECTIONS: usize = 576;
 const FOR_NODES: usize = 64;
 
 /// Serves `listener` until dropped, and its connections with it.
-pub(crate) async fn serve(listener: TcpListener, instance: Arc<Instance>, couriers: Arc<Couriers>) {
+pub(crate) async fn serve(listener: Listener, instance: Arc<Instance>, couriers: Arc<Couriers>) {
     let most = affordable(MAX_CONNECTIONS, 2);
     let clients = Arc::new(Semaphore::new(most - FOR_NODES.min(most / 4)));
     accept_each(listener, most, |stream, peer| {
@@ -52,7 +52,7 @@ pub(crate) async fn serve(listener: TcpListener, instance: Arc<Instance>, courie
 }
 
 async fn attend(
-    stream: TcpStream,
+    stream: Stream,
     peer: SocketAddr,
     instance: Arc<Instance>,
     couriers: Arc<Couriers>,
@@ -72,7 +72,7 @@ async fn attend(
 
 /// A link, and a client's place among the others, if it is one's.
 async fn accept(
-    mut stream: TcpStream,
+    mut stream: Stream,
     instance: &Instance,
     clients: Arc<Semaphore>,
 ) -> Result<(Link, Option<OwnedSemaphorePermit>), HandshakeError> {

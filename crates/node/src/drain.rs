@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
-use tokio::{
-    sync::watch,
-    time::{sleep, timeout},
-};
+use infinicache_host::watch;
+use tokio::time::{sleep, timeout};
 
 /// How long a node that is told to go waits for a proxy to come back: longer than one takes to be
 /// started on another host.

@@ -2,14 +2,13 @@
 
 use std::{io, time::Duration};
 
+use infinicache_host::random;
+use infinicache_socket::Stream;
 use infinicache_wire::{
     Decoder, Frame, FrameError, Outbox,
     direct::{MAX_DOCUMENT, Nonce, Refused},
 };
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// How long a handshake may take, on either side.
 pub(crate) const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(3);
@@ -28,17 +27,17 @@ pub(crate) enum HandshakeError {
     #[error("the other side did not answer in time")]
     Late,
     #[error("no source of random numbers")]
-    Random(#[from] getrandom::Error),
+    Random(#[from] random::Error),
 }
 
 /// A number that nobody has seen before.
-pub(crate) fn nonce() -> Result<Nonce, getrandom::Error> {
-    Ok([getrandom::u64()?, getrandom::u64()?])
+pub(crate) fn nonce() -> Result<Nonce, random::Error> {
+    Ok([random::u64()?, random::u64()?])
 }
 
 /// Reads one document, and takes no memory for anything longer.
 pub(crate) async fn read(
-    stream: &mut TcpStream,
+    stream: &mut Stream,
     decoder: &mut Decoder,
 ) -> Result<Frame, HandshakeError> {
     loop {
@@ -56,7 +55,7 @@ pub(crate) async fn read(
     }
 }
 
-pub(crate) async fn write(stream: &mut TcpStream, frame: Frame) -> io::Result<()> {
+pub(crate) async fn write(stream: &mut Stream, frame: Frame) -> io::Result<()> {
     let mut outbox = Outbox::new();
     outbox.push(frame);
     stream.write_all_buf(&mut outbox).await

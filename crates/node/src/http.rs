@@ -26,16 +26,14 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use infinicache_clock as clock;
+use infinicache_host::clock;
+use infinicache_socket::{Listener, Stream};
 use infinicache_wire::{
     PROTOCOL_VERSION,
     answer::{Answer, Refusal, RefusalKind},
     wake::{MAX_WAKE, Wake},
 };
-use tokio::{
-    net::{TcpListener, TcpStream},
-    time::timeout,
-};
+use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
@@ -62,7 +60,7 @@ const JSON: &str = "application/json";
 const BUFFER: usize = 16 << 10;
 
 /// Serves `listener` until dropped, and its connections with it.
-pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
+pub(crate) async fn serve(listener: Listener, keeper: Arc<Keeper>) {
     let router = router(keeper);
     accept_each(listener, affordable(MAX_CONNECTIONS, 4), |stream, peer| {
         let router = router.clone();
@@ -75,7 +73,7 @@ pub(crate) async fn serve(listener: TcpListener, keeper: Arc<Keeper>) {
     .await;
 }
 
-async fn connection(stream: TcpStream, router: Router) -> hyper::Result<()> {
+async fn connection(stream: Stream, router: Router) -> hyper::Result<()> {
     http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(IDLE_TIMEOUT)

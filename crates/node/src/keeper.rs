@@ -14,12 +14,9 @@ use std::{
     time::Instant,
 };
 
-use infinicache_clock as clock;
+use infinicache_host::{clock, random, watch};
 use infinicache_wire::{PROTOCOL_VERSION, answer::Ended, handshake::Hello, wake::Wake};
-use tokio::{
-    sync::{Notify, watch},
-    time::sleep_until,
-};
+use tokio::{sync::Notify, time::sleep_until};
 use tracing::{Instrument, info, info_span, warn};
 
 use crate::{
@@ -284,5 +281,5 @@ async fn until(due: Option<Instant>) {
 
 /// A random number; without a source of them, back-offs are merely not spread.
 fn random() -> u64 {
-    getrandom::u64().unwrap_or(0)
+    random::u64().unwrap_or(0)
 }

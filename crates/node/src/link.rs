@@ -16,11 +16,11 @@ use std::{
 };
 
 use bytes::Buf;
-use infinicache_clock as clock;
+use infinicache_host::{clock, task};
+use infinicache_socket::Stream;
 use infinicache_wire::{ByeReason, Decoder, FrameError, Kind, Outbox, Reply, Request};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
     task::JoinSet,
     time::{sleep, timeout},
 };
@@ -95,7 +95,7 @@ impl Rights {
 #[derive(Debug)]
 pub(crate) struct Link {
     rights: Rights,
-    stream: TcpStream,
+    stream: Stream,
     decoder: Decoder,
     outbox: Outbox,
     /// Chunks on their way to other nodes.
@@ -110,7 +110,7 @@ enum Step {
 
 impl Link {
     /// A link over a connection of which `decoder` has read the handshake, and perhaps more.
-    pub(crate) fn new(stream: TcpStream, decoder: Decoder, rights: Rights) -> Self {
+    pub(crate) fn new(stream: Stream, decoder: Decoder, rights: Rights) -> Self {
         Self {
             rights,
             stream,
@@ -220,7 +220,8 @@ impl Link {
             {
                 let couriers = Arc::clone(couriers);
                 self.copying += 1;
-                copies.spawn(async move { (id, couriers.copy(chunk, units, target).await) });
+                let copying = async move { (id, couriers.copy(chunk, units, target).await) };
+                copies.spawn(task::scoped(copying));
                 continue;
             }
             let reply = match &self.rights {

@@ -3,11 +3,9 @@
 use std::{net::SocketAddr, time::Duration};
 
 use infinicache_daemon::files;
-use tokio::{
-    net::{TcpListener, TcpStream},
-    task::JoinSet,
-    time::sleep,
-};
+use infinicache_host::task;
+use infinicache_socket::{Listener, Stream};
+use tokio::{task::JoinSet, time::sleep};
 use tracing::warn;
 
 /// How many of `most` connections a listener may have open that takes at most this fraction of the
@@ -20,9 +18,9 @@ pub(crate) fn affordable(most: usize, fraction: u64) -> usize {
 /// Gives each connection of `listener` to `attend`, on a task of its own and at most `most` at
 /// once, until dropped; the connections are dropped with it.
 pub(crate) async fn accept_each<Attending>(
-    listener: TcpListener,
+    listener: Listener,
     most: usize,
-    attend: impl Fn(TcpStream, SocketAddr) -> Attending,
+    attend: impl Fn(Stream, SocketAddr) -> Attending,
 ) where
     Attending: Future<Output = ()> + Send + 'static,
 {
@@ -34,7 +32,7 @@ pub(crate) async fn accept_each<Attending>(
         }
         match listener.accept().await {
             Ok((stream, peer)) => {
-                connections.spawn(attend(stream, peer));
+                connections.spawn(task::scoped(attend(stream, peer)));
             }
             Err(error) => {
                 // Out of file descriptors, most likely: trying again at once would spin.

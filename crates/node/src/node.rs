@@ -3,12 +3,11 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::Context;
-use infinicache_clock as clock;
 use infinicache_daemon::{SecretSource, memory};
-use infinicache_socket::Keepalive;
+use infinicache_host::{clock, random, task};
+use infinicache_socket::{Keepalive, Listener};
 use infinicache_wire::InstanceId;
 use tokio::{
-    net::TcpListener,
     task::JoinSet,
     time::{MissedTickBehavior, interval},
 };
@@ -31,8 +30,8 @@ const TICK: Duration = Duration::from_secs(1);
 /// A node whose port is bound, but which does not serve yet.
 #[derive(Debug)]
 pub struct Node {
-    listener: TcpListener,
-    direct: Option<TcpListener>,
+    listener: Listener,
+    direct: Option<Listener>,
     keeper: Arc<Keeper>,
     secret: SecretSource,
     drain: Duration,
@@ -67,9 +66,9 @@ impl Node {
             DirectPort::Off => None,
             DirectPort::At(port) => Some(bind(port).await?),
         };
-        let reached = direct.as_ref().map(TcpListener::local_addr).transpose();
+        let reached = direct.as_ref().map(Listener::local_addr).transpose();
         let reached = reached.context("the direct port has no address")?;
-        let instance = getrandom::u64().context("no source of random numbers")?;
+        let instance = random::u64().context("no source of random numbers")?;
         let service = Service::new(config.limits()?);
         let identity = Identity {
             name: config.name,
@@ -130,21 +129,22 @@ impl Node {
 
         // Dropped, and their tasks with them, on return.
         let mut helpers = JoinSet::new();
-        helpers.spawn(http::serve(listener, Arc::clone(&keeper)));
-        helpers.spawn(tick(Arc::clone(&keeper)));
-        helpers.spawn(secret.follow(identity.secret.clone()));
+        helpers.spawn(task::scoped(http::serve(listener, Arc::clone(&keeper))));
+        helpers.spawn(task::scoped(tick(Arc::clone(&keeper))));
+        helpers.spawn(task::scoped(secret.follow(identity.secret.clone())));
         if let Some(direct) = direct {
-            helpers.spawn(direct::serve(
+            helpers.spawn(task::scoped(direct::serve(
                 direct,
                 Arc::clone(&keeper.instance),
                 Arc::clone(&keeper.couriers),
-            ));
+            )));
         }
-        helpers.spawn(Arc::clone(&keeper).end_sessions());
+        helpers.spawn(task::scoped(Arc::clone(&keeper).end_sessions()));
         let mut session = JoinSet::new();
-        session.spawn(Arc::clone(&keeper).keep());
+        session.spawn(task::scoped(Arc::clone(&keeper).keep()));
 
         tokio::select! {
+            biased;
             () = shutdown => {}
             Some(ended) = helpers.join_next() => return ended.context("part of the node failed"),
             Some(ended) = session.join_next() => return ended.context("part of the node failed"),

@@ -1,8 +1,6 @@
 //! What a client has shown that it may do, over one link.
 
-use std::collections::HashMap;
-
-use infinicache_clock as clock;
+use infinicache_host::{clock, hash::HashMap};
 use infinicache_wire::{
     Frame, FrameError, Kind, Request, WriteId,
     pass::{Pass, Right},

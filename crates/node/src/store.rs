@@ -30,11 +30,12 @@ mod units;
 mod model;
 
 use std::{
-    collections::{HashMap, hash_map::Entry},
+    collections::hash_map::Entry,
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use infinicache_host::hash::HashMap;
 use infinicache_wire::{
     ChunkId, Whole,
     footprint::{CHUNK_OVERHEAD, SHARED_PAGES_MAX, label_weight, unit_weight},
@@ -133,7 +134,7 @@ impl Store {
     pub fn new(limits: Limits) -> Self {
         Self {
             limits,
-            chunks: HashMap::new(),
+            chunks: HashMap::default(),
             slabs: Slabs::default(),
             usage: Usage::default(),
             pending: Deadlines::default(),

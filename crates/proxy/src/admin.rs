@@ -13,8 +13,8 @@ use axum::{
 };
 use infinicache_client::Pool;
 use infinicache_daemon::memory::resident_bytes;
+use infinicache_socket::Listener;
 use infinicache_wire::control::NodeState;
-use tokio::net::TcpListener;
 
 use self::bounded::Bounded;
 use crate::{
@@ -37,7 +37,7 @@ pub(crate) struct Admin {
 ///
 /// If the listener fails for good.
 pub(crate) async fn serve(
-    listener: TcpListener,
+    listener: Listener,
     admin: Admin,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> std::io::Result<()> {

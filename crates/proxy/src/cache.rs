@@ -43,6 +43,7 @@ use infinicache_client::{
     overwrite, upload,
 };
 use infinicache_erasure::Code;
+use infinicache_host::task;
 use infinicache_membership::{Epoch, farewell::Farewell, patience};
 use infinicache_wire::{
     MemberId, Request, WriteId,
@@ -389,7 +390,7 @@ impl Cache {
                 self.0.keeper.leave(Chore::Delete(chunk, member));
             }
             let cache = self.clone();
-            tokio::spawn(async move { cache.give_up_waiting(&of_key).await });
+            task::spawn(async move { cache.give_up_waiting(&of_key).await });
         }
     }
 }

@@ -17,7 +17,8 @@ pub(crate) mod victims;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use dashmap::{DashMap, Entry};
+use dashmap::Entry;
+use infinicache_host::hash::DashMap;
 
 pub(crate) use self::object::{Found, Keeper, Object};
 use self::{

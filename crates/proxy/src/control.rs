@@ -5,7 +5,7 @@
 
 use bytes::Bytes;
 use infinicache_client::{Commit, Holders, Pool, Terms};
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_wire::{
     MemberId, WriteId,
     control::{Committed, Located, PoolView},

@@ -9,11 +9,11 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{Commit, Error, Source, Terms, Upload};
-use infinicache_clock as clock;
 use infinicache_daemon::memory;
+use infinicache_host::clock;
 use infinicache_resp::{Parts, Timeouts};
+use infinicache_socket::{ReadHalf, WriteHalf};
 use infinicache_wire::control::NodeState;
-use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
@@ -280,11 +280,7 @@ pub(crate) struct ToRelay {
 }
 
 impl TakeOver for ToRelay {
-    async fn take_over(
-        self,
-        parts: Parts<OwnedReadHalf, OwnedWriteHalf>,
-        draining: CancellationToken,
-    ) {
+    async fn take_over(self, parts: Parts<ReadHalf, WriteHalf>, draining: CancellationToken) {
         let metrics = self.cache.metrics().clone();
         metrics.links.inc();
         let relaying = relay::serve(parts, self.cache, self.timeouts);

@@ -16,12 +16,13 @@ mod worker;
 pub(crate) use worker::Worker;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::Duration,
 };
 
 use infinicache_client::{Error, Holders};
+use infinicache_host::{hash::HashMap, task};
 use tokio::{
     sync::Notify,
     time::{self, Instant},
@@ -263,7 +264,7 @@ impl Queue {
         debug!(%error, ?lane, "object not whole yet");
         self.tell(waits);
         let (queue, object) = (self.clone(), Arc::downgrade(object));
-        tokio::spawn(async move {
+        task::spawn(async move {
             time::sleep_until(until).await;
             match object.upgrade().filter(|object| !object.is_dead()) {
                 Some(object) => {

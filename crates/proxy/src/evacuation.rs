@@ -14,7 +14,7 @@
 use std::{sync::Arc, time::Duration};
 
 use infinicache_client::{Error, Holders};
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_wire::{Reply, Request, copy::Target};
 use tokio::time;
 use tracing::debug;

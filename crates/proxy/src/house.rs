@@ -4,9 +4,9 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{NodeLink, Pool};
-use infinicache_clock as clock;
+use infinicache_host::{clock, task};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
-use tokio::{sync::mpsc, task, time};
+use tokio::{sync::mpsc, time};
 use tracing::{info, warn};
 
 use crate::{
@@ -37,6 +37,7 @@ pub(crate) async fn do_chores(
     let mut freeing = FuturesUnordered::new();
     loop {
         tokio::select! {
+            biased;
             Some(_) = freeing.next() => {}
             chore = chores.recv(), if freeing.len() < PARALLEL_FREES => match chore {
                 None => return,
@@ -97,17 +98,17 @@ pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiv
         let cache = cache.clone();
         match event {
             Event::Lost(member) => {
-                tokio::spawn(lose(cache, member.id));
+                task::spawn(lose(cache, member.id));
             }
             Event::Suspected(member) => {
-                tokio::spawn(settle_suspicion(cache, member));
+                task::spawn(settle_suspicion(cache, member));
             }
             Event::Leaving(member) => {
                 // Every object is looked at: not on a thread that serves clients.
                 task::spawn_blocking(move || cache.vacate(member.id));
             }
             Event::Returned(member) => {
-                tokio::spawn(async move { cache.take_back(&member).await });
+                task::spawn(async move { cache.take_back(&member).await });
             }
         }
     }
@@ -121,7 +122,7 @@ pub(crate) async fn tidy(cache: Cache) {
     loop {
         ticks.tick().await;
         while cache.expire() {
-            task::yield_now().await;
+            tokio::task::yield_now().await;
         }
         if clock::now() - idle_at >= IDLE_TICK {
             idle_at = clock::now();

@@ -10,7 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dashmap::DashMap;
+use infinicache_host::hash::DashMap;
 use infinicache_wire::WriteId;
 
 use crate::catalog::Found;

@@ -56,8 +56,6 @@ mod scrub;
 mod server;
 mod sessions;
 mod shelf;
-#[cfg(test)]
-mod simulation;
 mod thrift;
 mod turns;
 mod writes;
@@ -68,6 +66,7 @@ use anyhow::Context;
 use infinicache_client::{Budget, Health};
 use infinicache_daemon::{files, memory};
 use infinicache_erasure::Kernel;
+use infinicache_host::{random, task};
 use infinicache_membership::{Epoch, census::Patience};
 use infinicache_resp::Timeouts;
 use infinicache_socket::Keepalive;
@@ -198,19 +197,19 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         config.repair_bytes_per_second.0,
         PARALLEL_REPAIRS,
     );
-    let _doing_chores = background(tokio::spawn(house::do_chores(
+    let _doing_chores = background(task::spawn(house::do_chores(
         cache.clone(),
         endangered.clone(),
         to_do,
     )));
-    let _following = background(tokio::spawn(house::follow_nodes(cache.clone(), followed)));
-    let _tidying = background(tokio::spawn(house::tidy(cache.clone())));
-    let _refreshing = background(tokio::spawn(config.secret.clone().follow(secret)));
-    let _living = background(tokio::spawn(nodes.clone().live()));
-    let _admitting = background(tokio::spawn(nodes::door::open(door, nodes)));
+    let _following = background(task::spawn(house::follow_nodes(cache.clone(), followed)));
+    let _tidying = background(task::spawn(house::tidy(cache.clone())));
+    let _refreshing = background(task::spawn(config.secret.clone().follow(secret)));
+    let _living = background(task::spawn(nodes.clone().live()));
+    let _admitting = background(task::spawn(nodes::door::open(door, nodes)));
     let _discovering = watched.map(|watched| {
         let (nodes, metrics) = (cache.nodes().clone(), cache.metrics().clone());
-        background(tokio::spawn(watched.run(
+        background(task::spawn(watched.run(
             move |reason| metrics.watch_failed(reason),
             move |seen| nodes.observe(seen),
         )))
@@ -223,10 +222,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let _recovering = cache
         .nodes()
         .is_recovering()
-        .then(|| background(tokio::spawn(recovery::run(cache.clone(), first_look))));
+        .then(|| background(task::spawn(recovery::run(cache.clone(), first_look))));
     let _repairing: Vec<_> = (0..PARALLEL_REPAIRS)
         .map(|_| {
-            background(tokio::spawn(repair::run(
+            background(task::spawn(repair::run(
                 cache.clone(),
                 endangered.clone(),
                 pace.clone(),
@@ -237,7 +236,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let pace = config.evacuation_bytes_per_second.0 / config.evacuations;
     let _evacuating: Vec<_> = (0..config.evacuations)
         .map(|_| {
-            background(tokio::spawn(evacuation::run(
+            background(task::spawn(evacuation::run(
                 cache.clone(),
                 endangered.clone(),
                 pace,
@@ -245,10 +244,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         })
         .collect();
 
-    let _saving = background(tokio::spawn(thrift::run(cache.clone(), policy(&config))));
-    let _dissolving = background(tokio::spawn(dissolution::run(cache.clone())));
+    let _saving = background(task::spawn(thrift::run(cache.clone(), policy(&config))));
+    let _dissolving = background(task::spawn(dissolution::run(cache.clone())));
     let rate = config.scrub_bytes_per_second.0;
-    let _scrubbing = background(tokio::spawn(scrub::run(cache.clone(), rate)));
+    let _scrubbing = background(task::spawn(scrub::run(cache.clone(), rate)));
 
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let view = admin::Admin {
@@ -256,7 +255,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         endangered,
         repair_bytes_per_second: config.repair_bytes_per_second.0,
     };
-    tracker.spawn(admin::serve(admin, view, stop.clone().cancelled_owned()));
+    let serving = admin::serve(admin, view, stop.clone().cancelled_owned());
+    task::spawn(tracker.track_future(serving));
 
     let port = redis.local_addr()?.port();
     let (address, nodes, kernel) = (redis.local_addr()?, config.nodes.len(), Kernel::detect());
@@ -267,7 +267,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         keepalive: config.tcp_keepalive,
     };
     let clerk = Arc::new(Clerk::new(cache.clone(), port, limits));
-    let _renewing = background(tokio::spawn(
+    let _renewing = background(task::spawn(
         config.password.clone().follow(password.clone()),
     ));
     let state = State::new(cache.clone(), clerk, config.max_object_bytes.0).guarded_by(password);
@@ -289,6 +289,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let mut over = None;
     let ending = async {
         tokio::select! {
+            biased;
             _ = shutdown => {}
             why = nodes.over() => over = Some(why),
         }
@@ -306,7 +307,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
 }
 
 fn random_bits() -> anyhow::Result<u16> {
-    let bits = getrandom::u32().context("no source of random numbers")?;
+    let bits = random::u32().context("no source of random numbers")?;
     Ok(bits as u16)
 }
 

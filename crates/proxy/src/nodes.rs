@@ -39,11 +39,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dashmap::DashMap;
 use hyper::Uri;
 use infinicache_client::{Health, MuxLink, NodeLink};
-use infinicache_clock as clock;
 use infinicache_discovery::Site;
+use infinicache_host::{
+    clock,
+    hash::{DashMap, dash_map},
+    random,
+};
 use infinicache_membership::{Epoch, census::Census};
 use infinicache_wire::{
     MemberId, Reply, Request, Secret,
@@ -213,7 +216,7 @@ impl Nodes {
             nodes,
             sightings: Mutex::new(sightings),
             settings,
-            members: DashMap::new(),
+            members: dash_map(),
             last_member: AtomicU32::new(0),
             wakes: Semaphore::new(PARALLEL_WAKES),
             patience: Mutex::default(),
@@ -656,5 +659,5 @@ impl Nodes {
 
 /// What spreads the attempts of a node.
 fn seed(settings: &Settings) -> u64 {
-    getrandom::u64().unwrap_or(settings.epoch.get())
+    random::u64().unwrap_or(settings.epoch.get())
 }

@@ -5,9 +5,8 @@
 //! connection does. A write that is committed, and a lease that is released, over another
 //! connection is nobody's any more; which ones those are is looked for now and then.
 
-use std::collections::HashSet;
-
 use infinicache_client::Pool;
+use infinicache_host::hash::HashSet;
 use infinicache_wire::WriteId;
 
 use crate::cache::Cache;
@@ -29,8 +28,8 @@ impl Owned {
     pub(crate) fn nothing(cache: Cache) -> Self {
         Self {
             cache,
-            writes: HashSet::new(),
-            leases: HashSet::new(),
+            writes: HashSet::default(),
+            leases: HashSet::default(),
             most: LEAST,
         }
     }

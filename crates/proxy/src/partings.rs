@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dashmap::DashMap;
+use infinicache_host::hash::DashMap;
 use infinicache_membership::farewell::Farewell;
 use infinicache_wire::{ChunkId, MemberId, WriteId};
 use tokio::sync::Notify;

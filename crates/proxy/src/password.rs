@@ -14,8 +14,9 @@ use std::{
 use anyhow::{Context, ensure};
 use clap::Args;
 use infinicache_daemon::read_secret_file;
+use infinicache_host::{random, task};
 use infinicache_wire::Secret;
-use tokio::{task::spawn_blocking, time};
+use tokio::time;
 use tracing::{info, warn};
 
 /// How often the file is looked at.
@@ -59,7 +60,7 @@ impl PasswordSource {
         loop {
             time::sleep(EVERY).await;
             let (file, password) = (file.clone(), password.clone());
-            let refreshed = spawn_blocking(move || refresh(&file, &password)).await;
+            let refreshed = task::spawn_blocking(move || refresh(&file, &password)).await;
             match refreshed.map_err(anyhow::Error::from).flatten() {
                 Ok(true) => info!("the clients' password has changed"),
                 Ok(false) => {}
@@ -101,7 +102,7 @@ impl Password {
     /// None is needed yet.
     pub(crate) fn new() -> anyhow::Result<Self> {
         let mut key = [0; 32];
-        getrandom::fill(&mut key).context("no source of random numbers")?;
+        random::fill(&mut key).context("no source of random numbers")?;
         // White space around a secret is not part of it, so it is given in digits.
         let digits = key.map(|byte| format!("{byte:02x}")).concat();
         Ok(Self {

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use infinicache_clock as clock;
+use infinicache_host::clock;
 
 /// The wall clock of a pool. Clones are handles to the same.
 #[derive(Clone, Debug, Default)]

@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_membership::{
     census::{Census, Patience, Standing},
     read_quorum,
@@ -71,8 +71,15 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
     open(&cache);
     let elapsed = clock::now() - started;
     cache.metrics().membership().recovered(recovered, elapsed);
+    let Recovered {
+        objects,
+        degraded,
+        lost,
+    } = recovered;
     info!(
-        ?recovered,
+        objects,
+        degraded,
+        lost,
         ?elapsed,
         epoch = cache.settings().epoch.get(),
         "the cache is open"

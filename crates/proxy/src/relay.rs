@@ -12,6 +12,7 @@
 use std::{io, sync::Arc, time::Duration};
 
 use infinicache_client::{Budget, NodeLink, Pool, budget::Reservation};
+use infinicache_host::task;
 use infinicache_resp::{Error, Parts, Timeouts};
 use infinicache_wire::{Decoder, Frame, FrameError, MAX_PAYLOAD, Outbox, Reply, Request};
 use tokio::{
@@ -50,6 +51,7 @@ where
     let (answers, queue) = mpsc::channel(ANSWERS);
     let decoder = Decoder::starting_with(parts.ahead);
     tokio::select! {
+        biased;
         ended = read(parts.reader, decoder, answers, cache, timeouts) => ended,
         ended = write(parts.writer, queue, timeouts.stall) => ended,
     }
@@ -141,7 +143,7 @@ async fn relay(
     let answer_memory = reserve(cache.budget(), want).await?;
     let link = cache.link(member);
     let answers = answers.clone();
-    tokio::spawn(async move {
+    task::spawn(async move {
         let reply = match (refusal, link) {
             (Some(refusal), _) => refusal,
             (None, Some(link)) => link.call(request).await,

@@ -9,7 +9,7 @@
 use std::{sync::Arc, time::Duration};
 
 use infinicache_client::{Error, Holders, rebuild::rebuild};
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use tracing::info;
 
 use crate::{

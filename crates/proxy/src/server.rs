@@ -5,15 +5,10 @@ mod lane;
 
 use std::{sync::Arc, time::Duration};
 
+use infinicache_host::task;
 use infinicache_resp::{Command, Connection, Error, Input, Output, Parts, Timeouts};
-use tokio::{
-    net::{
-        TcpListener, TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    sync::Semaphore,
-    time,
-};
+use infinicache_socket::{Listener, ReadHalf, Stream, WriteHalf};
+use tokio::{sync::Semaphore, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
@@ -51,7 +46,7 @@ pub(crate) trait TakeOver: Clone + Send + 'static {
     /// Serves it to its end, or until `draining` is cancelled and it can stop.
     fn take_over(
         self,
-        parts: Parts<OwnedReadHalf, OwnedWriteHalf>,
+        parts: Parts<ReadHalf, WriteHalf>,
         draining: CancellationToken,
     ) -> impl Future<Output = ()> + Send;
 }
@@ -60,7 +55,7 @@ pub(crate) trait TakeOver: Clone + Send + 'static {
 /// accepted any more, and each open one is closed as soon as the commands that
 /// were received on it are answered.
 pub(crate) async fn serve<S: Store>(
-    listener: TcpListener,
+    listener: Listener,
     state: Arc<State<S>>,
     take_over: impl TakeOver,
     config: Config,
@@ -77,8 +72,9 @@ pub(crate) async fn serve<S: Store>(
     let connections = TaskTracker::new();
 
     tokio::select! {
-        () = accept(&listener, &server, &connections) => {}
+        biased;
         _ = shutdown => info!(open = connections.len(), "shutdown requested"),
+        () = accept(&listener, &server, &connections) => {}
     }
 
     // Close the port first, so that clients find another replica.
@@ -121,7 +117,7 @@ impl<S, T: Clone> Clone for Server<S, T> {
 }
 
 async fn accept<S: Store>(
-    listener: &TcpListener,
+    listener: &Listener,
     server: &Server<S, impl TakeOver>,
     connections: &TaskTracker,
 ) {
@@ -156,7 +152,7 @@ async fn accept<S: Store>(
             debug!(?result, "closed");
             drop(slot);
         };
-        connections.spawn(connection.instrument(span));
+        task::spawn(connections.track_future(connection.instrument(span)));
     }
 }
 
@@ -177,7 +173,7 @@ impl Drop for Open {
 }
 
 async fn serve_one<S: Store>(
-    stream: TcpStream,
+    stream: Stream,
     server: Server<S, impl TakeOver>,
 ) -> Result<(), Error> {
     // Replies are gathered before they are written, so nothing is gained by

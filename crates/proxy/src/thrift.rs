@@ -6,8 +6,8 @@
 
 use std::time::{Duration, Instant};
 
-use infinicache_clock as clock;
-use tokio::{task, time};
+use infinicache_host::{clock, task};
+use tokio::time;
 use tracing::info;
 
 use crate::{

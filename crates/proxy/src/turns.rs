@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Weak};
 
-use dashmap::DashMap;
+use infinicache_host::hash::DashMap;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 /// Gives turns by key. Keys that nobody is changing take no memory.

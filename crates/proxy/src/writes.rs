@@ -12,9 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
-use dashmap::DashMap;
-use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry};
+use infinicache_host::{
+    clock,
+    hash::{DashMap, dash_map},
+};
 use infinicache_membership::{Epoch, label};
 use infinicache_wire::{MemberId, WriteId, footprint};
 
@@ -147,7 +149,7 @@ impl Writes {
         Self {
             epoch,
             last: AtomicU64::new(0),
-            open: DashMap::new(),
+            open: dash_map(),
         }
     }
 

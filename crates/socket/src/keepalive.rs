@@ -58,10 +58,16 @@ fn keep_alive(socket: &impl AsFd, silence: Duration) -> io::Result<()> {
 
 #[cfg(all(test, target_os = "linux"))]
 mod tests {
+    use std::net::{Ipv4Addr, SocketAddr};
+
     use tokio::net::TcpSocket;
 
     use super::*;
     use crate::{connect, listen};
+
+    fn local() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
 
     /// Idle time and interval in seconds, probes, and user time-out in milliseconds.
     fn kept_alive(socket: &impl AsFd) -> Option<(u64, u64, u32, u32)> {
@@ -78,7 +84,7 @@ mod tests {
     #[tokio::test]
     async fn a_peer_that_vanishes_is_noticed_on_either_side() {
         let keepalive = Keepalive::after(Duration::from_secs(300));
-        let listener = listen("127.0.0.1:0", keepalive).await.unwrap();
+        let listener = listen(local(), keepalive).await.unwrap();
         let name = listener.local_addr().unwrap().to_string();
         let dialling = connect(&name, Keepalive::PROMPT, |_| Ok(()));
         let (dialled, accepted) = tokio::join!(dialling, listener.accept());
@@ -90,7 +96,7 @@ mod tests {
     #[tokio::test]
     async fn no_silence_is_too_long_if_none_is_given() {
         let keepalive = Keepalive::after(Duration::ZERO);
-        let listener = listen("127.0.0.1:0", keepalive).await.unwrap();
+        let listener = listen(local(), keepalive).await.unwrap();
         assert_eq!(kept_alive(&listener), None);
     }
 

@@ -13,25 +13,55 @@
 #![forbid(unsafe_code)]
 
 mod congestion;
+#[cfg(feature = "simulation")]
+mod either;
 mod keepalive;
+#[cfg(feature = "simulation")]
+pub mod simulation;
 
 use std::{io, net::SocketAddr};
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream, ToSocketAddrs, lookup_host};
+use tokio::{
+    net::{TcpListener, TcpSocket, TcpStream, lookup_host, tcp},
+    runtime::Handle,
+};
 use tracing::debug;
 
+#[cfg(feature = "simulation")]
+pub use either::{Listener, ReadHalf, Stream, WriteHalf};
 pub use keepalive::Keepalive;
+
+/// A listener for TCP connections.
+#[cfg(not(feature = "simulation"))]
+pub type Listener = TcpListener;
+/// A TCP connection.
+#[cfg(not(feature = "simulation"))]
+pub type Stream = TcpStream;
+/// What is received of a TCP connection.
+#[cfg(not(feature = "simulation"))]
+pub type ReadHalf = tcp::OwnedReadHalf;
+/// What is sent of a TCP connection.
+#[cfg(not(feature = "simulation"))]
+pub type WriteHalf = tcp::OwnedWriteHalf;
 
 /// A listener whose connections are not paced, and kept alive.
 ///
 /// # Errors
 ///
 /// If the address cannot be bound.
-pub async fn listen(address: impl ToSocketAddrs, keepalive: Keepalive) -> io::Result<TcpListener> {
+#[cfg_attr(
+    not(feature = "simulation"),
+    expect(clippy::useless_conversion, reason = "one of two types")
+)]
+pub async fn listen(address: SocketAddr, keepalive: Keepalive) -> io::Result<Listener> {
+    #[cfg(feature = "simulation")]
+    if infinicache_host::simulation::is_running() {
+        return simulation::Listener::bind(address).map(Listener::Simulated);
+    }
     let listener = TcpListener::bind(address).await?;
     congestion::avoid_pacing(&listener);
     keepalive.apply(&listener);
-    Ok(listener)
+    Ok(listener.into())
 }
 
 /// Connects to the first address behind `name` that answers, after each socket has been prepared.
@@ -43,7 +73,7 @@ pub async fn connect(
     name: &str,
     keepalive: Keepalive,
     prepare: impl Fn(&TcpSocket) -> io::Result<()>,
-) -> io::Result<TcpStream> {
+) -> io::Result<Stream> {
     let mut failure = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in lookup_host(name).await? {
         match connect_to(address, keepalive, &prepare).await {
@@ -62,11 +92,19 @@ pub async fn connect(
 /// # Errors
 ///
 /// That of the system. There is no deadline.
+#[cfg_attr(
+    not(feature = "simulation"),
+    expect(clippy::useless_conversion, reason = "one of two types")
+)]
 pub async fn connect_to(
     address: SocketAddr,
     keepalive: Keepalive,
     prepare: &impl Fn(&TcpSocket) -> io::Result<()>,
-) -> io::Result<TcpStream> {
+) -> io::Result<Stream> {
+    #[cfg(feature = "simulation")]
+    if infinicache_host::simulation::is_running() {
+        return simulation::connect(address).await.map(Stream::Simulated);
+    }
     let socket = match address {
         SocketAddr::V4(_) => TcpSocket::new_v4()?,
         SocketAddr::V6(_) => TcpSocket::new_v6()?,
@@ -75,16 +113,51 @@ pub async fn connect_to(
     congestion::avoid_pacing(&socket);
     keepalive.apply(&socket);
     prepare(&socket)?;
-    socket.connect(address).await
+    socket.connect(address).await.map(Stream::from)
+}
+
+/// Has another runtime wait for what comes over a socket.
+///
+/// # Errors
+///
+/// If the halves are of two sockets, or the system does not allow it.
+pub fn migrate(
+    reader: ReadHalf,
+    writer: WriteHalf,
+    runtime: &Handle,
+) -> io::Result<(ReadHalf, WriteHalf)> {
+    let move_tcp = |reader: tcp::OwnedReadHalf, writer| {
+        let stream = reader.reunite(writer).map_err(io::Error::other)?;
+        let stream = stream.into_std()?;
+        let _entered = runtime.enter();
+        Ok::<_, io::Error>(TcpStream::from_std(stream)?.into_split())
+    };
+    #[cfg(not(feature = "simulation"))]
+    return move_tcp(reader, writer);
+    #[cfg(feature = "simulation")]
+    match (reader, writer) {
+        (ReadHalf::Tcp(reader), WriteHalf::Tcp(writer)) => {
+            let (reader, writer) = move_tcp(reader, writer)?;
+            Ok((ReadHalf::Tcp(reader), WriteHalf::Tcp(writer)))
+        }
+        // There is one runtime.
+        halves => Ok(halves),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+
+    fn local() -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, 0).into()
+    }
 
     #[tokio::test]
     async fn the_first_address_that_answers_is_taken() {
-        let listener = listen("127.0.0.1:0", Keepalive::PROMPT).await.unwrap();
+        let listener = listen(local(), Keepalive::PROMPT).await.unwrap();
         // The name has an address of the other family too, where nobody listens.
         let name = format!("localhost:{}", listener.local_addr().unwrap().port());
         let stream = connect(&name, Keepalive::PROMPT, |_| Ok(())).await.unwrap();
@@ -94,7 +167,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_socket_that_cannot_be_prepared_is_not_connected() {
-        let listener = listen("127.0.0.1:0", Keepalive::PROMPT).await.unwrap();
+        let listener = listen(local(), Keepalive::PROMPT).await.unwrap();
         let name = listener.local_addr().unwrap().to_string();
         let refused = connect(&name, Keepalive::PROMPT, |_| {
             Err(io::ErrorKind::Unsupported.into())

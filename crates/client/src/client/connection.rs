@@ -8,8 +8,8 @@
 use std::{io, sync::Arc};
 
 use bytes::{Buf, Bytes, BytesMut};
+use infinicache_socket::Stream;
 use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
-use tokio::net::TcpStream;
 
 /// Longest answer: the nodes of a pool of some ten thousand.
 const MOST_ANSWER: usize = 16 << 20;
@@ -17,18 +17,18 @@ const MOST_ANSWER: usize = 16 << 20;
 /// A connection that carries one request at a time.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: Arc<TcpStream>,
+    stream: Arc<Stream>,
     buffer: BytesMut,
 }
 
 /// Keeps a connection open, whether it is of use for requests or not.
 #[derive(Clone, Debug)]
 #[expect(dead_code, reason = "it is only held")]
-pub(super) struct Owner(Arc<TcpStream>);
+pub(super) struct Owner(Arc<Stream>);
 
 impl Connection {
     /// Speaks over `stream`.
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(super) fn new(stream: Stream) -> Self {
         Self {
             stream: Arc::new(stream),
             buffer: BytesMut::new(),
@@ -96,7 +96,7 @@ impl Connection {
     /// # Panics
     ///
     /// If anything was opened over it.
-    pub(super) fn into_inner(self) -> (TcpStream, BytesMut) {
+    pub(super) fn into_inner(self) -> (Stream, BytesMut) {
         let stream = Arc::into_inner(self.stream).expect("nothing was opened over it");
         (stream, self.buffer)
     }

@@ -6,12 +6,15 @@
 //! a link, before the first request that it covers.
 
 use std::{
-    collections::{HashMap, HashSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
-use infinicache_clock as clock;
+use infinicache_host::{
+    clock,
+    hash::{HashMap, HashSet},
+    random, task,
+};
 use infinicache_socket::Keepalive;
 use infinicache_wire::{
     Decoder, Frame, MemberId, Reply, Request, WriteId,
@@ -197,7 +200,7 @@ impl Peer {
             if !state.dialling && state.pause.rest(clock::now()).is_none() {
                 state.dialling = true;
                 let (peer, first) = (self.clone(), pass.to_frame());
-                runtime.spawn(async move { peer.dial(first).await });
+                runtime.spawn(task::scoped(async move { peer.dial(first).await }));
             }
             return None;
         };
@@ -242,7 +245,7 @@ impl Peer {
                     // The node knows which member it is.
                     link: mux.link(MemberId(0)),
                     since: clock::now(),
-                    shown: HashSet::new(),
+                    shown: HashSet::default(),
                 });
             }
             Err(error) => {
@@ -301,7 +304,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 fn random() -> u32 {
-    getrandom::u32().unwrap_or(0)
+    random::u32().unwrap_or(0)
 }
 
 #[cfg(test)]

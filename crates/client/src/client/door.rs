@@ -10,10 +10,10 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_clock as clock;
-use infinicache_socket::Keepalive;
+use infinicache_host::{clock, random};
+use infinicache_socket::{Keepalive, Stream};
 use redis_protocol::resp2::types::BytesFrame;
-use tokio::{net::TcpStream, time};
+use tokio::time;
 
 use super::{address::Login, connection::Connection, control::refusal};
 use crate::Error;
@@ -73,7 +73,7 @@ impl Door {
         }
     }
 
-    async fn dial(&self) -> Result<TcpStream, Error> {
+    async fn dial(&self) -> Result<Stream, Error> {
         if let Some(rest) = self.pause().rest(clock::now()) {
             let text = format!(
                 "{} could not be reached, next attempt in {rest:?}",
@@ -95,7 +95,7 @@ impl Door {
             Err(_) => format!("no connection within {DIAL_DEADLINE:?}"),
         };
         self.pause()
-            .extend(clock::now(), getrandom::u32().unwrap_or(0));
+            .extend(clock::now(), random::u32().unwrap_or(0));
         Err(Error::Unreachable(format!("{}: {why}", self.address)))
     }
 

@@ -7,7 +7,7 @@
 use std::{future::Future, ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_wire::control::Located;
 use tokio::{
     io::{AsyncWrite, AsyncWriteExt},

@@ -1,7 +1,6 @@
 //! One proxy, and its pool as the cache's algorithms see it.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -9,8 +8,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use infinicache_clock as clock;
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
+use infinicache_host::{clock, hash::HashMap, random, task};
 use infinicache_wire::{
     MemberId, WriteId,
     control::{Committed, Located, Opened, Placed, PoolView},
@@ -75,7 +74,7 @@ impl Proxy {
             view: View::default(),
             budget,
             health: Health::default(),
-            seed: AtomicU64::new(getrandom::u64().unwrap_or(0)),
+            seed: AtomicU64::new(random::u64().unwrap_or(0)),
             messages: Arc::new(Semaphore::new(MOST_MESSAGES)),
             owners: Mutex::default(),
             runtime: Handle::current(),
@@ -104,11 +103,11 @@ impl Proxy {
         let now = clock::now();
         if self.0.view.must_fetch(now) {
             let proxy = self.clone();
-            self.0.runtime.spawn(async move {
+            self.0.runtime.spawn(task::scoped(async move {
                 if let Err(error) = proxy.fetch_view().await {
                     debug!(proxy = proxy.address(), %error, "no view of the pool");
                 }
-            });
+            }));
         }
         self.0.view.current(now)
     }
@@ -120,12 +119,12 @@ impl Proxy {
             return;
         };
         let proxy = self.clone();
-        self.0.runtime.spawn(async move {
+        self.0.runtime.spawn(task::scoped(async move {
             if let Err(error) = message.await {
                 debug!(proxy = proxy.address(), %error, "message not received");
             }
             drop(permit);
-        });
+        }));
     }
 
     /// Waits until all that the proxy was told in the background has been received.
@@ -225,7 +224,7 @@ impl Pool for Proxy {
     async fn open(&self, key: &[u8], size: Option<u64>, blind: bool) -> Result<Opened, Error> {
         let (sender, receiver) = oneshot::channel();
         let (proxy, key) = (self.clone(), key.to_vec());
-        self.0.runtime.spawn(async move {
+        self.0.runtime.spawn(task::scoped(async move {
             let opened = proxy.propose_and_open(&key, size, blind).await;
             let guarded = opened.map(|opened| Unclaimed {
                 proxy,
@@ -233,7 +232,7 @@ impl Pool for Proxy {
             });
             // A write that is not claimed is given up when it is dropped.
             let _ = sender.send(guarded);
-        });
+        }));
         let stopped = || Error::Unreachable("the client's runtime stops".into());
         let mut unclaimed = receiver.await.map_err(|_| stopped())??;
         unclaimed.opened.take().ok_or_else(stopped)

@@ -6,7 +6,6 @@
 //! made once more on the new one.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicU32, Ordering::Relaxed},
@@ -15,6 +14,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_host::hash::HashMap;
 use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request};
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time;

@@ -8,8 +8,8 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_clock as clock;
 use infinicache_erasure::{Coder, Geometry};
+use infinicache_host::clock;
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
 use tokio::time;
 

@@ -9,7 +9,7 @@
 use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use futures_util::stream::StreamExt;
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use tokio::time;
 
 use super::{Chunk, PATIENCE, Upload};

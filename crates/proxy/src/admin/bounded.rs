@@ -5,6 +5,7 @@
 
 use std::{
     io,
+    net::SocketAddr,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll},
@@ -12,12 +13,13 @@ use std::{
 };
 
 use axum::serve::Listener;
+use infinicache_socket::Stream;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::TcpListener,
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{self, Instant, Sleep},
 };
+use tracing::warn;
 
 /// How many connections may be open at once. Further ones wait.
 const MOST: usize = 64;
@@ -31,12 +33,37 @@ pub(super) struct Bounded<L> {
     slots: Arc<Semaphore>,
 }
 
-impl Bounded<TcpListener> {
-    pub(super) fn new(listener: TcpListener) -> Self {
+impl Bounded<Port> {
+    pub(super) fn new(listener: infinicache_socket::Listener) -> Self {
         Self {
-            listener,
+            listener: Port(listener),
             slots: Arc::new(Semaphore::new(MOST)),
         }
+    }
+}
+
+/// A listener that goes on after it failed.
+pub(super) struct Port(infinicache_socket::Listener);
+
+impl Listener for Port {
+    type Io = Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Stream, SocketAddr) {
+        loop {
+            match self.0.accept().await {
+                Ok(accepted) => return accepted,
+                Err(error) => {
+                    // Typically EMFILE: retrying at once would spin.
+                    warn!(%error, "cannot accept a connection");
+                    time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
     }
 }
 

@@ -10,8 +10,8 @@ use std::{
 };
 
 use infinicache_client::Error;
-use infinicache_clock as clock;
 use infinicache_erasure::Code;
+use infinicache_host::clock;
 
 use super::Cache;
 use crate::nodes::member::Member;

@@ -4,8 +4,8 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use infinicache_client::{Error, PAUSES};
-use infinicache_clock as clock;
 use infinicache_erasure::Code;
+use infinicache_host::clock;
 use infinicache_wire::{
     MemberId, WriteId,
     control::{Opened, Placed},

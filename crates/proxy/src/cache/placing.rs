@@ -11,9 +11,9 @@ use infinicache_client::{
     Error,
     place::{Candidate, place},
 };
-use infinicache_clock as clock;
 use infinicache_discovery::Site;
 use infinicache_erasure::Code;
+use infinicache_host::clock;
 use infinicache_wire::MemberId;
 use tracing::debug;
 

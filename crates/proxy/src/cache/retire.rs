@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::Error;
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_membership::{farewell::Farewell, patience::Patience};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
-use tracing::debug;
+use tracing::{debug, trace};
 
 use super::Cache;
 use crate::{catalog::Object, chores::Chore, partings::OfKey};
@@ -109,6 +109,7 @@ impl Cache {
 
     /// From now on an object is nobody's value.
     fn bury(&self, object: &Object, reason: &'static str) {
+        trace!(key = %object.key().escape_ascii(), write = %object.write(), reason, "value removed");
         object.retire();
         self.0.shelf.drop_value(object.write());
         self.0.metrics.removed(reason);
@@ -197,6 +198,7 @@ impl Cache {
         while !is_over(&farewell) {
             let end = patience.ends(farewell.left().count(), parity);
             tokio::select! {
+                biased;
                 Some((index, member, reply)) = asking.next() => {
                     if is_gone(&reply) {
                         patience.heard(clock::now());
@@ -246,6 +248,7 @@ impl Cache {
             }
             let end = patience.ends(of_key.left().len(), self.0.settings.code.parity());
             tokio::select! {
+                biased;
                 () = acknowledged => {}
                 Ok(()) = changes.changed() => {}
                 () = time::sleep_until(end.into()) => {

@@ -9,6 +9,7 @@
 //! `NO-TOUCH` are accepted and change nothing.
 
 use bytes::Bytes;
+use infinicache_host::clock;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
@@ -17,7 +18,6 @@ use super::{
     subcommand,
     table::Verb,
 };
-use infinicache_clock as clock;
 
 pub(super) const SPEC: Spec = Spec {
     name: "client",

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_resp::{Command, Error, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time;

@@ -10,13 +10,12 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_host::clock;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{Answer, Answered, Observe, Outcome, Refused, Store};
 use crate::password::Password;
 use infinicache_resp::{Connection, Input, Output, Protocol};
-
-use infinicache_clock as clock;
 
 /// Commands that are told of at once, if so many follow each other without a wait.
 const TOLD_AT_ONCE: usize = 64;

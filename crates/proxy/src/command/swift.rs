@@ -8,11 +8,10 @@
 //! That takes commands which need nothing but the store: `GET` of a small value, and `SET` of one
 //! without its `GET`. All others, and those that are to be refused, are run one at a time.
 
-use std::collections::HashMap;
-
 use bytes::Bytes;
 use futures_util::future::join_all;
 use infinicache_client::{Error, Terms};
+use infinicache_host::hash::HashMap;
 use infinicache_resp::{Command, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
 
@@ -173,7 +172,7 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
     }
     let mut together = vec![(spec.name, first)];
     // The keys that are named, and whether they are written.
-    let mut named = HashMap::from([(command.args[1].clone(), spec.verb == Verb::Set)]);
+    let mut named = HashMap::from_iter([(command.args[1].clone(), spec.verb == Verb::Set)]);
     while together.len() < MOST
         && let Some(command) = session.connection.ready()
     {

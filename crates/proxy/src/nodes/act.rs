@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_wire::{ByeReason, MemberId};
 use tracing::{debug, info, warn};
 

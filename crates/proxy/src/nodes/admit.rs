@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use infinicache_client::{Mux, NodeLink};
-use infinicache_clock as clock;
+use infinicache_host::{clock, task};
 use infinicache_membership::census::Census;
 use infinicache_wire::{
     MemberId, PROTOCOL_VERSION, Reply, Request,
@@ -217,7 +217,7 @@ impl Nodes {
     fn enrol_once_empty(&self, member: &Arc<Member>) {
         let Some(link) = member.link() else { return };
         let (nodes, member) = (self.clone(), member.clone());
-        tokio::spawn(async move {
+        task::spawn(async move {
             match nodes.exchange(&member, &link).await {
                 true => nodes.enrol(&member),
                 // It is reconciled when it has another link.
@@ -231,7 +231,7 @@ impl Nodes {
         let Some(link) = member.link() else { return };
         let (nodes, member, node) = (self.clone(), member.clone(), hello.node.clone());
         let epoch = self.0.settings.epoch.get();
-        tokio::spawn(async move {
+        task::spawn(async move {
             let testimony = match link.call(Request::Recall).await {
                 Reply::Done { bytes, .. } => Testimony::from_bytes(&bytes),
                 reply => {

@@ -3,10 +3,11 @@
 use std::{io, sync::Arc, time::Duration};
 
 use infinicache_client::Mux;
+use infinicache_host::task;
+use infinicache_socket::{Listener, Stream};
 use infinicache_wire::{ByeReason, Decoder, Frame, Outbox, handshake::Hello};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
     sync::Semaphore,
     time,
 };
@@ -21,7 +22,7 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 256;
 
 /// Accepts nodes for ever.
-pub(crate) async fn open(listener: TcpListener, nodes: Nodes) {
+pub(crate) async fn open(listener: Listener, nodes: Nodes) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
         let slot = slots.clone().acquire_owned().await.expect("never closed");
@@ -35,7 +36,7 @@ pub(crate) async fn open(listener: TcpListener, nodes: Nodes) {
             }
         };
         let nodes = nodes.clone();
-        tokio::spawn(async move {
+        task::spawn(async move {
             match time::timeout(HANDSHAKE_DEADLINE, admit(stream, &nodes)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(%peer, %error, "node not admitted"),
@@ -46,7 +47,7 @@ pub(crate) async fn open(listener: TcpListener, nodes: Nodes) {
     }
 }
 
-async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
+async fn admit(mut stream: Stream, nodes: &Nodes) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut decoder = Decoder::new().off_pages();
     let frame = read_frame(&mut stream, &mut decoder).await?;
@@ -79,14 +80,14 @@ async fn admit(mut stream: TcpStream, nodes: &Nodes) -> io::Result<()> {
     nodes.linked(&admitted, &hello, &mux);
 
     let (nodes, member) = (nodes.clone(), admitted.member);
-    tokio::spawn(async move {
+    task::spawn(async move {
         mux.closed().await;
         nodes.unlinked(&member);
     });
     Ok(())
 }
 
-async fn read_frame(stream: &mut TcpStream, decoder: &mut Decoder) -> io::Result<Frame> {
+async fn read_frame(stream: &mut Stream, decoder: &mut Decoder) -> io::Result<Frame> {
     loop {
         if let Some(frame) = decoder.decode().map_err(invalid)? {
             return Ok(frame);

@@ -13,7 +13,7 @@ use std::{
 };
 
 use infinicache_client::NodeLink;
-use infinicache_clock as clock;
+use infinicache_host::{clock, task, watch};
 use infinicache_membership::{
     Epoch,
     absence::{Absence, Outcome, TooMany},
@@ -23,7 +23,7 @@ use infinicache_membership::{
 use infinicache_wire::{
     InstanceId, MemberId, Reply, Request, Roster as Document, RosterId, roster::Entry,
 };
-use tokio::{sync::watch, time};
+use tokio::time;
 use tracing::{debug, info, warn};
 
 use super::{Event, Nodes, member::Member};
@@ -455,7 +455,7 @@ impl Nodes {
                 continue;
             }
             let (nodes, document) = (self.clone(), document.clone());
-            tokio::spawn(async move {
+            task::spawn(async move {
                 let reply = link.call(Request::Roster(document)).await;
                 let is_stored = matches!(reply, Reply::Done { .. });
                 {
@@ -520,7 +520,7 @@ impl Nodes {
             let (Some(link), Some(document)) = (member.link(), settled.clone()) else {
                 continue;
             };
-            tokio::spawn(async move { link.call(Request::Roster(document)).await });
+            task::spawn(async move { link.call(Request::Roster(document)).await });
         }
         enrolment.changed.send_replace(());
         for node in self.0.nodes.all().iter() {

@@ -11,7 +11,7 @@ use std::{
 
 use hyper::Uri;
 use infinicache_discovery::Site;
-use tokio::sync::watch;
+use infinicache_host::watch;
 
 use super::{
     NodeAddress,

@@ -9,8 +9,8 @@ use std::{
 };
 
 use infinicache_client::MuxLink;
-use infinicache_clock as clock;
 use infinicache_discovery::Site;
+use infinicache_host::clock;
 use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
 use tokio::sync::{Notify, futures::Notified};
 

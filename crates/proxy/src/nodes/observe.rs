@@ -10,10 +10,9 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_clock as clock;
 use infinicache_discovery::{Observation, PodSeen, ServiceSeen};
+use infinicache_host::{clock, watch};
 use infinicache_membership::census::Pods;
-use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::{NodeAddress, Nodes, list::Node, member::Member, seed};
@@ -101,7 +100,7 @@ impl Nodes {
     /// Whether the platform, which knows of the pods, knows of a member's no more.
     pub(super) fn is_pod_gone(&self, member: &Member) -> bool {
         let sightings = self.sightings();
-        let is_observed = *sightings.observed.borrow() == Observed::Pods;
+        let is_observed = sightings.observed.borrow() == Observed::Pods;
         is_observed && !member.pod.is_empty() && !sightings.pods.contains_key(&member.pod)
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use infinicache_client::{MuxLink, NodeLink};
-use infinicache_clock as clock;
+use infinicache_host::{clock, task};
 use infinicache_wire::{LeaseTerms, MemberId, Reply, Request};
 use tokio::time;
 use tracing::{debug, warn};
@@ -21,7 +21,7 @@ impl Nodes {
             return;
         };
         let nodes = self.clone();
-        tokio::spawn(async move {
+        task::spawn(async move {
             if nodes.exchange(&member, &link).await {
                 nodes.0.nodes.at(index).tell();
             }
@@ -32,7 +32,7 @@ impl Nodes {
     pub(super) fn preflight(&self, index: usize, id: MemberId, sent: Instant) {
         self.0.metrics.preflight("sent");
         let nodes = self.clone();
-        tokio::spawn(async move {
+        task::spawn(async move {
             let Some((member, link)) = nodes.linked_member(id) else {
                 // It will be woken because its link is gone.
                 let node = nodes.0.nodes.at(index);

@@ -6,8 +6,8 @@
 
 use std::{sync::Arc, time::Instant};
 
-use infinicache_clock as clock;
 use infinicache_daemon::chain;
+use infinicache_host::{clock, random, task};
 use infinicache_wire::{
     InstanceId, PROTOCOL_VERSION, answer::Answer, control::WakeFailure, wake::Wake,
 };
@@ -64,7 +64,7 @@ impl Nodes {
             purpose,
             member: member.map(|(_, instance)| instance),
         };
-        tokio::spawn(rousing.run());
+        task::spawn(rousing.run());
     }
 
     /// A node accepted a wake, and nobody dialled.
@@ -213,6 +213,6 @@ impl Rousing {
 
 fn random_session() -> String {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).expect("the system has randomness");
+    random::fill(&mut bytes).expect("the system has randomness");
     format!("{:032x}", u128::from_le_bytes(bytes))
 }

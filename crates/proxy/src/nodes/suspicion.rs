@@ -11,7 +11,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use infinicache_clock as clock;
+use infinicache_host::clock;
 use infinicache_wire::MemberId;
 use tracing::{debug, info};
 

@@ -2,11 +2,13 @@
 
 use std::{
     collections::BTreeMap,
+    net::Ipv4Addr,
     sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
 };
 
 use bytes::Bytes;
 use infinicache_membership::Epoch;
+use infinicache_socket::Keepalive;
 use infinicache_wire::{
     ByeReason, Decoder, Frame, InstanceId, Outbox, PROTOCOL_VERSION, Reply, Request,
     answer::Answer,
@@ -89,7 +91,9 @@ impl Pool {
     /// A pool of one node, which is configured or has yet to be observed.
     async fn found(timing: Timing, configured: bool) -> Self {
         let bind = async || TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (door, platform) = (bind().await, bind().await);
+        let local = (Ipv4Addr::LOCALHOST, 0).into();
+        let door = infinicache_socket::listen(local, Keepalive::PROMPT);
+        let (door, platform) = (door.await.unwrap(), bind().await);
         let whims = Arc::new(Whims::default());
         let settings = Settings {
             timing,

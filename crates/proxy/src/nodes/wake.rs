@@ -6,16 +6,19 @@
 //! session: there the headers are the answer, as platforms may keep the body
 //! back; what the body says is looked at when it comes, in the background.
 
-use std::time::{Duration, Instant};
+use std::{
+    io,
+    time::{Duration, Instant},
+};
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
-use hyper::{Method, Request, StatusCode, Uri, body::Incoming, header};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
+use hyper::{
+    Request, StatusCode, Uri, body::Incoming, client::conn::http1::handshake, header, http::uri,
 };
-use infinicache_clock as clock;
+use hyper_util::rt::TokioIo;
+use infinicache_host::{clock, task};
+use infinicache_socket::{Keepalive, Stream};
 use infinicache_wire::{
     InstanceId, Secret,
     answer::{Answer, AnswerError, Ended, MAX_ANSWER, Refusal},
@@ -23,6 +26,8 @@ use infinicache_wire::{
     wake::Wake,
 };
 use tokio::time;
+use tokio_util::task::AbortOnDropHandle;
+use tracing::debug;
 
 #[cfg(test)]
 mod tests;
@@ -37,7 +42,7 @@ const MAX_TEXT: usize = 200;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WakeError {
     #[error("cannot be reached: {0}")]
-    Unreachable(#[from] hyper_util::client::legacy::Error),
+    Unreachable(#[from] io::Error),
     #[error("the answer broke off: {0}")]
     Broken(#[from] hyper::Error),
     #[error("is not in the pool any more")]
@@ -92,17 +97,14 @@ pub(crate) enum Woken {
 /// Sends wake documents.
 #[derive(Clone, Debug)]
 pub(crate) struct Waker {
-    http: Client<HttpConnector, Full<Bytes>>,
+    connect_deadline: Duration,
     secret: Secret,
 }
 
 impl Waker {
     pub(crate) fn new(connect_deadline: Duration, secret: Secret) -> Self {
-        let mut connector = HttpConnector::new();
-        connector.set_connect_timeout(Some(connect_deadline));
-        connector.set_nodelay(true);
         Self {
-            http: Client::builder(TokioExecutor::new()).build(connector),
+            connect_deadline,
             secret,
         }
     }
@@ -121,16 +123,24 @@ impl Waker {
 
     async fn post(&self, url: &Uri, wake: Wake) -> Result<Woken, WakeError> {
         let wake = wake.signed(&self.secret);
-        let target = format!("{}/wake", url.to_string().trim_end_matches('/'));
         let body = serde_json::to_vec(&wake).expect("plain data has a JSON form");
-        let request = Request::builder()
-            .method(Method::POST)
-            .uri(target)
+        let authority = url.authority().map_or("", uri::Authority::as_str);
+        let request = Request::post(format!("{}/wake", url.path().trim_end_matches('/')))
+            .header(header::HOST, authority)
             .header(header::CONTENT_TYPE, "application/json")
-            .body(Full::new(body.into()))
+            .body(Full::<Bytes>::new(body.into()))
             .expect("a node's URL was checked when it was configured");
-        let (head, body) = self.http.request(request).await?.into_parts();
-        let mut lines = Lines::of(body);
+
+        // Wakes of a node are seconds apart: a connection that is kept would be closed meanwhile.
+        let stream = TokioIo::new(self.connect(url).await?);
+        let (mut sender, connection) = handshake(stream).await?;
+        let connection = AbortOnDropHandle::new(task::spawn(async move {
+            if let Err(error) = connection.await {
+                debug!(%error, "connection of a wake failed");
+            }
+        }));
+        let (head, body) = sender.send_request(request).await?.into_parts();
+        let mut lines = Lines::of(body, connection);
         if !head.status.is_success() {
             return Err(self.refused(head.status, &lines.rest().await, &wake));
         }
@@ -145,6 +155,13 @@ impl Waker {
         }
         let answer = Answer::parse(&lines.line().await?, &wake, &self.secret)?;
         Ok(Woken::Answered(answer))
+    }
+
+    async fn connect(&self, url: &Uri) -> io::Result<Stream> {
+        let host = url.host().unwrap_or_default();
+        let address = format!("{host}:{}", url.port_u16().unwrap_or(80));
+        let connecting = infinicache_socket::connect(&address, Keepalive::PROMPT, |_| Ok(()));
+        time::timeout(self.connect_deadline, connecting).await?
     }
 
     fn refused(&self, status: StatusCode, body: &[u8], wake: &Wake) -> WakeError {
@@ -196,12 +213,17 @@ struct Lines {
     body: Incoming,
     read: Vec<u8>,
     total: usize,
+    _connection: AbortOnDropHandle<()>,
 }
 
 impl Lines {
-    fn of(body: Incoming) -> Self {
-        let (read, total) = (Vec::new(), 0);
-        Self { body, read, total }
+    fn of(body: Incoming, connection: AbortOnDropHandle<()>) -> Self {
+        Self {
+            body,
+            read: Vec::new(),
+            total: 0,
+            _connection: connection,
+        }
     }
 
     /// The next line, or what there is of it when the body ends.

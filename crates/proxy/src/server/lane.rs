@@ -15,14 +15,10 @@ use std::{
     thread,
 };
 
+use infinicache_host::task;
 use infinicache_resp::{Error, Input, Output};
-use tokio::{
-    net::{
-        TcpStream,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
-    runtime::{Builder, Handle},
-};
+use infinicache_socket::{ReadHalf, WriteHalf, migrate};
+use tokio::runtime::{Builder, Handle};
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::AbortOnDropHandle,
@@ -36,7 +32,7 @@ use crate::command::{self, Flow, Session, Store};
 const CORES_EACH: usize = 2;
 
 /// A session over a TCP connection.
-type TcpSession<S> = Session<S, OwnedReadHalf, OwnedWriteHalf>;
+type TcpSession<S> = Session<S, ReadHalf, WriteHalf>;
 
 /// All lanes; their threads end when this is dropped.
 pub(super) struct Lanes {
@@ -48,7 +44,7 @@ pub(super) struct Lanes {
 impl Lanes {
     /// Starts as many as suit this machine.
     pub(super) fn start() -> Self {
-        let cores = thread::available_parallelism().map_or(1, NonZero::get);
+        let cores = task::cores().map_or(0, NonZero::get);
         let ended = CancellationToken::new();
         let start = |_| lane(ended.clone());
         let lanes: io::Result<Vec<_>> = (0..cores.div_ceil(CORES_EACH)).map(start).collect();
@@ -78,7 +74,7 @@ impl Lanes {
         let Some(lane) = self.lanes.get(turn % self.lanes.len().max(1)) else {
             return Ok((session, Ok(Flow::Continue)));
         };
-        let mut session = session.adopted(|reader, writer| adopt(reader, writer, lane))?;
+        let mut session = session.adopted(|reader, writer| migrate(reader, writer, lane))?;
         let draining = draining.clone();
         let serving = async move {
             let flow = commands_at_hand(&mut session, &draining).await;
@@ -87,7 +83,7 @@ impl Lanes {
         let serving = AbortOnDropHandle::new(lane.spawn(serving.in_current_span()));
         let (session, flow) = serving.await.map_err(io::Error::other)?;
         let here = Handle::current();
-        let session = session.adopted(|reader, writer| adopt(reader, writer, &here))?;
+        let session = session.adopted(|reader, writer| migrate(reader, writer, &here))?;
         Ok((session, flow))
     }
 }
@@ -123,16 +119,4 @@ fn lane(ended: CancellationToken) -> io::Result<Handle> {
         .name("lane".into())
         .spawn(move || runtime.block_on(ended.cancelled()))?;
     Ok(handle)
-}
-
-/// Has a runtime wait for what comes over a socket.
-fn adopt(
-    reader: OwnedReadHalf,
-    writer: OwnedWriteHalf,
-    runtime: &Handle,
-) -> io::Result<(OwnedReadHalf, OwnedWriteHalf)> {
-    let stream = reader.reunite(writer).map_err(io::Error::other)?;
-    let stream = stream.into_std()?;
-    let _entered = runtime.enter();
-    Ok(TcpStream::from_std(stream)?.into_split())
 }

@@ -29,7 +29,9 @@ async fn a_request_in_flight_at_shutdown_is_answered() {
 
     server.shutdown.cancel();
     assert_eq!(idle.until_closed().await, b"");
-    let refused = TcpStream::connect(server.address).await.map(drop);
+    let refused = tokio::net::TcpStream::connect(server.address)
+        .await
+        .map(drop);
     assert_eq!(refused.unwrap_err().kind(), ErrorKind::ConnectionRefused);
 
     busy.send(&[&rest[..], b"GET k\r\n"].concat()).await;

@@ -1,16 +1,14 @@
 //! A server, and a client that sees bytes.
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, net::Ipv4Addr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
 use infinicache_resp::Parts;
+use infinicache_socket::{Keepalive, ReadHalf, WriteHalf};
 use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::{
-        TcpListener, TcpStream, ToSocketAddrs,
-        tcp::{OwnedReadHalf, OwnedWriteHalf},
-    },
+    net::{TcpStream, ToSocketAddrs},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -48,7 +46,9 @@ impl Running {
         let (store, observer) = (FakeStore::default(), Arc::new(FakeObserver::default()));
         let state = State::new(store.clone(), observer.clone(), MAX_OBJECT);
         let state = Arc::new(state.guarded_by(password));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener =
+            infinicache_socket::listen((Ipv4Addr::LOCALHOST, 0).into(), Keepalive::PROMPT);
+        let listener = listener.await.unwrap();
         let address = listener.local_addr().unwrap();
         let shutdown = CancellationToken::new();
         let stop = shutdown.clone().cancelled_owned();
@@ -73,7 +73,7 @@ struct NoTakeOver;
 impl TakeOver for NoTakeOver {
     fn take_over(
         self,
-        _: Parts<OwnedReadHalf, OwnedWriteHalf>,
+        _: Parts<ReadHalf, WriteHalf>,
         _: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())

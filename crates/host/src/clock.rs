@@ -1,10 +1,7 @@
-//! The time, as every part of infinicache reads it.
+//! The monotonic clock and the wall clock.
 //!
-//! The proxy, the nodes and the client library read both clocks here (or tokio's
-//! own `Instant`, which is the same monotonic clock), so that a test that pauses
-//! tokio's timers pauses the clock with them.
-
-#![forbid(unsafe_code)]
+//! A test that pauses tokio's timers pauses the monotonic clock with them, and a
+//! simulation has a wall clock of its own.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -16,6 +13,10 @@ pub fn now() -> Instant {
 
 /// The wall clock: milliseconds since 1970, and 0 before.
 pub fn unix_ms() -> u64 {
+    #[cfg(feature = "simulation")]
+    if let Some(now) = crate::simulation::unix_ms() {
+        return now;
+    }
     let since = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();

@@ -10,16 +10,17 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::Millis;
+/// Virtual milliseconds since the start.
+pub(crate) type Millis = u64;
 
 /// Something that was asked.
-pub(super) type Operation = u64;
+pub(crate) type Operation = u64;
 
 /// How far clocks may be from each other when something expires.
-pub(super) const CLOCK_TOLERANCE: Millis = 2_000;
+pub(crate) const CLOCK_TOLERANCE: Millis = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Command {
+pub(crate) enum Command {
     Get {
         key: u8,
     },
@@ -39,7 +40,7 @@ pub(super) enum Command {
 }
 
 impl Command {
-    pub(super) fn key(self) -> u8 {
+    pub(crate) fn key(self) -> u8 {
         match self {
             Self::Get { key }
             | Self::Set { key, .. }
@@ -50,7 +51,7 @@ impl Command {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     Value(u64),
     /// No value, or no value that the command could be about.
     Absent,
@@ -106,7 +107,7 @@ struct Asked {
     unsure_since: Option<Millis>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Key {
     states: Vec<State>,
     pending: BTreeMap<Operation, Asked>,
@@ -126,21 +127,21 @@ impl Default for Key {
 }
 
 /// Everything that clients saw, and what the proxies counted.
-#[derive(Debug, Default)]
-pub(super) struct History {
+#[derive(Clone, Debug, Default)]
+pub(crate) struct History {
     keys: BTreeMap<u8, Key>,
-    asked: Operation,
-    pub(super) violations: Vec<String>,
+    pub(crate) asked: Operation,
+    pub(crate) violations: Vec<String>,
     /// Why values may have vanished: counted by the proxies.
-    pub(super) losses: u64,
-    pub(super) undecided: u64,
-    pub(super) forced: u64,
-    pub(super) acknowledged: u64,
-    pub(super) hits: u64,
+    pub(crate) losses: u64,
+    pub(crate) undecided: u64,
+    pub(crate) forced: u64,
+    pub(crate) acknowledged: u64,
+    pub(crate) hits: u64,
 }
 
 impl History {
-    pub(super) fn ask(&mut self, command: Command, at: Millis) -> Operation {
+    pub(crate) fn ask(&mut self, command: Command, at: Millis) -> Operation {
         self.asked += 1;
         let key = self.keys.entry(command.key()).or_default();
         key.pending.insert(
@@ -156,14 +157,14 @@ impl History {
     }
 
     /// What is asked turns out to be this.
-    pub(super) fn name(&mut self, operation: Operation, command: Command) {
+    pub(crate) fn name(&mut self, operation: Operation, command: Command) {
         let key = self.keys.entry(command.key()).or_default();
         if let Some(asked) = key.pending.get_mut(&operation) {
             asked.command = command;
         }
     }
 
-    pub(super) fn answer(
+    pub(crate) fn answer(
         &mut self,
         operation: Operation,
         command: Command,
@@ -190,7 +191,7 @@ impl History {
     }
 
     /// The value of a key, if it is this one, may be gone without having been deleted.
-    pub(super) fn may_vanish(&mut self, key: u8, id: Option<u64>, at: Millis) {
+    pub(crate) fn may_vanish(&mut self, key: u8, id: Option<u64>, at: Millis) {
         let key = self.keys.entry(key).or_default();
         key.take_effect(at);
         for state in &mut key.states {
@@ -204,7 +205,7 @@ impl History {
     }
 
     /// So may all values.
-    pub(super) fn all_may_vanish(&mut self, at: Millis) {
+    pub(crate) fn all_may_vanish(&mut self, at: Millis) {
         let keys: Vec<u8> = self.keys.keys().copied().collect();
         for key in keys {
             self.may_vanish(key, None, at);

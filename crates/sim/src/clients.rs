@@ -1,0 +1,307 @@
+//! Clients: each asks one thing after the other, of the proxy that it is connected to.
+
+use std::{sync::Arc, time::Duration};
+
+use infinicache_client::{Client, Condition, Error, PutOptions};
+use infinicache_host::simulation::{Process, range};
+use redis_protocol::resp2::types::BytesFrame;
+use tokio::{
+    task::JoinHandle,
+    time::{sleep, timeout},
+};
+use tracing::info;
+
+use crate::{
+    TROUBLE,
+    history::{Answer, Command, Millis},
+    redis::Redis,
+    world::{World, chance, client_address, now, pick},
+};
+
+/// Keys that clients use, so few that they meet.
+pub(crate) const KEYS: u8 = 3;
+/// Keys after those, whose values take room where it is scarce.
+pub(crate) const FILLERS: u8 = 12;
+const CLIENTS: u32 = 3;
+
+/// How long a client waits.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// The wall clock when a simulation begins.
+const BEGINNING: u64 = infinicache_host::simulation::BEGINNING;
+
+/// A time that is not reached: at which expires what never does.
+const NEVER: u64 = 4_000_000_000_000;
+
+/// The name of a key.
+pub(crate) fn name(key: u8) -> String {
+    format!("k{key}")
+}
+
+/// The key of a name.
+pub(crate) fn key_of(name: &str) -> Option<u8> {
+    name.strip_prefix('k')?.parse().ok()
+}
+
+/// What a client speaks with.
+enum Speaks {
+    Redis(Redis),
+    /// The library.
+    Library(Box<Client>),
+}
+
+/// Starts all clients, and who fills what is scarce.
+pub(crate) fn start(world: &Arc<World>) -> Vec<JoinHandle<()>> {
+    let mut clients: Vec<_> = (0..CLIENTS)
+        .map(|id| process(id).spawn(live(world.clone(), id)))
+        .collect();
+    if world.node_memory < 2 << 20 {
+        clients.push(process(CLIENTS).spawn(fill(world.clone(), CLIENTS)));
+    }
+    clients
+}
+
+fn process(id: u32) -> Process {
+    Process::new(format!("client {id}"), client_address(id), 0)
+}
+
+/// A client beside the others.
+pub(crate) fn reader() -> Process {
+    process(CLIENTS + 1)
+}
+
+/// Asks at random while things go wrong.
+async fn live(world: Arc<World>, id: u32) {
+    let mut connection = None;
+    while now() < TROUBLE {
+        sleep(Duration::from_millis(range(1, 500))).await;
+        let key = range(0, KEYS.into()) as u8;
+        let set = |if_absent| Command::Set {
+            key,
+            value: 0,
+            if_absent,
+        };
+        let command = match range(0, 100) {
+            0..40 => Command::Get { key },
+            40..60 => set(false),
+            60..68 => set(true),
+            68..76 => Command::Delete { key },
+            _ => Command::Expire {
+                key,
+                at: match range(0, 3) {
+                    0 => 0,
+                    _ => now() + range(100, 20_000),
+                },
+            },
+        };
+        ask(&world, id, &mut connection, command).await;
+    }
+}
+
+/// Writes large values under many keys.
+async fn fill(world: Arc<World>, id: u32) {
+    let mut connection = None;
+    while now() < TROUBLE {
+        sleep(Duration::from_millis(range(1, 1_000))).await;
+        let key = KEYS + range(0, FILLERS.into()) as u8;
+        let command = match chance(70) {
+            true => Command::Set {
+                key,
+                value: 0,
+                if_absent: false,
+            },
+            false => Command::Get { key },
+        };
+        ask(&world, id, &mut connection, command).await;
+    }
+}
+
+/// A connection of a client, and to which run of the proxy.
+#[derive(Default)]
+pub(crate) struct Connection(Option<(Speaks, u32)>);
+
+/// Asks one thing and tells the history what came of it.
+pub(crate) async fn ask(
+    world: &World,
+    id: u32,
+    connection: &mut Option<Connection>,
+    command: Command,
+) -> Answer {
+    let Some(Connection(Some((speaks, run)))) = connect(world, connection).await else {
+        return Answer::Failed;
+    };
+    let operation = world.history().ask(command, now());
+    // Every value is told from every other by the operation that wrote it.
+    let command = match command {
+        Command::Set { key, if_absent, .. } => Command::Set {
+            key,
+            value: operation,
+            if_absent,
+        },
+        command => command,
+    };
+    world.history().name(operation, command);
+    info!("client {id} asks proxy {run} {operation}: {command:?}");
+    let asking = async {
+        match speaks {
+            Speaks::Redis(redis) => over_redis(redis, command).await,
+            Speaks::Library(library) => over_library(library, command).await,
+        }
+    };
+    let asked = timeout(PATIENCE, asking).await;
+    let answer = asked.unwrap_or(Ok(Answer::Unknown));
+    let answer = answer.unwrap_or_else(|text| {
+        world.violation(text);
+        Answer::Unknown
+    });
+    info!("client {id} is answered {operation}: {answer:?}");
+    // Whoever got no answer cannot take the next for that of another command; and who was refused
+    // looks for another proxy.
+    let is_lost = answer == Answer::Unknown;
+    if is_lost || (matches!(answer, Answer::Failed | Answer::Unsure) && chance(70)) {
+        *connection = None;
+    }
+    world.history().answer(operation, command, answer, now());
+    answer
+}
+
+async fn connect<'a>(
+    world: &World,
+    connection: &'a mut Option<Connection>,
+) -> Option<&'a mut Connection> {
+    if connection.is_none() {
+        let runs: Vec<_> = world.state().runs.values().cloned().collect();
+        let run = match chance(80) {
+            true => runs.last().cloned(),
+            false => pick(&runs),
+        }?;
+        let speaks = match chance(70) {
+            true => timeout(PATIENCE, Redis::connect(run.redis()))
+                .await
+                .ok()?
+                .ok()
+                .map(Speaks::Redis)?,
+            false => Client::connect([run.redis().to_string()])
+                .await
+                .ok()
+                .map(|it| Speaks::Library(Box::new(it)))?,
+        };
+        *connection = Some(Connection(Some((speaks, run.id))));
+    }
+    connection.as_mut()
+}
+
+/// Milliseconds since 1970 of a time of the simulation, at which 0 is never.
+fn wall(at: Millis) -> u64 {
+    match at {
+        0 => NEVER,
+        at => BEGINNING + at,
+    }
+}
+
+async fn over_redis(redis: &mut Redis, command: Command) -> Result<Answer, String> {
+    let key = name(command.key());
+    let key = key.as_bytes();
+    let asked = match command {
+        Command::Get { .. } => redis.ask(&[b"GET", key]).await,
+        Command::Set {
+            value, if_absent, ..
+        } => {
+            let value = bytes_of(value);
+            let words: &[&[u8]] = &[b"SET", key, &value, b"NX"];
+            redis.ask(&words[..3 + usize::from(if_absent)]).await
+        }
+        Command::Delete { .. } => redis.ask(&[b"DEL", key]).await,
+        Command::Expire { at, .. } => {
+            let at = wall(at).to_string();
+            redis.ask(&[b"PEXPIREAT", key, at.as_bytes()]).await
+        }
+    };
+    let Ok(reply) = asked else {
+        return Ok(Answer::Unknown);
+    };
+    Ok(match (reply, command) {
+        (BytesFrame::Error(text), Command::Get { .. }) => refusal(&text, Answer::Failed),
+        (BytesFrame::Error(text), _) => refusal(&text, Answer::Unsure),
+        (BytesFrame::BulkString(value), Command::Get { .. }) => Answer::Value(id_of(&value)?),
+        (BytesFrame::Null, Command::Get { .. }) => Answer::Absent,
+        (BytesFrame::Null, Command::Set { .. }) => Answer::Refused,
+        (BytesFrame::SimpleString(_), Command::Set { .. }) => Answer::Done,
+        (BytesFrame::Integer(0), _) => Answer::Absent,
+        (BytesFrame::Integer(1), _) => Answer::Done,
+        (reply, _) => return Err(format!("{command:?} was answered {reply:?}")),
+    })
+}
+
+async fn over_library(library: &Client, command: Command) -> Result<Answer, String> {
+    let key = name(command.key());
+    let failed = |error: Error, otherwise| match error {
+        Error::Unreachable(text) => refusal(&text, otherwise),
+        Error::OutOfMemory(_) => Answer::Failed,
+        _ => otherwise,
+    };
+    Ok(match command {
+        Command::Get { .. } => match library.get(&key).await {
+            Ok(value) => Answer::Value(id_of(&value)?),
+            Err(Error::Miss) => Answer::Absent,
+            Err(error) => failed(error, Answer::Failed),
+        },
+        Command::Set {
+            value, if_absent, ..
+        } => {
+            let mut options = PutOptions::default();
+            options.condition = if_absent.then_some(Condition::Absent);
+            match library.put_with(&key, bytes_of(value), options).await {
+                Ok(Some(_)) => Answer::Done,
+                Ok(None) => Answer::Refused,
+                Err(error) => failed(error, Answer::Unknown),
+            }
+        }
+        Command::Delete { .. } => match library.delete(&key).await {
+            Ok(true) => Answer::Done,
+            Ok(false) => Answer::Absent,
+            Err(error) => failed(error, Answer::Unknown),
+        },
+        // The library has no such thing.
+        Command::Expire { .. } => Answer::Failed,
+    })
+}
+
+/// What an error reply means: that nothing was changed, if it says so.
+fn refusal(text: &str, otherwise: Answer) -> Answer {
+    let says_so = [
+        "asking its nodes what they hold",
+        "to know whether this proxy is in charge",
+        "OOM",
+    ];
+    match says_so.iter().any(|it| text.contains(it)) {
+        true => Answer::Failed,
+        false => otherwise,
+    }
+}
+
+/// The value of an operation: it tells which at every byte, and is of a length that the id decides.
+fn bytes_of(id: u64) -> Vec<u8> {
+    let mixed = id.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 20;
+    let length = match mixed % 16 {
+        0 => 400_000 + mixed % 1_000_000,
+        1..6 => 5_000 + mixed % 60_000,
+        _ => 8 + mixed % 3_000,
+    };
+    let pattern = (0..length).map(|at| (id as usize * 31 + at as usize * 7) as u8);
+    let mut bytes: Vec<u8> = pattern.collect();
+    bytes[..8].copy_from_slice(&id.to_le_bytes());
+    bytes
+}
+
+/// The operation that wrote a value.
+fn id_of(value: &[u8]) -> Result<u64, String> {
+    let id = value.first_chunk().map(|id| u64::from_le_bytes(*id));
+    match id {
+        Some(id) if id < 1 << 40 && bytes_of(id) == value => Ok(id),
+        id => Err(format!(
+            "{} bytes that nobody wrote, as of {id:?}",
+            value.len()
+        )),
+    }
+}

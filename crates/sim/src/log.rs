@@ -1,0 +1,157 @@
+//! What the programs log is the log of the simulation, and tells why values may have gone.
+
+use std::{
+    fmt::{self, Write},
+    sync::{
+        Arc, Mutex, MutexGuard,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use infinicache_host::simulation::Process;
+use tracing::{
+    Event, Level, Metadata, Subscriber,
+    field::{Field, Visit},
+    span,
+};
+
+use crate::{clients::key_of, history::History, world::now};
+
+/// Writes down what is logged. Clones are handles to the same.
+#[derive(Clone, Debug)]
+pub(crate) struct Log(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    is_kept: bool,
+    spans: AtomicU64,
+    lines: Mutex<Vec<String>>,
+    history: Mutex<History>,
+}
+
+impl Log {
+    pub(crate) fn new(is_kept: bool) -> Self {
+        Self(Arc::new(Inner {
+            is_kept,
+            spans: AtomicU64::new(0),
+            lines: Mutex::default(),
+            history: Mutex::default(),
+        }))
+    }
+
+    pub(crate) fn history(&self) -> MutexGuard<'_, History> {
+        self.0.history.lock().expect("a history does not panic")
+    }
+
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lines.lock().expect("plain data"))
+    }
+
+    /// What it means for clients.
+    fn interpret(&self, line: &Line) {
+        let mut history = self.history();
+        match &*line.message {
+            "value removed" => {
+                let reason = line.field("reason");
+                if reason == "lost" {
+                    history.losses += 1;
+                }
+                // What clients ask for they are told themselves.
+                if !matches!(reason, "deleted" | "replaced")
+                    && let Some(key) = key_of(line.field("key"))
+                {
+                    history.may_vanish(key, None, now());
+                }
+            }
+            "the cache is open" if line.field("lost") != "0" => {
+                history.losses += line.field("lost").parse().unwrap_or(1);
+                history.all_may_vanish(now());
+            }
+            "too few members of the last roster were heard: what the pool held is lost" => {
+                history.undecided += 1;
+                history.all_may_vanish(now());
+            }
+            "too many members are lost for a quorum to store the roster: the pool goes on with the rest" =>
+            {
+                history.forced += 1;
+                history.all_may_vanish(now());
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Messages that matter to clients.
+const MATTERS: &str = "infinicache_proxy";
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        let target = metadata.target();
+        let is_ours = target.starts_with("infinicache");
+        match *metadata.level() {
+            Level::ERROR | Level::WARN => is_ours,
+            Level::INFO => is_ours && (self.0.is_kept || target.starts_with(MATTERS)),
+            Level::DEBUG => is_ours && self.0.is_kept,
+            Level::TRACE => target == "infinicache_proxy::cache::retire",
+        }
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(self.0.spans.fetch_add(1, Relaxed) + 1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        let mut line = Line::default();
+        event.record(&mut line);
+        if event.metadata().target().starts_with(MATTERS) {
+            self.interpret(&line);
+        }
+        if self.0.is_kept {
+            let process = Process::current();
+            let name = process.as_ref().map_or("world", Process::name);
+            let level = event.metadata().level();
+            let mut text = format!("{:>6} {name} {level} {}", now(), line.message);
+            for (field, value) in &line.fields {
+                let _ = write!(text, " {field}={value}");
+            }
+            self.0.lines.lock().expect("plain data").push(text);
+        }
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+#[derive(Debug, Default)]
+struct Line {
+    message: String,
+    fields: Vec<(&'static str, String)>,
+}
+
+impl Line {
+    fn field(&self, name: &str) -> &str {
+        let found = self.fields.iter().find(|(field, _)| *field == name);
+        found.map_or("", |(_, value)| value)
+    }
+}
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => self.message = format!("{value:?}"),
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message = value.to_owned(),
+            name => self.fields.push((name, value.to_owned())),
+        }
+    }
+}
