@@ -280,7 +280,11 @@ impl Census {
             (true, true) if now >= leases_end => Standing::Believe,
             (true, true) => Standing::Wait(leases_end),
             (false, _) if now >= given_up => Standing::Undecidable,
-            _ => Standing::Wait(self.next_look(now).min(end.max(now))),
+            _ => {
+                let ends = [end, given_up].into_iter().filter(|at| *at > now);
+                let next = ends.fold(self.next_look(now), Instant::min);
+                Standing::Wait(next)
+            }
         }
     }
 
@@ -491,11 +495,13 @@ mod tests {
     #[test]
     fn too_few_members_decide_nothing() {
         let (census, now) = census(&roster(1, 0..14), 0..6);
-        assert!(matches!(census.standing(now), Standing::Wait(_)));
-        assert!(matches!(
-            census.standing(now + PATIENCE.deadline),
-            Standing::Wait(_)
-        ));
+        for at in [now, now + PATIENCE.deadline, now + DEAD_AFTER / 2] {
+            let standing = census.standing(at);
+            assert!(
+                matches!(standing, Standing::Wait(until) if until > at),
+                "not looked at again at once: {standing:?}"
+            );
+        }
         assert_eq!(census.standing(now + DEAD_AFTER), Standing::Undecidable);
     }
 

@@ -113,6 +113,10 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_RECOVERY_DEADLINE", default_value = "20s", value_parser = parse_duration)]
     pub recovery_deadline: Duration,
 
+    /// How long members that were succeeded may take to dial a new run; what suits --predecessor, if not given
+    #[arg(long, env = "INFINICACHE_STRAGGLER_DEADLINE", value_parser = parse_duration, hide = true)]
+    pub straggler_deadline: Option<Duration>,
+
     /// A node that was not heard of for this long is pinged before it is relied on
     #[arg(long, env = "INFINICACHE_PREFLIGHT_FRESHNESS", default_value = "2s", value_parser = parse_duration)]
     pub preflight_freshness: Duration,

@@ -320,7 +320,7 @@ fn patience(config: &Config) -> Option<Patience> {
     };
     Some(Patience {
         lease,
-        straggling,
+        straggling: config.straggler_deadline.unwrap_or(straggling),
         deadline: config.recovery_deadline,
         dead_after: config.node_dead_after.max(config.recovery_deadline),
         leader_lease: config.lease,

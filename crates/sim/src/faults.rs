@@ -265,8 +265,13 @@ fn heal(world: &Arc<World>) {
     task::spawn(async move {
         loop {
             sleep(Duration::from_millis(500)).await;
-            if later.newest().is_none() {
-                start_run(&later);
+            match later.newest() {
+                None => {
+                    start_run(&later);
+                }
+                // One that was superseded by one that is gone is started again, as an operator would.
+                Some(run) if later.is_superseded(&run) => end_run(&later, &run),
+                Some(_) => {}
             }
         }
     });

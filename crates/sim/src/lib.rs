@@ -94,7 +94,7 @@ impl Outcome {
 
 /// Runs one seed.
 pub fn run(plan: &Plan) -> Outcome {
-    let log = Log::new(plan.log);
+    let log = Log::new(plan);
     let subscriber = tracing::subscriber::set_default(log.clone());
     let ran = simulation::run(plan.seed, plan.left_out.iter().cloned(), async || {
         let world = World::new(plan, log.clone());

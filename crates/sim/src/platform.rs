@@ -169,6 +169,7 @@ pub(crate) fn start_run(world: &Arc<World>) -> Run {
         "--recovery-deadline=9s".into(),
         "--wake-deadline=2s".into(),
         "--predecessor=unknown".into(),
+        "--straggler-deadline=1s".into(),
         "--recode-after=20s".into(),
         "--small-value-max=4KiB".into(),
         format!(

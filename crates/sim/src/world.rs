@@ -118,6 +118,11 @@ impl World {
         self.log.history()
     }
 
+    /// Whether a run knows of a later one.
+    pub(crate) fn is_superseded(&self, run: &Run) -> bool {
+        self.log.is_superseded(&run.process)
+    }
+
     pub(crate) fn is_sound(&self) -> bool {
         self.history().violations.is_empty()
     }

@@ -358,7 +358,9 @@ impl Nodes {
     /// Those that are silent may have turned to that one and be needed there, so whose chunks
     /// count does not change here any more. While a majority still answers, so does this run.
     pub(super) fn superseded(&self) {
-        self.0.enrolment.superseded.store(true, Relaxed);
+        if !self.0.enrolment.superseded.swap(true, Relaxed) {
+            warn!("a node obeys a later run of the proxy");
+        }
     }
 
     /// A member is gone for good.
