@@ -11,7 +11,7 @@ use std::collections::hash_map::Entry as Slot;
 
 use bytes::Bytes;
 use infinicache_erasure::Geometry;
-use infinicache_host::hash::HashMap;
+use infinicache_host::{fail_point, hash::HashMap};
 use infinicache_wire::{
     ChunkId, Version, WriteId,
     inventory::{Entry, Expiry},
@@ -115,7 +115,11 @@ impl<M: Copy> Evidence<M> {
             return false;
         }
         // Of two that are as late, both are the same.
-        let expiry = match expiry.sequence > label.expiry.sequence {
+        let is_later = |one: Expiry, other: Expiry| match fail_point("expiry_sequence") {
+            true => one.sequence < other.sequence,
+            false => one.sequence > other.sequence,
+        };
+        let expiry = match is_later(expiry, label.expiry) {
             true => expiry,
             false => label.expiry,
         };
@@ -137,10 +141,16 @@ impl<M: Copy> Evidence<M> {
         }
         // A commit that was tried again has another version on those that it reached late.
         known.version = known.version.max(label.version);
-        if expiry.sequence > candidate.expiry.sequence {
+        if is_later(expiry, candidate.expiry) {
             candidate.expiry = expiry;
         }
-        match &mut candidate.holders[index] {
+        let holders = &mut candidate.holders;
+        let mut index = index;
+        if fail_point("distinct_indexes") {
+            let free = holders.iter().position(Option::is_none);
+            index = free.unwrap_or(index);
+        }
+        match &mut holders[index] {
             Some(_) => false,
             free => {
                 *free = Some(member);
@@ -175,7 +185,10 @@ impl<M: Copy> Evidence<M> {
             let best: &mut Option<(Version, WriteId)> =
                 keys.entry(survivor.key.clone()).or_default();
             if is_whole {
-                *best = (*best).max(Some((survivor.version, write)));
+                *best = match fail_point("highest_version") {
+                    true => Some((survivor.version, write)),
+                    false => (*best).max(Some((survivor.version, write))),
+                };
             }
             found.insert(write, survivor);
         }

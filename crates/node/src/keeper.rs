@@ -14,7 +14,7 @@ use std::{
     time::Instant,
 };
 
-use infinicache_host::{clock, random, watch};
+use infinicache_host::{clock, fail_point, random, watch};
 use infinicache_wire::{PROTOCOL_VERSION, answer::Ended, handshake::Hello, wake::Wake};
 use tokio::{sync::Notify, time::sleep_until};
 use tracing::{Instrument, info, info_span, warn};
@@ -219,7 +219,7 @@ impl Keeper {
         };
         if welcome.fresh {
             self.instance.service.clear();
-        } else if welcome.epoch > before {
+        } else if welcome.epoch > before && !fail_point("forget_unfinished") {
             self.instance.service.forget_unfinished();
         }
         self.instance.service.counters.links.inc();

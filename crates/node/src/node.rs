@@ -99,6 +99,11 @@ impl Node {
         self.listener.local_addr()
     }
 
+    /// What tells this process from any other of its name.
+    pub fn instance(&self) -> InstanceId {
+        self.keeper.instance.identity.instance
+    }
+
     /// Serves until `shutdown`, then drains: says Bye, goes on answering, and
     /// returns once no chunk is held, no proxy is there to take any, or the
     /// time to drain is over.

@@ -8,6 +8,7 @@ use std::{
     time::Instant,
 };
 
+use infinicache_host::fail_point;
 use infinicache_wire::{ChunkId, Reply, Request, message::NodeReport};
 use tokio::sync::Notify;
 use tracing::{debug, warn};
@@ -49,7 +50,11 @@ impl Service {
     /// sent after it. Never waits.
     pub(crate) fn answer_late(&self, now: Instant, request: Request) -> Reply {
         match &request {
-            Request::Put { chunk, .. } if self.closed().has(*chunk, now) => Reply::Conflict,
+            Request::Put { chunk, .. }
+                if self.closed().has(*chunk, now) && !fail_point("freed_stays_freed") =>
+            {
+                Reply::Conflict
+            }
             _ => self.answer(now, request),
         }
     }

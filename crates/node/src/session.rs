@@ -23,6 +23,7 @@
 
 use std::time::{Duration, Instant};
 
+use infinicache_host::fail_point;
 use infinicache_wire::wake::Wake;
 
 use crate::allegiance::Allegiance;
@@ -106,11 +107,12 @@ impl Session {
 
     fn obey(&self, epoch: u64, allegiance: &Allegiance, now: Instant) -> Result<(), Disobeyed> {
         let highest = self.epoch;
-        if self.linked.is_some() && !allegiance.yields(highest, epoch, now) {
+        let yields = allegiance.yields(highest, epoch, now) || fail_point("leader_is_kept");
+        if self.linked.is_some() && !yields {
             let leader = highest;
             return Err(Disobeyed::Led { epoch, leader });
         }
-        if epoch < highest {
+        if epoch < highest && !fail_point("highest_epoch") {
             return Err(Disobeyed::Superseded { epoch, highest });
         }
         Ok(())

@@ -43,7 +43,7 @@ use infinicache_client::{
     overwrite, upload,
 };
 use infinicache_erasure::Code;
-use infinicache_host::task;
+use infinicache_host::{fail_point, task};
 use infinicache_membership::{Epoch, farewell::Farewell, patience};
 use infinicache_wire::{
     MemberId, Request, WriteId,
@@ -291,7 +291,9 @@ impl Cache {
     pub(crate) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
         let _turn = self.0.turns.take(key).await;
         // They would be found when this one is gone.
-        self.settle(key).await?;
+        if !fail_point("earlier_stay_covered") {
+            self.settle(key).await?;
+        }
         let found = self.find(key);
         let removed = match &found {
             Some(Found(object)) if self.0.catalog.remove(object) => {
@@ -322,7 +324,9 @@ impl Cache {
             return Ok(false);
         };
         // They would be found when this one has expired.
-        self.settle(key).await?;
+        if !fail_point("earlier_stay_covered") {
+            self.settle(key).await?;
+        }
         self.0.catalog.set_expiry(&object, at_ms);
         object.set_expiry_sequence(object.expiry().sequence + 1);
         let expiry = object.expiry();
@@ -331,8 +335,10 @@ impl Cache {
             expiry,
         };
         let farewell = Farewell::new(object.data(), object.held_by());
-        self.persuade(farewell, object.parity(), request, |_, _| ())
-            .await?;
+        if !fail_point("expiry_acknowledged") {
+            self.persuade(farewell, object.parity(), request, |_, _| ())
+                .await?;
+        }
         self.still_in_charge().await?;
         Ok(true)
     }

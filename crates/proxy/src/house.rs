@@ -4,7 +4,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{NodeLink, Pool};
-use infinicache_host::{clock, task};
+use infinicache_host::{clock, fail_point, task};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::{sync::mpsc, time};
 use tracing::{info, warn};
@@ -69,7 +69,7 @@ async fn let_go(cache: &Cache, request: Request, chunk: ChunkId, member: MemberI
 async fn lose(cache: Cache, member: MemberId) {
     let lost = [member];
     let mut gone = pin!(cache.nodes().until_gone(&lost));
-    while time::timeout(LOSS_DEADLINE, &mut gone).await.is_err() {
+    while !fail_point("loss_in_force") && time::timeout(LOSS_DEADLINE, &mut gone).await.is_err() {
         warn!(%member, "the roster without a lost member is not in force");
     }
     cache.partings().forget(member);
@@ -84,6 +84,7 @@ async fn settle_suspicion(cache: Cache, member: Arc<Member>) {
     let (looking, id) = (cache.clone(), member.id);
     let needed = task::spawn_blocking(move || looking.needs(id, &silent)).await;
     match needed {
+        Ok(true) if fail_point("silence_is_no_loss") => cache.nodes().give_up_silent(&member),
         Ok(false) => cache.nodes().give_up_silent(&member),
         Ok(true) => {
             info!(member = %id, "values cannot do without a silent member: it is waited for");

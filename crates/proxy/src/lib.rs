@@ -66,7 +66,7 @@ use anyhow::Context;
 use infinicache_client::{Budget, Health};
 use infinicache_daemon::{files, memory};
 use infinicache_erasure::Kernel;
-use infinicache_host::{random, task};
+use infinicache_host::{fail_point, random, task};
 use infinicache_membership::{Epoch, census::Patience};
 use infinicache_resp::Timeouts;
 use infinicache_socket::Keepalive;
@@ -143,7 +143,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
 
     let clock = PoolClock::default();
-    let epoch = Epoch::beginning(clock.unix_ms(), random_bits()?);
+    let epoch = match fail_point("distinct_epochs") {
+        true => Epoch::beginning(1, 0),
+        false => Epoch::beginning(clock.unix_ms(), random_bits()?),
+    };
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::default());
     let (events, followed) = mpsc::unbounded_channel();
@@ -318,8 +321,13 @@ fn patience(config: &Config) -> Option<Patience> {
         Predecessor::Dead => (std::time::Duration::ZERO, STRAGGLING),
         Predecessor::Unknown => (config.lease, STRAGGLING_BY_NAME),
     };
+    let is_waited_out = !fail_point("lease_waited_out");
     Some(Patience {
-        lease,
+        lease: if is_waited_out {
+            lease
+        } else {
+            std::time::Duration::ZERO
+        },
         straggling: config.straggler_deadline.unwrap_or(straggling),
         deadline: config.recovery_deadline,
         dead_after: config.node_dead_after.max(config.recovery_deadline),

@@ -11,7 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_host::hash::DashMap;
+use infinicache_host::{fail_point, hash::DashMap};
 use infinicache_membership::farewell::Farewell;
 use infinicache_wire::{ChunkId, MemberId, WriteId};
 use tokio::sync::Notify;
@@ -50,6 +50,7 @@ impl Partings {
         now: Instant,
     ) -> Farewell<MemberId> {
         let strays = self.strays.get(&write).map(|strays| strays.clone());
+        let strays = strays.filter(|_| !fail_point("strays"));
         let holders = holders.into_iter().chain(strays.into_iter().flatten());
         let farewell = Farewell::new(data, holders);
         let parting = Parting {

@@ -9,7 +9,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use infinicache_host::clock;
+use infinicache_host::{clock, fail_point};
 
 /// The wall clock of a pool. Clones are handles to the same.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +26,9 @@ impl PoolClock {
 
     /// An earlier run has told a member that it was `told_ms`.
     pub(crate) fn not_before(&self, told_ms: u64) {
+        if fail_point("told_time") {
+            return;
+        }
         let behind = told_ms.saturating_sub(clock::unix_ms());
         self.behind.fetch_max(behind, Relaxed);
     }

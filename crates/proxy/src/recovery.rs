@@ -9,7 +9,7 @@
 use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use infinicache_host::clock;
+use infinicache_host::{clock, fail_point};
 use infinicache_membership::{
     census::{Census, Patience, Standing},
     read_quorum,
@@ -138,7 +138,7 @@ async fn listen(cache: &Cache) -> Option<Roster> {
                 // A wake may have failed; those that are due again are repeated.
                 let until = until.min(clock::now() + REPEAT);
                 let _ = time::timeout_at(until.into(), changes.changed()).await;
-                if clock::now() > until + HELD_UP {
+                if clock::now() > until + HELD_UP && !fail_point("own_pauses") {
                     warn!("this proxy was held up: nodes are heard anew");
                     nodes.hear_anew();
                 }
@@ -158,7 +158,7 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
     let members: Vec<Arc<Member>> = nodes
         .members()
         .into_iter()
-        .filter(|member| roster.contains(member.instance))
+        .filter(|member| roster.contains(member.instance) || fail_point("members_only"))
         .collect();
     let inventories = members.iter().map(|member| inventory(member));
     let told = join_all(inventories).await;
@@ -184,15 +184,16 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
     let (found, lost) = (verdict.survivors.len(), verdict.lost);
 
     nodes.succeed(roster, &heard);
-    if time::timeout(ROSTER_DEADLINE, nodes.until_settled())
-        .await
-        .is_err()
+    if !fail_point("first_roster_in_force")
+        && time::timeout(ROSTER_DEADLINE, nodes.until_settled())
+            .await
+            .is_err()
     {
         // Nothing may be served or freed before: later runs would not know by whose word.
         warn!("the first roster of this run is not in force");
         return None;
     }
-    if !nodes.close_census(epoch) {
+    if !nodes.close_census(epoch) && !fail_point("evidence_of_one_epoch") {
         // The run above which it was raised may have changed what there is.
         return None;
     }
@@ -202,10 +203,8 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
     for gone in heard.iter().filter(|member| !there.contains(&member.id)) {
         cache.lose_member(gone.id);
     }
-    verdict
-        .others
-        .iter()
-        .for_each(|other| cache.part_with_found(other));
+    let others = verdict.others.iter();
+    others.for_each(|other| cache.part_with_found(other));
     for (member, chunk) in verdict.leftovers {
         cache.free_stray(chunk, member);
     }

@@ -1,8 +1,16 @@
 //! Whether all is well: asked again and again while things go wrong, and looked into at the end.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
-use infinicache_wire::control::{Located, NodeState, PoolView};
+use infinicache_wire::{
+    InstanceId,
+    control::{Located, NodeState, PoolView},
+};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::{sleep, timeout};
 
@@ -53,6 +61,14 @@ async fn look(world: &World, run: &Run) -> Result<(), String> {
     let mut redis = Redis::connect(run.redis()).await.map_err(text)?;
     let view = view(&mut redis).await?;
     let mut members = 0;
+    let well: BTreeSet<InstanceId> = {
+        let state = world.state();
+        let well = state
+            .instances
+            .values()
+            .filter(|it| !it.process.is_frozen());
+        well.filter_map(|it| it.identity.get().copied()).collect()
+    };
     for node in &view.nodes {
         if node.member.is_none() {
             continue;
@@ -60,7 +76,7 @@ async fn look(world: &World, run: &Run) -> Result<(), String> {
         members += 1;
         let is_well = node.state == NodeState::Active
             && node.heard_ms.is_some_and(|it| it < SILENCE_MS)
-            && node.wake_failure.is_none();
+            && node.instance.is_some_and(|it| well.contains(&it));
         if !is_well {
             return Err(format!(
                 "node {} is {:?}, heard {:?}",
@@ -73,10 +89,6 @@ async fn look(world: &World, run: &Run) -> Result<(), String> {
             "{:?} members of {members}",
             figure("roster_members")
         ));
-    }
-    let state = world.state();
-    if state.instances.values().any(|it| it.process.is_frozen()) {
-        return Err("a node is frozen".into());
     }
     Ok(())
 }
@@ -145,13 +157,15 @@ async fn leftovers(world: &World) -> Result<Vec<String>, String> {
             Ok(BytesFrame::BulkString(json)) => {
                 let located: Located =
                     serde_json::from_slice(&json).map_err(|it| it.to_string())?;
-                for holder in located.members {
-                    match holder {
-                        Some(member) => *listed.entry(member).or_default() += 1,
-                        None => {
-                            return Err(format!("key {key} lacks a chunk although all is well"));
-                        }
-                    }
+                let holders: BTreeSet<_> = located.members.iter().flatten().collect();
+                if holders.len() < located.members.len() {
+                    let members = &located.members;
+                    return Err(format!(
+                        "key {key} lacks a chunk, or two are in one place: {members:?}"
+                    ));
+                }
+                for member in located.members.into_iter().flatten() {
+                    *listed.entry(member).or_default() += 1;
                 }
             }
             other => return Err(format!("{other:?}")),
@@ -167,8 +181,11 @@ async fn leftovers(world: &World) -> Result<Vec<String>, String> {
             .nodes
             .iter()
             .find(|it| it.name == crate::world::name_of(instance.name));
-        let member = node.and_then(|it| it.member);
-        let listed = member.and_then(|it| listed.get(&it)).copied().unwrap_or(0);
+        // One that is no member is nothing to this pool: it goes, or is emptied when it is woken.
+        let Some(member) = node.and_then(|it| it.member) else {
+            continue;
+        };
+        let listed = listed.get(&member).copied().unwrap_or(0);
         if held != Some(listed) {
             found.push(format!(
                 "node {} holds {held:?} chunks, {listed} are listed for {member:?}",

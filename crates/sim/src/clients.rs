@@ -22,7 +22,7 @@ use crate::{
 pub(crate) const KEYS: u8 = 3;
 /// Keys after those, whose values take room where it is scarce.
 pub(crate) const FILLERS: u8 = 12;
-const CLIENTS: u32 = 3;
+const CLIENTS: u32 = 4;
 
 /// How long a client waits.
 const PATIENCE: Duration = Duration::from_secs(15);
@@ -74,7 +74,7 @@ pub(crate) fn reader() -> Process {
 async fn live(world: Arc<World>, id: u32) {
     let mut connection = None;
     while now() < TROUBLE {
-        sleep(Duration::from_millis(range(1, 500))).await;
+        sleep(Duration::from_millis(range(1, 300))).await;
         let key = range(0, KEYS.into()) as u8;
         let set = |if_absent| Command::Set {
             key,

@@ -59,9 +59,9 @@ pub(crate) async fn strike(world: &Arc<World>) {
     while now() < TROUBLE {
         pause(50, 2_500).await;
         match range(0, 100) {
-            0..20 => sever_links(world),
-            20..25 => split(world),
-            25..50 => strike_run(world),
+            0..15 => sever_links(world),
+            15..20 => split(world),
+            20..35 => strike_run(world),
             _ => strike_nodes(world).await,
         }
     }

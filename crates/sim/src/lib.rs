@@ -22,6 +22,7 @@ mod log;
 mod pages;
 mod platform;
 mod redis;
+mod rules;
 mod world;
 
 use std::collections::BTreeMap;
@@ -29,7 +30,7 @@ use std::collections::BTreeMap;
 use infinicache_host::simulation;
 use tokio::task::JoinHandle;
 
-pub use self::faults::Faults;
+pub use self::{faults::Faults, rules::RULES};
 use self::{history::Millis, log::Log, world::World};
 
 /// How long clients ask and things go wrong.

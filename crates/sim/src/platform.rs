@@ -11,6 +11,7 @@ use infinicache_host::{
     simulation::{Process, range},
     task,
 };
+use infinicache_node::Node;
 use infinicache_socket::simulation::{Listener, Stream, connect, part, switch_off};
 use tokio::{io::copy_bidirectional, time::sleep};
 use tokio_util::sync::CancellationToken;
@@ -83,6 +84,7 @@ pub(crate) fn start_node(world: &Arc<World>, name: usize) -> Instance {
         name,
         process: Process::new(format!("node {id} of {}", name_of(name)), address, 0),
         term: CancellationToken::new(),
+        identity: Arc::default(),
     };
     {
         let mut state = world.state();
@@ -109,8 +111,13 @@ pub(crate) fn start_node(world: &Arc<World>, name: usize) -> Instance {
     let config = infinicache_node::Config::parse_from(flags);
     let (world, ending) = (world.clone(), instance.clone());
     instance.process.spawn(async move {
-        let ended = infinicache_node::run(config, ending.term.clone().cancelled_owned()).await;
-        if let Err(error) = ended {
+        let term = ending.term.clone().cancelled_owned();
+        let running = async {
+            let node = Node::bind(config).await?;
+            let _ = ending.identity.set(node.instance());
+            node.run(term).await
+        };
+        if let Err(error) = running.await {
             world.violation(format!("node {} failed: {error:#}", ending.id));
         }
         end_node(&world, &ending);

@@ -4,12 +4,13 @@ use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
-        Arc, Mutex, MutexGuard,
+        Arc, Mutex, MutexGuard, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
 use infinicache_host::simulation::{Process, elapsed, range};
+use infinicache_wire::InstanceId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -34,6 +35,8 @@ pub(crate) struct Instance {
     pub(crate) process: Process,
     /// SIGTERM.
     pub(crate) term: CancellationToken,
+    /// What it calls itself, once it does.
+    pub(crate) identity: Arc<OnceLock<InstanceId>>,
 }
 
 /// A run of the proxy.

@@ -1,5 +1,6 @@
 //! What a run before has left becomes this run's.
 
+use infinicache_host::fail_point;
 use infinicache_membership::verdict::Survivor;
 use infinicache_wire::{ChunkId, MemberId};
 
@@ -39,7 +40,9 @@ impl Cache {
     /// What was found of a value that is nobody's goes, and counts as on its way out until it has.
     pub(crate) fn part_with_found(&self, other: &Survivor<MemberId>) {
         let (write, data) = (other.write, other.geometry.code().data());
-        self.begin_parting(&other.key, write, data, other.held_by());
+        if !fail_point("leftovers_part") {
+            self.begin_parting(&other.key, write, data, other.held_by());
+        }
         for (index, member) in other.held_by() {
             let chunk = ChunkId { write, index };
             self.0.keeper.leave(Chore::Free(chunk, member));

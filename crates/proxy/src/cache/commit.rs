@@ -6,7 +6,7 @@ use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
 use infinicache_erasure::{Code, Geometry};
-use infinicache_host::clock;
+use infinicache_host::{clock, fail_point};
 use infinicache_membership::{finishing::Finishing, label, patience::LONGEST};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory};
 use tokio::time;
@@ -250,6 +250,7 @@ impl Cache {
                     gone.extend(reply.is_none().then_some(members[index].id));
                 }
                 Ok(None) => break,
+                Err(_) if fail_point("own_pauses") => break,
                 Err(_) if finishing.is_over(clock::now(), deadline) => break,
                 Err(_) => {}
             }
@@ -290,7 +291,7 @@ impl Cache {
     /// Frees all that a write that is given up has sent.
     pub(super) fn release(&self, write: &OpenWrite) {
         let mut state = write.state();
-        if state.finishing {
+        if state.finishing && !fail_point("given_up_is_removed") {
             let holders = (0u8..).zip(state.members.iter().map(|member| member.id));
             let data = write.code.data();
             self.begin_parting(&write.key, write.id, data, holders);

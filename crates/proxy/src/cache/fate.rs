@@ -3,8 +3,9 @@
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use infinicache_client::{Holders, NodeLink};
+use infinicache_host::fail_point;
 use infinicache_membership::label;
-use infinicache_wire::{MemberId, Reply, Request};
+use infinicache_wire::{MemberId, Reply, Request, inventory::Expiry};
 use tokio::time;
 use tracing::warn;
 
@@ -26,7 +27,8 @@ impl Cache {
     /// happens to the key meanwhile, and a member of which it is not known is expelled.
     pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
         let _turn = self.0.turns.take(object.key()).await;
-        if object.is_dead() || !self.0.nodes.counts(member) {
+        let is_dead = object.is_dead() && !fail_point("repair_if_current");
+        if is_dead || !self.0.nodes.counts(member) {
             return false;
         }
         match self.complete_rebuilt(object, index, member).await {
@@ -62,7 +64,11 @@ impl Cache {
         let geometry = found.geometry();
         let chunk = object.chunk(index);
         // With the last change of its expiry: there must be no moment at which it has an earlier one.
-        let label = label::encode(object.key(), &geometry, object.version(), object.expiry());
+        let expiry = match fail_point("rebuilt_expiry") {
+            true => Expiry::default(),
+            false => object.expiry(),
+        };
+        let label = label::encode(object.key(), &geometry, object.version(), expiry);
         let finish = Request::Finish {
             chunk,
             units: geometry.chunk_units(index),

@@ -5,7 +5,7 @@ use std::{pin::pin, sync::Arc, time::Duration};
 use bytes::Bytes;
 use infinicache_client::{Error, PAUSES};
 use infinicache_erasure::Code;
-use infinicache_host::clock;
+use infinicache_host::{clock, fail_point};
 use infinicache_wire::{
     MemberId, WriteId,
     control::{Opened, Placed},
@@ -188,7 +188,8 @@ impl Cache {
         }
         // A value covers earlier ones of its key, which would be found in its place, until they
         // are gone.
-        if self.0.turns.is_taken(object.key()) || self.0.partings.has(object.key()) {
+        let covers = self.0.turns.is_taken(object.key()) || self.0.partings.has(object.key());
+        if covers && !fail_point("earlier_stay_covered") {
             return MayGo::Later;
         }
         let is_unread = Catalog::would_free(object, 0);
@@ -278,7 +279,8 @@ impl Cache {
         if member.id == substitute.id {
             return Err(Error::Unreachable("no other node can be used".into()));
         }
-        if state.nodes_beside(index).contains(&substitute.node) {
+        let is_beside = state.nodes_beside(index).contains(&substitute.node);
+        if is_beside && !fail_point("one_chunk_a_node") {
             return Ok(Ok(None));
         }
         let taken = state.taken;

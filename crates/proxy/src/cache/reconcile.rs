@@ -8,12 +8,13 @@
 use std::sync::Arc;
 
 use infinicache_client::{Holders, MuxLink, NodeLink};
+use infinicache_host::fail_point;
 use infinicache_membership::{absence::Outcome, label};
 use infinicache_wire::{Reply, Request, inventory, inventory::Entry};
 use tracing::{debug, info, warn};
 
 use super::Cache;
-use crate::{catalog::Found, nodes::member::Member};
+use crate::{catalog::Found, nodes::member::Member, writes::OpenWrite};
 
 impl Cache {
     /// Reconciles a member and lets its chunks count again.
@@ -35,6 +36,9 @@ impl Cache {
     /// How many chunks were freed; `None` if the member does not answer.
     async fn reconcile(&self, member: &Arc<Member>) -> Option<usize> {
         let link = member.link()?;
+        if fail_point("reconcile") {
+            return Some(0);
+        }
         let mut after = None;
         let mut freed = 0;
         loop {
@@ -66,7 +70,8 @@ impl Cache {
         let _turn = self.0.turns.take(&key).await;
         // A chunk of an open write that has moved to another member is nobody's here.
         let write = self.0.writes.get(chunk.write);
-        if write.is_some_and(|write| write.is_on(chunk.index, member.id)) {
+        let is_on = |write: Arc<OpenWrite>| write.is_on(chunk.index, member.id);
+        if write.is_some_and(|write| is_on(write) || fail_point("open_writes_let_go")) {
             return Some(false);
         }
         let index = usize::from(chunk.index);

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_client::Error;
-use infinicache_host::clock;
+use infinicache_host::{clock, fail_point};
 use infinicache_membership::{farewell::Farewell, patience::Patience};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
@@ -64,10 +64,17 @@ impl Cache {
                 self.let_go(object.chunk(usize::from(index)), member);
                 was_freed(index, member);
             };
+            if fail_point("farewell") {
+                self.leave_to_die(object, &farewell);
+                return Ok(());
+            }
             self.insist(farewell, object.parity(), request, let_go)
                 .await?;
         }
-        self.settle(object.key()).await
+        match fail_point("earlier_farewells") {
+            true => Ok(()),
+            false => self.settle(object.key()).await,
+        }
     }
 
     /// Whether all members of a small value let go of it at once, as they do when all is well:
@@ -100,10 +107,14 @@ impl Cache {
         let farewell = self.begin_farewell(object);
         // The caller holds it once. If it is read by others, its memory is not to be freed yet.
         if Arc::strong_count(object) > 1 {
-            for (index, member) in farewell.left() {
-                let chunk = object.chunk(usize::from(index));
-                self.0.keeper.leave(Chore::Delete(chunk, member));
-            }
+            self.leave_to_die(object, &farewell);
+        }
+    }
+
+    fn leave_to_die(&self, object: &Object, farewell: &Farewell<MemberId>) {
+        for (index, member) in farewell.left() {
+            let chunk = object.chunk(usize::from(index));
+            self.0.keeper.leave(Chore::Delete(chunk, member));
         }
     }
 
@@ -288,6 +299,9 @@ impl Cache {
     ///
     /// [`Error::TimedOut`] if there may be one by now.
     pub(super) async fn still_in_charge(&self) -> Result<(), Error> {
+        if fail_point("lease_again") {
+            return Ok(());
+        }
         let in_charge = self.0.nodes.until_may_answer();
         let in_time = time::timeout(OUT_OF_TOUCH, in_charge).await;
         in_time.map_err(|_| UNKNOWN)

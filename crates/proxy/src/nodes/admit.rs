@@ -3,7 +3,7 @@
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use infinicache_client::{Mux, NodeLink};
-use infinicache_host::{clock, task};
+use infinicache_host::{clock, fail_point, task};
 use infinicache_membership::census::Census;
 use infinicache_wire::{
     MemberId, PROTOCOL_VERSION, Reply, Request,
@@ -217,6 +217,9 @@ impl Nodes {
     fn enrol_once_empty(&self, member: &Arc<Member>) {
         let Some(link) = member.link() else { return };
         let (nodes, member) = (self.clone(), member.clone());
+        if fail_point("emptied_first") {
+            return self.enrol(&member);
+        }
         task::spawn(async move {
             match nodes.exchange(&member, &link).await {
                 true => nodes.enrol(&member),

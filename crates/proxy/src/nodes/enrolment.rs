@@ -13,7 +13,7 @@ use std::{
 };
 
 use infinicache_client::NodeLink;
-use infinicache_host::{clock, task, watch};
+use infinicache_host::{clock, fail_point, task, watch};
 use infinicache_membership::{
     Epoch,
     absence::{Absence, Outcome, TooMany},
@@ -78,7 +78,10 @@ impl Enrolment {
             names: BTreeMap::new(),
             instances: BTreeMap::new(),
             asking: BTreeSet::new(),
-            absence: Absence::new(parity),
+            absence: Absence::new(match fail_point("no_more_expelled_than_parity") {
+                true => usize::MAX,
+                false => parity,
+            }),
             forced: 0,
         };
         Self {
@@ -102,6 +105,11 @@ impl Enrolment {
 
     pub(super) fn is_superseded(&self) -> bool {
         self.superseded.load(Relaxed)
+    }
+
+    /// Whether whose chunks count does not change here any more.
+    fn keeps_its_roster(&self) -> bool {
+        self.is_superseded() && !fail_point("superseded_keeps_its_roster")
     }
 
     /// Whether all members were lost without a word, so that nobody says who is in charge.
@@ -176,10 +184,14 @@ impl Nodes {
     /// Whether the proxy may answer: it has the lease of a majority of its members.
     pub(crate) fn may_answer(&self) -> bool {
         let enrolment = &self.0.enrolment;
+        if fail_point("lease") {
+            return true;
+        }
         let now = enrolment.elapsed_ms();
         match enrolment.right.load(Relaxed) {
             // Those of the later run may have what this one does not know of.
             UNNEEDED if enrolment.is_superseded() => false,
+            UNNEEDED if fail_point("unvouched_for_a_lease_only") => true,
             UNNEEDED => {
                 let lease = u64::try_from(enrolment.lease.as_millis()).unwrap_or(u64::MAX);
                 now < enrolment.beat.load(Relaxed).saturating_add(lease)
@@ -199,7 +211,8 @@ impl Nodes {
 
     /// Whether the chunks of a member count.
     pub(crate) fn counts(&self, member: &Member) -> bool {
-        self.0.enrolment.state().roster.contains(member.instance)
+        let state = self.0.enrolment.state();
+        state.roster.contains(member.instance) || fail_point("holders_in_force")
     }
 
     /// Whether the chunks of a member count, or may come to.
@@ -224,7 +237,9 @@ impl Nodes {
     pub(crate) fn bereave(&self) {
         let enrolment = &self.0.enrolment;
         let mut state = enrolment.state();
-        state.lease.bereave();
+        if !fail_point("bereft") {
+            state.lease.bereave();
+        }
         enrolment.renew(&state);
     }
 
@@ -250,6 +265,9 @@ impl Nodes {
 
     /// Nobody's chunks count any more: what this run went by is out of date.
     pub(super) fn disown(&self) {
+        if fail_point("evidence_of_one_epoch") {
+            return;
+        }
         let mut state = self.0.enrolment.state();
         state.roster.disown();
         state.instances.clear();
@@ -304,7 +322,7 @@ impl Nodes {
         let there: Vec<_> = members.iter().copied().filter(is_there).collect();
         let stays = |id: &MemberId| self.member(*id).is_some_and(|it| !it.is_draining());
         let staying: Vec<_> = there.iter().copied().filter(stays).collect();
-        if self.0.enrolment.is_superseded() {
+        if self.0.enrolment.keeps_its_roster() {
             warn!("members do not answer this run, which a later one has superseded");
             return false;
         }
@@ -332,6 +350,9 @@ impl Nodes {
             }
         }
         self.advance();
+        if fail_point("expulsion_in_force") {
+            return true;
+        }
         let expelled = self.until_gone(&members);
         let deadline = self.0.settings.timing.lost_after + EXPULSION_MARGIN;
         time::timeout(deadline, expelled).await.is_ok()
@@ -376,7 +397,7 @@ impl Nodes {
             } else {
                 state.roster.lost(instance);
             }
-            if member.is_draining() {
+            if member.is_draining() || fail_point("bereft") {
                 state.lease.forget(instance);
             } else {
                 state.lease.lost(instance);
@@ -413,7 +434,8 @@ impl Nodes {
             self.0.enrolment.renew(&state);
             let is_known = state.instances.contains_key(&member.id);
             // Not before it is out: what relies on that may still be acknowledged.
-            let is_out = is_known && !state.roster.may_count(member.instance);
+            let is_out = !state.roster.may_count(member.instance);
+            let is_out = is_known && (is_out || fail_point("return_after_expulsion"));
             let may_join = is_out && !member.is_draining();
             state.absence.answered(member.id, may_join)
         };
@@ -438,7 +460,7 @@ impl Nodes {
     /// Asks whoever has not stored the roster that is proposed, and is linked.
     pub(super) fn canvass(&self) {
         let enrolment = &self.0.enrolment;
-        if enrolment.is_superseded() {
+        if enrolment.keeps_its_roster() {
             return;
         }
         let mut state = enrolment.state();
@@ -480,7 +502,7 @@ impl Nodes {
     /// Goes on with the roster after something has changed.
     fn advance(&self) {
         let enrolment = &self.0.enrolment;
-        if enrolment.is_superseded() {
+        if enrolment.keeps_its_roster() {
             return;
         }
         let settled = {
