@@ -63,10 +63,10 @@ pub use client::{
 pub use error::Error;
 pub use health::Health;
 pub use infinicache_erasure::Code;
-pub use infinicache_wire::Version;
+pub use infinicache_wire::{Condition, Expiry, Terms, Version};
 pub use link::NodeLink;
 pub use mux::{Mux, MuxLink, ask_at_once};
-pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};
+pub use pool::{Commit, Holders, Incident, Pool};
 pub use read::{PAUSES, Reader};
 pub use source::{Source, Stream};
 pub use write::{Upload, overwrite, upload};

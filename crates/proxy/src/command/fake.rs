@@ -11,9 +11,10 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{Condition, Error, Expiry, Source, Terms};
+use infinicache_wire::control::Command;
 
 use super::{
-    Answer, Answered, Control, Observe, Refused,
+    Answer, Answered, Observe, Refused,
     store::{Found, Outcome, Owned, Reading, Stat, Store, Upload},
 };
 use crate::info::{Figures, Limits};
@@ -156,7 +157,7 @@ impl Store for FakeStore {
         Holdings(self.clone())
     }
 
-    async fn control(&self, _: &mut Holdings, _: Control, _: &[Bytes], _: Terms) -> Answer {
+    async fn control(&self, _: &mut Holdings, _: Command) -> Answer {
         Err(Refused::text("ERR no pool here"))
     }
 
