@@ -1,15 +1,11 @@
 //! Replies on their way out, as one [`Buf`].
 
-use std::{
-    collections::VecDeque,
-    fmt::{Display, Write},
-    io::IoSlice,
-};
+use std::{collections::VecDeque, io::IoSlice};
 
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::Protocol;
+use super::{Protocol, line};
 
 /// Payload up to this length is copied behind the replies before it: that costs
 /// less than an entry of its own in the vectored write.
@@ -34,14 +30,14 @@ impl Outbox {
         match frame {
             BytesFrame::SimpleString(text) => self.line('+', text),
             BytesFrame::Error(text) => self.line('-', text.as_bytes()),
-            BytesFrame::Integer(number) => self.head(':', *number),
+            BytesFrame::Integer(number) => self.write(|tail| line::integer(tail, *number)),
             BytesFrame::BulkString(value) => {
                 self.begin_bulk(value.len() as u64);
                 self.part(value.clone());
                 self.end_bulk();
             }
             BytesFrame::Array(items) => {
-                self.head('*', items.len());
+                self.head(b'*', items.len() as u64);
                 items.iter().for_each(|item| self.frame(item));
             }
             BytesFrame::Null => self.copy(match self.protocol {
@@ -55,7 +51,7 @@ impl Outbox {
     pub(super) fn map(&mut self, frame: &BytesFrame) {
         match (self.protocol, frame) {
             (Protocol::Resp3, BytesFrame::Array(items)) => {
-                self.head('%', items.len() / 2);
+                self.head(b'%', items.len() as u64 / 2);
                 items.iter().for_each(|item| self.frame(item));
             }
             _ => self.frame(frame),
@@ -64,7 +60,7 @@ impl Outbox {
 
     /// Appends the head of a bulk string, of which `length` bytes will follow.
     pub(super) fn begin_bulk(&mut self, length: u64) {
-        self.head('$', length);
+        self.head(b'$', length);
     }
 
     /// Appends a part of a bulk string.
@@ -84,10 +80,13 @@ impl Outbox {
         self.copy(b"\r\n");
     }
 
-    /// Appends a line of a type and a number: a whole integer, or the head of what is so long.
-    fn head(&mut self, kind: char, number: impl Display) {
+    fn head(&mut self, mark: u8, number: u64) {
+        self.write(|tail| line::head(tail, mark, number));
+    }
+
+    fn write(&mut self, write: impl FnOnce(&mut BytesMut)) {
         let before = self.tail.len();
-        write!(self.tail, "{kind}{number}\r\n").expect("the buffer is extended to fit");
+        write(&mut self.tail);
         self.remaining += self.tail.len() - before;
     }
 
