@@ -240,6 +240,7 @@ fn no_code_of_the_proxy_is_in_the_image_of_a_node() {
         .filter(|name| name.starts_with("infinicache"))
         .collect();
     let expected = [
+        "infinicache-backoff",
         "infinicache-clock",
         "infinicache-daemon",
         "infinicache-node",

@@ -12,6 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use infinicache_backoff::Backoff;
 use infinicache_wire::MemberId;
 
 /// Patience never falls below this: less would hedge against the scheduler's noise.
@@ -30,9 +31,8 @@ const FACTOR: u32 = 4;
 const WINDOW: usize = 256;
 const REFRESH: usize = 32;
 
-/// How long a member is avoided after its first late answer, and at most.
-const FIRST_AVOIDANCE: Duration = Duration::from_millis(500);
-const MOST_AVOIDANCE: Duration = Duration::from_secs(10);
+/// How long a member is avoided after a late answer.
+const AVOIDANCE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
 /// Watches the latencies of a process's reads.
 #[derive(Debug)]
@@ -49,7 +49,8 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Lateness {
     avoided_until: Instant,
-    avoidance: Duration,
+    /// How often it was tried since and late again.
+    times: u32,
 }
 
 impl Default for Health {
@@ -105,11 +106,11 @@ impl Health {
         let mut state = self.state();
         let lateness = state.late.entry(member).or_insert(Lateness {
             avoided_until: now,
-            avoidance: FIRST_AVOIDANCE / 2,
+            times: 0,
         });
         if now >= lateness.avoided_until {
-            lateness.avoidance = (lateness.avoidance * 2).min(MOST_AVOIDANCE);
-            lateness.avoided_until = now + lateness.avoidance;
+            lateness.avoided_until = now + AVOIDANCE.wait(lateness.times);
+            lateness.times = lateness.times.saturating_add(1);
         }
     }
 
@@ -140,14 +141,14 @@ mod tests {
         let start = Instant::now();
         health.was_late(MEMBER, start);
         assert!(health.is_slow(MEMBER, start));
-        let again = start + FIRST_AVOIDANCE;
+        let again = start + AVOIDANCE.first();
         assert!(!health.is_slow(MEMBER, again), "it is tried once more");
         health.was_late(MEMBER, again);
-        assert!(health.is_slow(MEMBER, again + FIRST_AVOIDANCE));
-        assert!(!health.is_slow(MEMBER, again + FIRST_AVOIDANCE * 2));
+        assert!(health.is_slow(MEMBER, again + AVOIDANCE.first()));
+        assert!(!health.is_slow(MEMBER, again + AVOIDANCE.first() * 2));
         health.answered(MEMBER, Duration::from_millis(1));
         health.was_late(MEMBER, again);
-        assert!(!health.is_slow(MEMBER, again + FIRST_AVOIDANCE));
+        assert!(!health.is_slow(MEMBER, again + AVOIDANCE.first()));
     }
 
     #[test]
@@ -157,7 +158,7 @@ mod tests {
         for _ in 0..100 {
             health.was_late(MEMBER, now);
         }
-        assert!(!health.is_slow(MEMBER, now + FIRST_AVOIDANCE));
+        assert!(!health.is_slow(MEMBER, now + AVOIDANCE.first()));
     }
 
     #[test]
