@@ -31,10 +31,12 @@
 //! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
 //! - [`rebuild`]: chunks are made anew;
 //! - [`health`] and [`budget`]: whom to ask first, and what may be buffered;
+//! - [`adaptive_timeout`]: how long an answer is waited for;
 //! - [`mux`]: a link over TCP;
 //! - [`ring`]: which of several proxies a key belongs to.
 #![forbid(unsafe_code)]
 
+pub mod adaptive_timeout;
 pub mod budget;
 pub mod client;
 pub mod error;
@@ -56,6 +58,7 @@ pub mod write;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use adaptive_timeout::AdaptiveTimeout;
 pub use budget::Budget;
 pub use client::{
     Address, ChunkStat, Client, Download, Login, Options, ParseAddressError, PutOptions, Stat,
