@@ -244,6 +244,7 @@ fn no_code_of_the_proxy_is_in_the_image_of_a_node() {
         "infinicache-clock",
         "infinicache-daemon",
         "infinicache-node",
+        "infinicache-outbox",
         "infinicache-socket",
         "infinicache-wire",
     ];
