@@ -72,6 +72,15 @@ impl Terms {
         self.condition.is_none() && self.expiry != Expiry::Keep && !self.previous
     }
 
+    /// Whether their condition holds of a key that has a value, or has none.
+    pub fn hold(&self, has_value: bool) -> bool {
+        match self.condition {
+            None => true,
+            Some(Condition::Absent) => !has_value,
+            Some(Condition::Present) => has_value,
+        }
+    }
+
     /// What `options` say.
     ///
     /// # Errors

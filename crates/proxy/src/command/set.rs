@@ -13,7 +13,7 @@
 //! that are most likely a time.
 
 use bytes::Bytes;
-use infinicache_client::{Condition, Expiry, Terms};
+use infinicache_client::{Expiry, Terms};
 use infinicache_resp::{Command, Error, Input, Output};
 use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
@@ -78,9 +78,9 @@ async fn small<S: Store, R: Input, W: Output>(
         Err(refused) => return refuse(session, refused),
     };
     // A condition that does not hold now spares the nodes the value.
-    if let Some(condition) = terms.condition {
+    if terms.condition.is_some() {
         let current = store.find(name);
-        if current.is_some() != (condition == Condition::Present) {
+        if !terms.hold(current.is_some()) {
             let failed = Outcome::ConditionFailed { current };
             return answer(session, terms.previous, failed).await;
         }
