@@ -6,7 +6,7 @@
 #![no_main]
 
 use bytes::BytesMut;
-use infinicache_resp::reply;
+use infinicache_resp::reply::{self, Head};
 use libfuzzer_sys::fuzz_target;
 use redis_protocol::resp2::types::BytesFrame;
 
@@ -14,6 +14,9 @@ fuzz_target!(|data: &[u8]| {
     let Some((&step, stream)) = data.split_first() else {
         return;
     };
+    if let Ok(Some((_, length))) = Head::read(stream) {
+        assert!(stream[..length].ends_with(b"\r\n"));
+    }
     let stepwise = answers(stream, 1 + usize::from(step));
     assert_eq!(stepwise, answers(stream, stream.len().max(1)));
 });
