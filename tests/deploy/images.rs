@@ -241,8 +241,10 @@ fn no_code_of_the_proxy_is_in_the_image_of_a_node() {
         .collect();
     let expected = [
         "infinicache-host",
+        "infinicache-backoff",
         "infinicache-daemon",
         "infinicache-node",
+        "infinicache-outbox",
         "infinicache-socket",
         "infinicache-wire",
     ];

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 
+use infinicache_resp::{reply::Head, request};
 use tokio::{
     io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
@@ -42,8 +43,12 @@ impl Raw {
 
     /// Announces a `SET` with a value of so many bytes.
     pub(crate) async fn begin_set(&mut self, key: &str, size: u64) {
-        let head = format!("*3\r\n$3\r\nSET\r\n${}\r\n{key}\r\n${size}\r\n", key.len());
-        self.send(head.as_bytes()).await;
+        let mut head = Vec::new();
+        request::begin(&mut head, 3);
+        request::argument(&mut head, b"SET");
+        request::argument(&mut head, key.as_bytes());
+        request::begin_argument(&mut head, size);
+        self.send(&head).await;
     }
 
     /// Sends part of a value.
@@ -71,11 +76,15 @@ impl Raw {
 
     /// Asks for a value, and returns its length: none, if there is no value.
     pub(crate) async fn begin_get(&mut self, key: &str) -> Option<u64> {
-        let request = format!("*2\r\n$3\r\nGET\r\n${}\r\n{key}\r\n", key.len());
-        self.send(request.as_bytes()).await;
-        let line = self.line().await;
-        let length = line.strip_prefix('$').unwrap_or_else(|| panic!("{line}"));
-        (length != "-1").then(|| length.parse().unwrap())
+        let mut request = Vec::new();
+        request::encode(&mut request, &["GET", key]);
+        self.send(&request).await;
+        let line = self.line().await + "\r\n";
+        match Head::read(line.as_bytes()) {
+            Ok(Some((Head::Bulk(length), _))) => Some(length),
+            Ok(Some((Head::Null, _))) => None,
+            _ => panic!("{line}"),
+        }
     }
 
     /// Reads the value that was asked for, pausing after each piece.

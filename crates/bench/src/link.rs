@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use infinicache_backoff::Backoff;
 use infinicache_client::Client;
 use tokio::time;
 
@@ -14,8 +15,8 @@ use crate::{
     value::Pattern,
 };
 
-/// How long is waited after requests of which none succeeded: at first, and at most.
-const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// How long is waited after requests of which none succeeded.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
 
 /// What all users of a target share.
 #[derive(Debug)]
@@ -66,7 +67,8 @@ impl Door {
 pub struct Link {
     door: Arc<Door>,
     connection: Option<Connection>,
-    pause: Duration,
+    /// In a row.
+    failures: u32,
 }
 
 impl Link {
@@ -79,7 +81,7 @@ impl Link {
         let mut link = Self {
             door,
             connection: None,
-            pause: PAUSES.0,
+            failures: 0,
         };
         link.connect().await?;
         Ok(link)
@@ -100,10 +102,10 @@ impl Link {
         })
         .await;
         if succeeded {
-            self.pause = PAUSES.0;
+            self.failures = 0;
         } else {
-            time::sleep(self.pause).await;
-            self.pause = (self.pause * 2).min(PAUSES.1);
+            time::sleep(BACKOFF.wait(self.failures)).await;
+            self.failures = self.failures.saturating_add(1);
         }
     }
 

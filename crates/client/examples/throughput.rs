@@ -16,10 +16,8 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{Client, Error};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use infinicache_resp::{Replies, reply::Head, request};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 const KEY: &str = "throughput";
 
@@ -91,7 +89,7 @@ async fn read_all(client: &Client, size: usize) -> Result<(), Error> {
 /// A server that speaks RESP.
 struct Resp {
     stream: TcpStream,
-    buffer: Vec<u8>,
+    replies: Replies,
 }
 
 impl Resp {
@@ -100,36 +98,32 @@ impl Resp {
         stream.set_nodelay(true)?;
         Ok(Self {
             stream,
-            buffer: vec![0; 1 << 20],
+            replies: Replies::new(1 << 20),
         })
     }
 
     async fn set(&mut self, value: &[u8]) -> io::Result<()> {
-        let head = format!(
-            "*3\r\n$3\r\nSET\r\n${}\r\n{KEY}\r\n${}\r\n",
-            KEY.len(),
-            value.len()
-        );
-        self.stream.write_all(head.as_bytes()).await?;
+        let mut head = Vec::new();
+        request::begin(&mut head, 3);
+        request::argument(&mut head, b"SET");
+        request::argument(&mut head, KEY.as_bytes());
+        request::begin_argument(&mut head, value.len() as u64);
+        self.stream.write_all(&head).await?;
         self.stream.write_all(value).await?;
         self.stream.write_all(b"\r\n").await?;
-        let mut reply = [0; 5];
-        self.stream.read_exact(&mut reply).await?;
-        assert_eq!(&reply, b"+OK\r\n");
+        let reply = self.replies.head(&mut self.stream).await;
+        assert_eq!(reply.map_err(io::Error::other)?, Head::Simple(b"OK"));
         Ok(())
     }
 
     async fn get(&mut self, size: usize) -> io::Result<()> {
-        let request = format!("*2\r\n$3\r\nGET\r\n${}\r\n{KEY}\r\n", KEY.len());
-        self.stream.write_all(request.as_bytes()).await?;
-        let mut rest = format!("${size}\r\n").len() + size + 2;
-        while rest > 0 {
-            let most = rest.min(self.buffer.len());
-            match self.stream.read(&mut self.buffer[..most]).await? {
-                0 => return Err(io::ErrorKind::UnexpectedEof.into()),
-                count => rest -= count,
-            }
-        }
+        let mut asked = Vec::new();
+        request::encode(&mut asked, &["GET", KEY]);
+        self.stream.write_all(&asked).await?;
+        let reply = self.replies.head(&mut self.stream).await;
+        assert_eq!(reply.map_err(io::Error::other)?, Head::Bulk(size as u64));
+        let value = self.replies.value(&mut self.stream, size as u64, |_| {});
+        value.await.map_err(io::Error::other)?;
         Ok(())
     }
 }

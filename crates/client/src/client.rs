@@ -26,9 +26,6 @@ mod relay;
 mod stat;
 mod view;
 
-#[cfg(fuzzing)]
-pub use connection::fuzzing;
-
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;

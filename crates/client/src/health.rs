@@ -11,28 +11,28 @@ use std::{
     time::{Duration, Instant},
 };
 
+use infinicache_backoff::Backoff;
 use infinicache_host::hash::HashMap;
 use infinicache_wire::MemberId;
 
-/// Patience never falls below this: less would hedge against the scheduler's noise.
-const LEAST_PATIENCE: Duration = Duration::from_millis(20);
+use crate::adaptive_timeout::{AdaptiveTimeout, Bounds};
 
-/// Nor does it rise above this, however slow everybody is.
-const MOST_PATIENCE: Duration = Duration::from_millis(400);
+/// How patience follows latencies.
+const PATIENCE: Bounds = Bounds {
+    first: Duration::from_millis(100),
+    // Less would hedge against the scheduler's noise.
+    least: Duration::from_millis(20),
+    // However slow everybody is.
+    most: Duration::from_millis(400),
+    window: 256,
+    recent: Duration::MAX,
+};
 
-/// Patience before anything has been measured.
-const FIRST_PATIENCE: Duration = Duration::from_millis(100);
-
-/// Patience is this many times the 95th percentile of recent latencies.
-const FACTOR: u32 = 4;
-
-/// How many latencies count as recent, and how often the percentile is taken anew.
-const WINDOW: usize = 256;
+/// After how many answers patience is told anew: every read asks for it.
 const REFRESH: usize = 32;
 
-/// How long a member is avoided after its first late answer, and at most.
-const FIRST_AVOIDANCE: Duration = Duration::from_millis(500);
-const MOST_AVOIDANCE: Duration = Duration::from_secs(10);
+/// How long a member is avoided after a late answer.
+const AVOIDANCE: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(10));
 
 /// Watches the latencies of a process's reads.
 #[derive(Debug)]
@@ -40,8 +40,9 @@ pub struct Health(Mutex<State>);
 
 #[derive(Debug)]
 struct State {
-    latencies: Vec<Duration>,
-    next: usize,
+    latencies: AdaptiveTimeout,
+    /// How many there were since `patience` was told.
+    since: usize,
     patience: Duration,
     late: HashMap<MemberId, Lateness>,
 }
@@ -49,15 +50,16 @@ struct State {
 #[derive(Clone, Copy, Debug)]
 struct Lateness {
     avoided_until: Instant,
-    avoidance: Duration,
+    /// How often it was tried since and late again.
+    times: u32,
 }
 
 impl Default for Health {
     fn default() -> Self {
         Self(Mutex::new(State {
-            latencies: Vec::with_capacity(WINDOW),
-            next: 0,
-            patience: FIRST_PATIENCE,
+            latencies: AdaptiveTimeout::new(PATIENCE),
+            since: 0,
+            patience: PATIENCE.first,
             late: HashMap::default(),
         }))
     }
@@ -84,19 +86,16 @@ impl Health {
     }
 
     /// A unit of `member` came after `latency`.
-    pub fn answered(&self, member: MemberId, latency: Duration) {
+    pub fn answered(&self, member: MemberId, latency: Duration, now: Instant) {
         let mut state = self.state();
         if latency < state.patience && !state.late.is_empty() {
             state.late.remove(&member);
         }
-        let next = state.next;
-        match state.latencies.get_mut(next) {
-            Some(slot) => *slot = latency,
-            None => state.latencies.push(latency),
-        }
-        state.next = (next + 1) % WINDOW;
-        if state.next.is_multiple_of(REFRESH) {
-            state.refresh();
+        state.latencies.answered(now, latency);
+        state.since += 1;
+        if state.since == REFRESH {
+            state.since = 0;
+            state.patience = state.latencies.timeout(now);
         }
     }
 
@@ -105,26 +104,17 @@ impl Health {
         let mut state = self.state();
         let lateness = state.late.entry(member).or_insert(Lateness {
             avoided_until: now,
-            avoidance: FIRST_AVOIDANCE / 2,
+            times: 0,
         });
         if now >= lateness.avoided_until {
-            lateness.avoidance = (lateness.avoidance * 2).min(MOST_AVOIDANCE);
-            lateness.avoided_until = now + lateness.avoidance;
+            lateness.avoided_until = now + AVOIDANCE.wait(lateness.times);
+            lateness.times = lateness.times.saturating_add(1);
         }
     }
 
     /// Forgets a member that is gone.
     pub fn forget(&self, member: MemberId) {
         self.state().late.remove(&member);
-    }
-}
-
-impl State {
-    fn refresh(&mut self) {
-        let mut sorted = self.latencies.clone();
-        sorted.sort_unstable();
-        let quantile = sorted[sorted.len() * 95 / 100];
-        self.patience = (quantile * FACTOR).clamp(LEAST_PATIENCE, MOST_PATIENCE);
     }
 }
 
@@ -140,14 +130,14 @@ mod tests {
         let start = Instant::now();
         health.was_late(MEMBER, start);
         assert!(health.is_slow(MEMBER, start));
-        let again = start + FIRST_AVOIDANCE;
+        let again = start + AVOIDANCE.first();
         assert!(!health.is_slow(MEMBER, again), "it is tried once more");
         health.was_late(MEMBER, again);
-        assert!(health.is_slow(MEMBER, again + FIRST_AVOIDANCE));
-        assert!(!health.is_slow(MEMBER, again + FIRST_AVOIDANCE * 2));
-        health.answered(MEMBER, Duration::from_millis(1));
+        assert!(health.is_slow(MEMBER, again + AVOIDANCE.first()));
+        assert!(!health.is_slow(MEMBER, again + AVOIDANCE.first() * 2));
+        health.answered(MEMBER, Duration::from_millis(1), again);
         health.was_late(MEMBER, again);
-        assert!(!health.is_slow(MEMBER, again + FIRST_AVOIDANCE));
+        assert!(!health.is_slow(MEMBER, again + AVOIDANCE.first()));
     }
 
     #[test]
@@ -157,20 +147,20 @@ mod tests {
         for _ in 0..100 {
             health.was_late(MEMBER, now);
         }
-        assert!(!health.is_slow(MEMBER, now + FIRST_AVOIDANCE));
+        assert!(!health.is_slow(MEMBER, now + AVOIDANCE.first()));
     }
 
     #[test]
     fn patience_follows_recent_latencies_within_bounds() {
-        let health = Health::default();
+        let (health, now) = (Health::default(), Instant::now());
         let answers = |millis| {
-            for _ in 0..WINDOW {
-                health.answered(MEMBER, Duration::from_millis(millis));
+            for _ in 0..PATIENCE.window {
+                health.answered(MEMBER, Duration::from_millis(millis), now);
             }
             health.patience()
         };
-        assert_eq!(answers(0), LEAST_PATIENCE);
+        assert_eq!(answers(0), PATIENCE.least);
         assert_eq!(answers(10), Duration::from_millis(40));
-        assert_eq!(answers(9_000), MOST_PATIENCE);
+        assert_eq!(answers(9_000), PATIENCE.most);
     }
 }

@@ -31,10 +31,12 @@
 //! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
 //! - [`rebuild`]: chunks are made anew;
 //! - [`health`] and [`budget`]: whom to ask first, and what may be buffered;
+//! - [`adaptive_timeout`]: how long an answer is waited for;
 //! - [`mux`]: a link over TCP;
 //! - [`ring`]: which of several proxies a key belongs to.
 #![forbid(unsafe_code)]
 
+pub mod adaptive_timeout;
 pub mod budget;
 pub mod client;
 pub mod error;
@@ -56,6 +58,7 @@ pub mod write;
 #[doc = include_str!("../../../README.md")]
 struct Readme;
 
+pub use adaptive_timeout::AdaptiveTimeout;
 pub use budget::Budget;
 pub use client::{
     Address, ChunkStat, Client, Download, Login, Options, ParseAddressError, PutOptions, Stat,
@@ -63,10 +66,10 @@ pub use client::{
 pub use error::Error;
 pub use health::Health;
 pub use infinicache_erasure::Code;
-pub use infinicache_wire::Version;
+pub use infinicache_wire::{Condition, Expiry, Terms, Version};
 pub use link::NodeLink;
 pub use mux::{Mux, MuxLink, ask_at_once};
-pub use pool::{Commit, Condition, Expiry, Holders, Incident, Pool, Terms};
+pub use pool::{Commit, Holders, Incident, Pool};
 pub use read::{PAUSES, Reader};
 pub use source::{Source, Stream};
 pub use write::{Upload, overwrite, upload};

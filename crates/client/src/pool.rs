@@ -9,52 +9,11 @@ use std::{future::Future, time::Instant};
 use infinicache_erasure::Geometry;
 use infinicache_host::clock;
 use infinicache_wire::{
-    ChunkId, MemberId, Version, WriteId,
+    ChunkId, MemberId, Terms, Version, WriteId,
     control::{Opened, Placed},
 };
 
 use crate::{Budget, Error, Health, NodeLink};
-
-/// Under which terms a write may become the value of its key.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Terms {
-    /// What must hold of the key.
-    pub condition: Option<Condition>,
-    /// When the value expires.
-    pub expiry: Expiry,
-    /// Whether the value before is given back, and can still be read.
-    pub previous: bool,
-}
-
-impl Terms {
-    /// Whether they ask nothing of the value that the key has.
-    pub fn are_blind(&self) -> bool {
-        self.condition.is_none() && self.expiry != Expiry::Keep && !self.previous
-    }
-}
-
-/// What must hold of a key for a write to be committed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Condition {
-    /// It has no value (NX).
-    Absent,
-    /// It has a value (XX).
-    Present,
-}
-
-/// When a value expires.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Expiry {
-    /// Never.
-    #[default]
-    Never,
-    /// When the value that it replaces would have (KEEPTTL).
-    Keep,
-    /// At a time, in milliseconds since 1970 by the clock of the pool.
-    At(u64),
-    /// So many milliseconds after the commit.
-    After(u64),
-}
 
 /// What became of a commit. `Found` is how the pool refers to a value.
 #[derive(Clone, Debug)]

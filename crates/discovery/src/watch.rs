@@ -8,6 +8,7 @@
 use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
+use infinicache_backoff::Backoff;
 use infinicache_daemon::chain;
 use kube::{
     Api,
@@ -23,11 +24,8 @@ use crate::cluster::Sort;
 /// without a word is noticed soon after.
 const WATCH_SECONDS: u32 = 60;
 
-/// How long is waited after the first failure; twice as long after each further one.
-const LEAST_WAIT: Duration = Duration::from_millis(500);
-
-/// The longest wait.
-const MOST_WAIT: Duration = Duration::from_secs(30);
+/// How long is waited after a failure.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30));
 
 /// Failures longer ago than this are forgotten.
 const CALM: Duration = Duration::from_mins(2);
@@ -40,8 +38,8 @@ pub(super) fn events<F: Fn(&'static str) + Clone + Send>(
     failed: F,
 ) -> impl Stream<Item = Event<DynamicObject>> + Send + use<F> {
     let config = Config::default().labels(selector).timeout(WATCH_SECONDS);
-    let watching = (watcher(api, config).boxed(), Backoff::default());
-    futures_util::stream::unfold(watching, move |(mut events, mut backoff)| {
+    let watching = (watcher(api, config).boxed(), Failures::default());
+    futures_util::stream::unfold(watching, move |(mut events, mut failures)| {
         let failed = failed.clone();
         async move {
             loop {
@@ -49,15 +47,15 @@ pub(super) fn events<F: Fn(&'static str) + Clone + Send>(
                     Ok(event) => {
                         // That a list begins says nothing of how it goes.
                         if !matches!(event, Event::Init) {
-                            backoff.failures = 0;
+                            failures.count = 0;
                         }
-                        return Some((event, (events, backoff)));
+                        return Some((event, (events, failures)));
                     }
                     Err(error) => {
                         let reason = reason(&error);
                         failed(reason);
                         log(sort, reason, &error);
-                        time::sleep(backoff.failed(Instant::now())).await;
+                        time::sleep(failures.wait(Instant::now())).await;
                     }
                 }
             }
@@ -65,23 +63,24 @@ pub(super) fn events<F: Fn(&'static str) + Clone + Send>(
     })
 }
 
-/// How long to wait after a failure.
+/// Failures in a row.
 #[derive(Debug, Default)]
-struct Backoff {
-    failures: u32,
+struct Failures {
+    count: u32,
     last: Option<Instant>,
 }
 
-impl Backoff {
-    fn failed(&mut self, now: Instant) -> Duration {
+impl Failures {
+    /// How long to wait after another one.
+    fn wait(&mut self, now: Instant) -> Duration {
         if self.last.is_some_and(|last| now > last + CALM) {
-            self.failures = 0;
+            self.count = 0;
         }
         self.last = Some(now);
-        let wait = (LEAST_WAIT * 2u32.saturating_pow(self.failures.min(16))).min(MOST_WAIT);
-        self.failures += 1;
-        // In the second half, so that the watchers of a cluster do not all come back at once.
-        wait / 2 + wait / 2 * (getrandom::u32().unwrap_or(0) >> 22) / 1024
+        // The watchers of a cluster do not all come back at once.
+        let wait = BACKOFF.jittered(self.count, getrandom::u32().unwrap_or(0));
+        self.count = self.count.saturating_add(1);
+        wait
     }
 }
 

@@ -23,17 +23,15 @@
 
 use std::time::{Duration, Instant};
 
+use infinicache_backoff::Backoff;
 use infinicache_host::fail_point;
 use infinicache_wire::wake::Wake;
 
 use crate::allegiance::Allegiance;
 
-/// First wait between two attempts.
-const SHORTEST_WAIT: Duration = Duration::from_millis(100);
-
-/// Longest wait between two attempts. A link that lasted longer counts as a
+/// Waits between two attempts. A link that lasted longer than the longest counts as a
 /// fresh start; one that breaks sooner, again and again, is not redialled faster.
-const LONGEST_WAIT: Duration = Duration::from_secs(5);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long a proxy is dialled in vain before the next wake is waited for.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -55,15 +53,16 @@ struct Pursuit {
     due: Instant,
     /// When to give up.
     until: Instant,
-    /// What to wait after the next failure.
-    wait: Duration,
+    /// In a row.
+    failures: u32,
 }
 
 #[derive(Debug)]
 struct Linked {
     wake: Wake,
     since: Instant,
-    wait: Duration,
+    /// Before it was welcomed.
+    failures: u32,
 }
 
 /// Why a wake or a welcome is not obeyed.
@@ -100,7 +99,7 @@ impl Session {
             other,
             due: now,
             until: now + PATIENCE,
-            wait: SHORTEST_WAIT,
+            failures: 0,
         });
         Ok(false)
     }
@@ -148,8 +147,8 @@ impl Session {
             self.pursuit = None;
             return false;
         }
-        pursuit.due = now + spread(pursuit.wait, random);
-        pursuit.wait = longer(pursuit.wait);
+        pursuit.due = now + BACKOFF.jittered(pursuit.failures, random as u32);
+        pursuit.failures = pursuit.failures.saturating_add(1);
         if let Some(other) = &mut pursuit.other {
             std::mem::swap(&mut pursuit.wake, other);
         }
@@ -169,33 +168,38 @@ impl Session {
     ) -> Result<Option<Wake>, Disobeyed> {
         self.obey(epoch, allegiance, now)?;
         self.epoch = epoch;
-        let Some(Pursuit { wake, wait, .. }) = self.pursuit.take() else {
+        let Some(Pursuit { wake, failures, .. }) = self.pursuit.take() else {
             return Ok(None);
         };
         self.linked = Some(Linked {
             wake: wake.clone(),
             since: now,
-            wait,
+            failures,
         });
         Ok(Some(wake))
     }
 
     /// The link is gone. Its proxy is dialled again, unless another is pursued already.
     pub(crate) fn lost(&mut self, now: Instant, random: u64) {
-        let Some(Linked { wake, since, wait }) = self.linked.take() else {
+        let Some(Linked {
+            wake,
+            since,
+            failures,
+        }) = self.linked.take()
+        else {
             return;
         };
         if self.pursuit.is_some() {
             return;
         }
-        let lasted = now.saturating_duration_since(since) > LONGEST_WAIT;
-        let wait = if lasted { SHORTEST_WAIT } else { wait };
+        let lasted = now.saturating_duration_since(since) > BACKOFF.longest();
+        let failures = if lasted { 0 } else { failures };
         self.pursuit = Some(Pursuit {
             wake,
             other: None,
-            due: now + spread(wait, random),
+            due: now + BACKOFF.jittered(failures, random as u32),
             until: now + PATIENCE,
-            wait: longer(wait),
+            failures: failures.saturating_add(1),
         });
     }
 }
@@ -208,16 +212,6 @@ impl Pursuit {
         let is_another = |wake: &Wake| wake.session != newer.session && wake.proxy == newer.proxy;
         wakes.into_iter().flatten().find(is_another)
     }
-}
-
-fn longer(wait: Duration) -> Duration {
-    (wait * 2).min(LONGEST_WAIT)
-}
-
-/// Somewhere in the second half of `wait`.
-fn spread(wait: Duration, random: u64) -> Duration {
-    const SHARES: u64 = 1024;
-    wait / 2 + wait / 2 * (random % SHARES) as u32 / SHARES as u32
 }
 
 #[cfg(test)]
@@ -351,14 +345,6 @@ mod tests {
             Some((&wake("s"), now)),
             "a wake starts anew"
         );
-    }
-
-    #[test]
-    fn waits_are_spread_over_their_second_half() {
-        let wait = Duration::from_millis(100);
-        assert_eq!(spread(wait, 0), wait / 2);
-        assert!(spread(wait, u64::MAX) < wait);
-        assert!(spread(wait, u64::MAX) > wait * 99 / 100);
     }
 
     #[test]

@@ -53,7 +53,6 @@ pub(crate) use dispatch::{Flow, answer_at_hand, run};
 pub(crate) use observe::Observe;
 pub(crate) use refused::{Answer, Refused};
 pub(crate) use session::{Client, Session, State};
-pub(crate) use smart::Control;
 pub(crate) use store::Store;
 pub(crate) use table::Spec;
 

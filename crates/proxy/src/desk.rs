@@ -13,14 +13,14 @@ use infinicache_daemon::memory;
 use infinicache_host::clock;
 use infinicache_resp::{Parts, Timeouts};
 use infinicache_socket::{ReadHalf, WriteHalf};
-use infinicache_wire::control::NodeState;
+use infinicache_wire::control::{Command, NodeState};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
 use crate::{
     cache::{Cache, Closed, Reading},
     catalog::Found,
-    command::{Answer, Answered, Control, Observe, Outcome, Refused, store},
+    command::{Answer, Answered, Observe, Outcome, Refused, store},
     control,
     info::{Figures, Limits},
     metrics::Metrics,
@@ -115,14 +115,8 @@ impl store::Store for Cache {
         Owned::nothing(self.clone())
     }
 
-    async fn control(
-        &self,
-        owned: &mut Owned,
-        control: Control,
-        args: &[Bytes],
-        terms: Terms,
-    ) -> Answer {
-        control::run(self, owned, control, args, terms).await
+    async fn control(&self, owned: &mut Owned, command: Command) -> Answer {
+        control::run(self, owned, command).await
     }
 }
 

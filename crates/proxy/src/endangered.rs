@@ -21,6 +21,7 @@ use std::{
     time::Duration,
 };
 
+use infinicache_backoff::Backoff;
 use infinicache_client::{Error, Holders};
 use infinicache_host::{hash::HashMap, task};
 use tokio::{
@@ -41,20 +42,14 @@ pub(crate) enum Lane {
 }
 
 impl Lane {
-    /// What failed is tried again after this long at first, doubled each time up to the second.
-    fn backoff(self) -> (Duration, Duration) {
+    /// How long after a failure it is tried again.
+    fn backoff(self) -> Backoff {
         match self {
             // A member stays for some seconds only.
-            Self::Leaving => (Duration::from_millis(100), Duration::from_secs(1)),
-            Self::Lacking => (Duration::from_millis(500), Duration::from_secs(30)),
+            Self::Leaving => Backoff::new(Duration::from_millis(100), Duration::from_secs(1)),
+            Self::Lacking => Backoff::new(Duration::from_millis(500), Duration::from_secs(30)),
         }
     }
-}
-
-/// How long to wait after so many failures in a row.
-fn pause((first, most): (Duration, Duration), failures: u32) -> Duration {
-    let doubled = first * 2u32.saturating_pow(failures.clamp(1, 16) - 1);
-    doubled.min(most)
 }
 
 /// The fewest losses that an object can bear first, then the lately used, then by arrival.
@@ -180,8 +175,8 @@ impl State {
         let entry = self.entries.entry(address(object)).or_default();
         let chunks_left = entry.taken.take().unwrap_or(0);
         let failed = &mut entry.failed[lane as usize];
-        failed.count += 1;
-        let until = Instant::now() + pause(lane.backoff(), failed.count);
+        let until = Instant::now() + lane.backoff().wait(failed.count);
+        failed.count = failed.count.saturating_add(1);
         failed.rest = Some(Rest { until, chunks_left });
         let again = entry.again.take();
         (until, again.and_then(|lane| self.add(object, lane)))
@@ -381,7 +376,7 @@ mod tests {
         queue.failed(&taken, Lane::Lacking, &Error::NoWrite);
         assert!(queue.take(Lane::Lacking).is_none());
         queue.next(Lane::Lacking).await;
-        assert!(began.elapsed() >= Lane::Lacking.backoff().0);
+        assert!(began.elapsed() >= Lane::Lacking.backoff().first());
     }
 
     #[tokio::test(start_paused = true)]
@@ -396,7 +391,7 @@ mod tests {
             assert!(queue.take(lane).is_none(), "{lane:?}");
             let began = Instant::now();
             queue.next(lane).await;
-            assert!(began.elapsed() >= lane.backoff().0, "{lane:?}");
+            assert!(began.elapsed() >= lane.backoff().first(), "{lane:?}");
             queue.done(&taken, lane);
             assert_eq!(queue.len(), 0, "{lane:?}");
         }
@@ -415,7 +410,7 @@ mod tests {
             queue.failed(&taken, Lane::Lacking, &Error::NoWrite);
         }
         queue.next(Lane::Lacking).await;
-        time::sleep(Lane::Lacking.backoff().1).await;
+        time::sleep(Lane::Lacking.backoff().longest()).await;
         assert!(queue.take(Lane::Lacking).is_none(), "it has been taken");
         queue.done(&it, Lane::Lacking);
         assert_eq!((queue.len(), queue.bytes()), (0, 0));

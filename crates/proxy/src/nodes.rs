@@ -12,7 +12,7 @@
 //! - `wake`: the POST; `rouse`: what becomes of the life that wanted it;
 //! - `observe`: what the platform tells of them is taken in;
 //! - `promise`: for how long there have been too few;
-//! - `ping`: signs of life, asked for; `patience`: how long they are waited for.
+//! - `ping`: signs of life, asked for, and how long they are waited for.
 
 mod act;
 mod admit;
@@ -23,7 +23,6 @@ pub(crate) mod life;
 mod list;
 pub(crate) mod member;
 mod observe;
-mod patience;
 mod ping;
 mod predecessors;
 mod promise;
@@ -40,7 +39,7 @@ use std::{
 };
 
 use hyper::Uri;
-use infinicache_client::{Health, MuxLink, NodeLink};
+use infinicache_client::{AdaptiveTimeout, Health, MuxLink, NodeLink};
 use infinicache_discovery::Site;
 use infinicache_host::{
     clock, fail_point,
@@ -68,7 +67,6 @@ use self::{
     list::{List, Node, State},
     member::Member,
     observe::Sightings,
-    patience::Patience,
     promise::Promise,
     wake::Waker,
 };
@@ -183,7 +181,7 @@ struct Inner {
     ended: CancellationToken,
     /// Who has been heard by a run that does not serve yet.
     census: Mutex<Option<Census>>,
-    patience: Mutex<Patience>,
+    patience: Mutex<AdaptiveTimeout>,
     promise: Mutex<Promise>,
     health: Arc<Health>,
     metrics: Arc<Metrics>,
@@ -219,7 +217,7 @@ impl Nodes {
             members: dash_map(),
             last_member: AtomicU32::new(0),
             wakes: Semaphore::new(PARALLEL_WAKES),
-            patience: Mutex::default(),
+            patience: Mutex::new(AdaptiveTimeout::new(ping::PATIENCE)),
             health,
             metrics,
             events,

@@ -1,15 +1,11 @@
 //! Replies on their way out, as one [`Buf`].
 
-use std::{
-    collections::VecDeque,
-    fmt::{Display, Write},
-    io::IoSlice,
-};
+use std::io::IoSlice;
 
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::Protocol;
+use super::{Protocol, line};
 
 /// Payload up to this length is copied behind the replies before it: that costs
 /// less than an entry of its own in the vectored write.
@@ -17,14 +13,12 @@ const COPY_UP_TO: usize = 4 * 1024;
 
 /// A queue of replies.
 ///
-/// Larger payload is referred to, not copied: a vectored write takes it from
-/// where it is, and lets it go once its last byte is written.
+/// Larger payload is referred to, not copied, behind all that was copied before it.
 #[derive(Debug, Default)]
 pub(super) struct Outbox {
-    parts: VecDeque<Bytes>,
+    parts: infinicache_outbox::Outbox<Bytes>,
     /// Follows the last of `parts`.
     tail: BytesMut,
-    remaining: usize,
     pub(super) protocol: Protocol,
 }
 
@@ -34,14 +28,14 @@ impl Outbox {
         match frame {
             BytesFrame::SimpleString(text) => self.line('+', text),
             BytesFrame::Error(text) => self.line('-', text.as_bytes()),
-            BytesFrame::Integer(number) => self.head(':', *number),
+            BytesFrame::Integer(number) => line::integer(&mut self.tail, *number),
             BytesFrame::BulkString(value) => {
                 self.begin_bulk(value.len() as u64);
                 self.part(value.clone());
                 self.end_bulk();
             }
             BytesFrame::Array(items) => {
-                self.head('*', items.len());
+                line::head(&mut self.tail, b'*', items.len() as u64);
                 items.iter().for_each(|item| self.frame(item));
             }
             BytesFrame::Null => self.copy(match self.protocol {
@@ -55,7 +49,7 @@ impl Outbox {
     pub(super) fn map(&mut self, frame: &BytesFrame) {
         match (self.protocol, frame) {
             (Protocol::Resp3, BytesFrame::Array(items)) => {
-                self.head('%', items.len() / 2);
+                line::head(&mut self.tail, b'%', items.len() as u64 / 2);
                 items.iter().for_each(|item| self.frame(item));
             }
             _ => self.frame(frame),
@@ -64,7 +58,7 @@ impl Outbox {
 
     /// Appends the head of a bulk string, of which `length` bytes will follow.
     pub(super) fn begin_bulk(&mut self, length: u64) {
-        self.head('$', length);
+        line::head(&mut self.tail, b'$', length);
     }
 
     /// Appends a part of a bulk string.
@@ -72,23 +66,12 @@ impl Outbox {
         if part.len() <= COPY_UP_TO {
             return self.copy(&part);
         }
-        if !self.tail.is_empty() {
-            self.parts.push_back(self.tail.split().freeze());
-        }
-        self.remaining += part.len();
-        self.parts.push_back(part);
+        self.parts.push(self.tail.split().freeze(), part);
     }
 
     /// Appends the end of a bulk string.
     pub(super) fn end_bulk(&mut self) {
         self.copy(b"\r\n");
-    }
-
-    /// Appends a line of a type and a number: a whole integer, or the head of what is so long.
-    fn head(&mut self, kind: char, number: impl Display) {
-        let before = self.tail.len();
-        write!(self.tail, "{kind}{number}\r\n").expect("the buffer is extended to fit");
-        self.remaining += self.tail.len() - before;
     }
 
     /// Appends a line of a type and a text without line ends.
@@ -99,46 +82,31 @@ impl Outbox {
     }
 
     fn copy(&mut self, bytes: &[u8]) {
-        self.remaining += bytes.len();
         self.tail.extend_from_slice(bytes);
     }
 }
 
 impl Buf for Outbox {
     fn remaining(&self) -> usize {
-        self.remaining
+        self.parts.remaining() + self.tail.len()
     }
 
     fn chunk(&self) -> &[u8] {
-        self.parts.front().map_or(&self.tail, |part| part)
+        match self.parts.chunk() {
+            [] => &self.tail,
+            part => part,
+        }
     }
 
     fn chunks_vectored<'a>(&'a self, slices: &mut [IoSlice<'a>]) -> usize {
-        let mut filled = 0;
-        let tail = Some(&self.tail[..]).filter(|tail| !tail.is_empty());
-        let parts = self.parts.iter().map(|part| &part[..]).chain(tail);
-        for (slice, part) in slices.iter_mut().zip(parts) {
-            *slice = IoSlice::new(part);
-            filled += 1;
-        }
-        filled
+        let filled = self.parts.chunks_vectored(slices);
+        filled + self.tail.chunks_vectored(&mut slices[filled..])
     }
 
-    fn advance(&mut self, mut count: usize) {
-        assert!(
-            count <= self.remaining,
-            "advanced by {count} of {}",
-            self.remaining
-        );
-        self.remaining -= count;
-        while let Some(part) = self.parts.front_mut() {
-            if count < part.len() {
-                return part.advance(count);
-            }
-            count -= part.len();
-            self.parts.pop_front();
-        }
-        self.tail.advance(count);
+    fn advance(&mut self, count: usize) {
+        let of_parts = count.min(self.parts.remaining());
+        self.parts.advance(of_parts);
+        self.tail.advance(count - of_parts);
     }
 }
 

@@ -30,7 +30,7 @@ const ARGUMENT_COST: usize = 64;
 const MAX_ARGUMENTS: i64 = 1024 * 1024;
 
 /// Longest line, as in Redis.
-const MAX_LINE: usize = 64 * 1024;
+pub(super) const MAX_LINE: usize = 64 * 1024;
 
 /// What arguments count for.
 pub(super) fn cost(args: &[Bytes]) -> usize {

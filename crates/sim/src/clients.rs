@@ -249,8 +249,10 @@ async fn over_library(library: &Client, command: Command) -> Result<Answer, Stri
         Command::Set {
             value, if_absent, ..
         } => {
-            let mut options = PutOptions::default();
-            options.condition = if_absent.then_some(Condition::Absent);
+            let options = PutOptions {
+                condition: if_absent.then_some(Condition::Absent),
+                ..PutOptions::default()
+            };
             match library.put_with(&key, bytes_of(value), options).await {
                 Ok(Some(_)) => Answer::Done,
                 Ok(None) => Answer::Refused,

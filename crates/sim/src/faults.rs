@@ -111,7 +111,7 @@ fn strike_run(world: &Arc<World>) {
                 true => range(300, 2_500),
                 false => range(100, 9_000),
             };
-            thaw_after(victim.process.clone(), millis);
+            thaw_after(victim.process, millis);
         }
         // Its successor starts while it is well.
         _ => {}

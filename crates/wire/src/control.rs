@@ -1,16 +1,17 @@
-//! The documents of the `IC.*` commands, by which a smart client and the proxy
-//! agree on where chunks are.
+//! The `IC.*` commands, by which a smart client and the proxy agree on where chunks are, and the
+//! documents that answer them.
 //!
-//! Commands are Redis commands on the proxy's Redis port; their answers are the
-//! documents here, as JSON in a bulk string.
+//! Commands are Redis commands on the proxy's Redis port: the client encodes a [`Command`], the
+//! proxy parses it. Their answers are the documents here, as JSON in a bulk string.
 //!
 //! ```text
 //! IC.NODES                                        -> PoolView
 //! IC.OPEN key size|? [member,...|-] [DIRECT] [BLIND]
 //!                                                 -> Opened        a placement may be proposed
-//! IC.RESERVE write bytes                          -> OK            before more than that is sent
+//! IC.RESERVE write bytes                          -> integer       before more than is reserved is sent:
+//!                                                                  how many bytes now are
 //! IC.REPLACE write index [DIRECT]                 -> Placed        when a chunk's member failed
-//! IC.COMMIT write size [option ...]               -> Committed     options as of SET
+//! IC.COMMIT write size [option ...]               -> Committed     options as of SET, but for GET
 //! IC.ABORT write                                  -> OK
 //! IC.LOCATE key [DIRECT]                          -> Located, or nil
 //! IC.RELEASE lease                                -> OK            the read that began at LOCATE ended
@@ -35,6 +36,10 @@
 //! Refusals are Redis errors; their first word tells what to do: `OOM` there is
 //! no room, `LOST` too few chunks are left, `TRYAGAIN` the pool cannot serve
 //! just now, `NOWRITE` the write is unknown or was given up, `ERR` the rest.
+
+mod command;
+
+pub use command::{Command, CommandError, Verb};
 
 use serde::{Deserialize, Serialize};
 

@@ -26,71 +26,66 @@ pub const HEADER_LEN: usize = 48;
 /// Most bytes of payload in one frame: one unit.
 pub const MAX_PAYLOAD: usize = 256 * 1024;
 
-/// What a frame is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Kind {
-    /// Node to pool, first frame: a [`Hello`](crate::handshake::Hello) as JSON.
-    Hello = 1,
-    /// Pool to node, answer to it: a [`Welcome`](crate::handshake::Welcome) as JSON.
-    Welcome = 2,
-    /// Are you alive?
-    Ping = 3,
-    /// Stores one unit of a chunk.
-    Put = 4,
-    /// Completes a chunk.
-    Finish = 5,
-    /// Asks for one unit.
-    Get = 6,
-    /// The chunk is dead: it is not read anew. Its memory stays until [`Kind::Free`].
-    Delete = 7,
-    /// The memory of a chunk is needed no longer, whatever its state.
-    Free = 8,
-    /// Node to pool: goodbye, for the [reason](crate::bye) in the payload.
-    Bye = 9,
-    /// Changes when a complete chunk expires.
-    Expire = 10,
-    /// Asks for a page of the chunks that are complete.
-    Inventory = 11,
-    /// Whose chunks count from now on.
-    Roster = 12,
-    /// Asks what the node remembers of earlier runs of the proxy.
-    Recall = 13,
-    /// Asks the node to put a chunk on [another](crate::copy).
-    Copy = 14,
-    /// Opens a [direct link](crate::direct): one of three documents as JSON.
-    Direct = 15,
-    /// The answer to any request; `status` says which.
-    Reply = 16,
-    /// Client to node: what it [may do](crate::pass).
-    Pass = 17,
-    /// Stores a chunk of one unit and completes it, [in one](crate::whole).
-    Store = 18,
+/// An enum of which each variant travels as a byte.
+macro_rules! bytes {
+    ($(#[$of_enum:meta])* pub enum $name:ident { $($(#[$meta:meta])* $variant:ident = $byte:literal,)* }) => {
+        $(#[$of_enum])*
+        #[repr(u8)]
+        pub enum $name {
+            $($(#[$meta])* $variant = $byte,)*
+        }
+
+        impl $name {
+            fn from_byte(byte: u8) -> Option<Self> {
+                match byte {
+                    $($byte => Some(Self::$variant),)*
+                    _ => None,
+                }
+            }
+        }
+    };
 }
 
-impl Kind {
-    fn from_byte(byte: u8) -> Option<Self> {
-        Some(match byte {
-            1 => Self::Hello,
-            2 => Self::Welcome,
-            3 => Self::Ping,
-            4 => Self::Put,
-            5 => Self::Finish,
-            6 => Self::Get,
-            7 => Self::Delete,
-            8 => Self::Free,
-            9 => Self::Bye,
-            10 => Self::Expire,
-            11 => Self::Inventory,
-            12 => Self::Roster,
-            13 => Self::Recall,
-            14 => Self::Copy,
-            15 => Self::Direct,
-            16 => Self::Reply,
-            17 => Self::Pass,
-            18 => Self::Store,
-            _ => return None,
-        })
+bytes! {
+    /// What a frame is for.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+    pub enum Kind {
+        /// Node to pool, first frame: a [`Hello`](crate::handshake::Hello) as JSON.
+        Hello = 1,
+        /// Pool to node, answer to it: a [`Welcome`](crate::handshake::Welcome) as JSON.
+        Welcome = 2,
+        /// Are you alive?
+        Ping = 3,
+        /// Stores one unit of a chunk.
+        Put = 4,
+        /// Completes a chunk.
+        Finish = 5,
+        /// Asks for one unit.
+        Get = 6,
+        /// The chunk is dead: it is not read anew. Its memory stays until [`Kind::Free`].
+        Delete = 7,
+        /// The memory of a chunk is needed no longer, whatever its state.
+        Free = 8,
+        /// Node to pool: goodbye, for the [reason](crate::bye) in the payload.
+        Bye = 9,
+        /// Changes when a complete chunk expires.
+        Expire = 10,
+        /// Asks for a page of the chunks that are complete.
+        Inventory = 11,
+        /// Whose chunks count from now on.
+        Roster = 12,
+        /// Asks what the node remembers of earlier runs of the proxy.
+        Recall = 13,
+        /// Asks the node to put a chunk on [another](crate::copy).
+        Copy = 14,
+        /// Opens a [direct link](crate::direct): one of three documents as JSON.
+        Direct = 15,
+        /// The answer to any request; `status` says which.
+        Reply = 16,
+        /// Client to node: what it [may do](crate::pass).
+        Pass = 17,
+        /// Stores a chunk of one unit and completes it, [in one](crate::whole).
+        Store = 18,
     }
 }
 

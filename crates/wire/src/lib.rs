@@ -2,7 +2,7 @@
 //!
 //! This crate does no I/O and reads no clock: a [`Decoder`] is fed by whoever
 //! owns the socket, an [`Outbox`] is drained by them. It knows nothing of
-//! erasure codes, Redis or Kubernetes.
+//! erasure codes, RESP or Kubernetes.
 //!
 //! In reading order:
 //!
@@ -18,7 +18,8 @@
 //! - [`roster`]: whose chunks count; [`inventory`]: what a node tells of its chunks;
 //! - [`wake`] and [`answer`]: the document that wakes a node, and what it answers;
 //! - [`bye`]: why a node says goodbye;
-//! - [`control`]: the documents of the `IC.*` commands;
+//! - [`terms`]: on which terms a write becomes a value, and how `SET` says so;
+//! - [`control`]: the `IC.*` commands and the documents that answer them;
 //! - [`secret`]: proofs of the pool's shared secret.
 #![forbid(unsafe_code)]
 
@@ -39,6 +40,7 @@ pub mod outbox;
 pub mod pass;
 pub mod roster;
 pub mod secret;
+pub mod terms;
 pub mod wake;
 pub mod whole;
 
@@ -52,6 +54,7 @@ pub use message::{LeaseTerms, Reply, Request};
 pub use outbox::Outbox;
 pub use roster::{Roster, RosterId};
 pub use secret::Secret;
+pub use terms::{Condition, Expiry, Terms};
 pub use whole::Whole;
 
 /// The version of the frame protocol, of the handshake and of the wake document.

@@ -18,8 +18,12 @@
 //! Every request may be repeated: a second Put of the same unit, a Finish of a
 //! complete chunk, a Store of the same chunk, a Delete or Free of an unknown one, an Expire that is older
 //! than what the chunk has are answered `Done`.
+//! Where in a frame the fields of each travel is in one table, in `table`.
+//!
 //! A relay answers `Unreachable` for members that it has no link to and `Late`
 //! for those that do not answer in time.
+
+mod table;
 
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
@@ -27,7 +31,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     copy::Target,
     frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD},
-    id::{ChunkId, MemberId},
+    id::ChunkId,
     inventory::Expiry,
     roster::Roster,
     whole::Whole,
@@ -153,212 +157,13 @@ impl Request {
         }
     }
 
-    /// The kind of frame that carries it.
-    pub fn kind(&self) -> Kind {
+    /// Whether it asks for what a unit can be.
+    fn makes_sense(&self) -> bool {
         match self {
-            Self::Ping { .. } => Kind::Ping,
-            Self::Put { .. } => Kind::Put,
-            Self::Finish { .. } => Kind::Finish,
-            Self::Store { .. } => Kind::Store,
-            Self::Get { .. } => Kind::Get,
-            Self::Delete { .. } => Kind::Delete,
-            Self::Free { .. } => Kind::Free,
-            Self::Expire { .. } => Kind::Expire,
-            Self::Inventory { .. } => Kind::Inventory,
-            Self::Copy { .. } => Kind::Copy,
-            Self::Roster(_) => Kind::Roster,
-            Self::Recall => Kind::Recall,
+            Self::Put { bytes, .. } => !bytes.is_empty(),
+            Self::Get { want, .. } => *want as usize <= MAX_PAYLOAD,
+            _ => true,
         }
-    }
-
-    /// The request as a frame, numbered `id`, for `member`.
-    pub fn into_frame(self, id: u32, member: MemberId) -> Frame {
-        let header = |kind, chunk: ChunkId| Header {
-            id,
-            member,
-            chunk: chunk.index,
-            write: chunk.write,
-            ..Header::of(kind)
-        };
-        let nothing = Bytes::new();
-        match self {
-            Self::Ping { now_ms, lease } => Frame::new(
-                Header {
-                    id,
-                    member,
-                    checksum: now_ms,
-                    want: lease.ms,
-                    unit: u32::from(lease.leads),
-                    ..Header::of(Kind::Ping)
-                },
-                nothing,
-            ),
-            Self::Put {
-                chunk,
-                unit,
-                checksum,
-                bytes,
-            } => Frame::new(
-                Header {
-                    unit,
-                    checksum,
-                    ..header(Kind::Put, chunk)
-                },
-                bytes,
-            ),
-            Self::Finish {
-                chunk,
-                units,
-                label,
-            } => Frame::new(
-                Header {
-                    unit: units,
-                    ..header(Kind::Finish, chunk)
-                },
-                label,
-            ),
-            Self::Store {
-                chunk,
-                checksum,
-                whole,
-            } => Frame::new(
-                Header {
-                    unit: whole.split(),
-                    checksum,
-                    ..header(Kind::Store, chunk)
-                },
-                whole.payload().clone(),
-            ),
-            Self::Get { chunk, unit, want } => Frame::new(
-                Header {
-                    unit,
-                    want,
-                    ..header(Kind::Get, chunk)
-                },
-                nothing,
-            ),
-            Self::Delete { chunk } => Frame::new(header(Kind::Delete, chunk), nothing),
-            Self::Free { chunk } => Frame::new(header(Kind::Free, chunk), nothing),
-            Self::Expire { chunk, expiry } => Frame::new(
-                Header {
-                    unit: expiry.sequence,
-                    checksum: expiry.at_ms,
-                    ..header(Kind::Expire, chunk)
-                },
-                nothing,
-            ),
-            Self::Inventory { after: None } => Frame::new(
-                Header {
-                    id,
-                    member,
-                    ..Header::of(Kind::Inventory)
-                },
-                nothing,
-            ),
-            Self::Inventory { after: Some(chunk) } => Frame::new(
-                Header {
-                    unit: 1,
-                    ..header(Kind::Inventory, chunk)
-                },
-                nothing,
-            ),
-            Self::Copy {
-                chunk,
-                units,
-                target,
-            } => Frame::new(
-                Header {
-                    unit: units,
-                    ..header(Kind::Copy, chunk)
-                },
-                target.to_bytes().into(),
-            ),
-            Self::Recall => Frame::new(
-                Header {
-                    id,
-                    member,
-                    ..Header::of(Kind::Recall)
-                },
-                nothing,
-            ),
-            Self::Roster(roster) => Frame::new(
-                Header {
-                    id,
-                    member,
-                    ..Header::of(Kind::Roster)
-                },
-                roster.to_bytes(),
-            ),
-        }
-    }
-
-    /// Reads a request off a frame.
-    ///
-    /// # Errors
-    ///
-    /// If the frame is no request, or asks for what no unit can be.
-    pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
-        let Frame { header, payload } = frame;
-        let chunk = header.chunk_id();
-        Ok(match header.kind {
-            Kind::Ping => Self::Ping {
-                now_ms: header.checksum,
-                lease: LeaseTerms {
-                    ms: header.want,
-                    leads: header.unit != 0,
-                },
-            },
-            Kind::Put if payload.is_empty() => return Err(FrameError::Malformed(Kind::Put)),
-            Kind::Put => {
-                let Header { unit, checksum, .. } = header;
-                Self::Put {
-                    chunk,
-                    unit,
-                    checksum,
-                    bytes: payload,
-                }
-            }
-            Kind::Finish => Self::Finish {
-                chunk,
-                units: header.unit,
-                label: payload,
-            },
-            Kind::Store => Self::Store {
-                chunk,
-                checksum: header.checksum,
-                whole: Whole::from_payload(payload, header.unit)?,
-            },
-            Kind::Get if header.want as usize > MAX_PAYLOAD => {
-                return Err(FrameError::Malformed(Kind::Get));
-            }
-            Kind::Get => Self::Get {
-                chunk,
-                unit: header.unit,
-                want: header.want,
-            },
-            Kind::Delete => Self::Delete { chunk },
-            Kind::Free => Self::Free { chunk },
-            Kind::Expire => Self::Expire {
-                chunk,
-                expiry: Expiry {
-                    sequence: header.unit,
-                    at_ms: header.checksum,
-                },
-            },
-            Kind::Inventory => Self::Inventory {
-                after: (header.unit != 0).then_some(chunk),
-            },
-            Kind::Copy => Self::Copy {
-                chunk,
-                units: header.unit,
-                target: Target::from_bytes(&payload)?,
-            },
-            Kind::Roster => Self::Roster(Roster::from_bytes(&payload)?),
-            Kind::Recall => Self::Recall,
-            Kind::Hello | Kind::Welcome | Kind::Direct | Kind::Pass | Kind::Bye | Kind::Reply => {
-                return Err(FrameError::Unexpected(header.kind));
-            }
-        })
     }
 }
 
@@ -421,28 +226,39 @@ impl Reply {
                 bytes: payload,
                 checksum: header.checksum,
             },
-            1 => Self::NotFound,
-            2 => Self::Full,
-            3 => Self::Incomplete,
-            4 => Self::Conflict,
-            5 => Self::Unreachable,
-            6 => Self::Late,
-            _ => return Err(FrameError::Malformed(Kind::Reply)),
+            status => Self::of_status(status).ok_or(FrameError::Malformed(Kind::Reply))?,
         })
     }
-
-    fn status(&self) -> u16 {
-        match self {
-            Self::Done { .. } => 0,
-            Self::NotFound => 1,
-            Self::Full => 2,
-            Self::Incomplete => 3,
-            Self::Conflict => 4,
-            Self::Unreachable => 5,
-            Self::Late => 6,
-        }
-    }
 }
+
+/// Replies without a payload, and the status of each. That of `Done` is 0.
+macro_rules! statuses {
+    ($($reply:ident = $status:literal),*) => {
+        impl Reply {
+            fn status(&self) -> u16 {
+                match self {
+                    Self::Done { .. } => 0,
+                    $(Self::$reply => $status,)*
+                }
+            }
+
+            fn of_status(status: u16) -> Option<Self> {
+                match status {
+                    $($status => Some(Self::$reply),)*
+                    _ => None,
+                }
+            }
+        }
+    };
+}
+statuses!(
+    NotFound = 1,
+    Full = 2,
+    Incomplete = 3,
+    Conflict = 4,
+    Unreachable = 5,
+    Late = 6
+);
 
 /// What a node tells of itself with each Pong, as JSON: the proxy exports it,
 /// so that nobody has to scrape, and thereby wake, the node.
@@ -483,7 +299,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        id::{InstanceId, WriteId},
+        id::{InstanceId, MemberId, WriteId},
         roster,
     };
 

@@ -12,6 +12,7 @@ use std::{
 use anyhow::{Context, Result, bail};
 use axum::{Json, Router, routing};
 use hyper::StatusCode;
+use infinicache_backoff::Backoff;
 use serde_json::json;
 use tokio::{
     process::Child,
@@ -24,11 +25,8 @@ use crate::{
     launcher::{self, Launcher},
 };
 
-/// The pause before the first restart; it doubles from one to the next.
-const FIRST_PAUSE: Duration = Duration::from_millis(100);
-
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+/// The pauses before restarts.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// A proxy that ran so long has not failed at its start: the pauses begin anew.
 const SETTLED: Duration = Duration::from_secs(30);
@@ -107,7 +105,7 @@ impl Proxy {
     ///
     /// The proxy runs on.
     pub(super) async fn keep_running(&mut self) -> Result<()> {
-        let mut pause = FIRST_PAUSE;
+        let mut failures = 0u32;
         loop {
             let since = Instant::now();
             if let Some(child) = &mut self.child {
@@ -117,10 +115,12 @@ impl Proxy {
                 error!(%status, restarts, "the proxy ended and is restarted");
             }
             if since.elapsed() >= SETTLED {
-                pause = FIRST_PAUSE;
+                failures = 0;
             }
-            time::sleep(jittered(pause)).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            // Without randomness there is no jitter, and that is all.
+            let random = getrandom::u32().unwrap_or(u32::MAX);
+            time::sleep(BACKOFF.jittered(failures, random)).await;
+            failures = failures.saturating_add(1);
             if let Err(error) = self.spawn() {
                 warn!(%error, "the proxy cannot be started");
                 self.child = None;
@@ -163,13 +163,6 @@ async fn ready(admin: SocketAddr) {
     ) {
         time::sleep(ASKING).await;
     }
-}
-
-/// Between half and all of `pause`, so that what fails together does not return together.
-fn jittered(pause: Duration) -> Duration {
-    // Without randomness there is no jitter, and that is all.
-    let random = getrandom::u32().unwrap_or(u32::MAX);
-    pause.mul_f64(0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX))
 }
 
 #[cfg(test)]
@@ -233,13 +226,5 @@ mod tests {
         proxy.spawn().unwrap();
         proxy.stop(Duration::from_millis(50)).await;
         assert!(proxy.child.is_none());
-    }
-
-    #[test]
-    fn a_jittered_pause_is_between_half_and_all_of_it() {
-        for _ in 0..1000 {
-            let pause = jittered(LONGEST_PAUSE);
-            assert!((LONGEST_PAUSE / 2..=LONGEST_PAUSE).contains(&pause));
-        }
     }
 }

@@ -9,16 +9,14 @@ use std::{
 };
 
 use hyper::StatusCode;
+use infinicache_backoff::Backoff;
 use rustix::process::Signal;
 use tokio::{process::Child, sync::mpsc, time};
 
 use crate::{http, launcher};
 
 /// How soon a process is asked again whether it is healthy.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-
-/// The longest such pause.
-const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
 
 /// How long one such question may take: a stopped process accepts connections and says nothing.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -68,13 +66,11 @@ pub(super) async fn watch(
 
 /// Waits until `GET /healthz` is answered with 200.
 async fn healthy(address: SocketAddr) {
-    let mut pause = FIRST_PAUSE;
-    loop {
+    for failures in 0.. {
         match http::get(address, "/healthz", PATIENCE).await {
             Ok((StatusCode::OK, _)) => return,
-            Ok(_) | Err(_) => time::sleep(pause).await,
+            Ok(_) | Err(_) => time::sleep(BACKOFF.wait(failures)).await,
         }
-        pause = (pause * 2).min(LONGEST_PAUSE);
     }
 }
 

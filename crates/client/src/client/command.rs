@@ -1,13 +1,10 @@
-//! The commands that a client sends to its proxy.
+//! The commands that a client sends to its proxy, and how their answers are read.
 //!
-//! Each function is one command of [`infinicache_wire::control`], or the Redis
-//! command of its name, with its answer read.
+//! The `IC.*` commands are those of [`infinicache_wire::control`]; the others
+//! are the Redis commands of their names.
 
 use bytes::Bytes;
-use infinicache_wire::{
-    MemberId, WriteId,
-    control::{Committed, Located, Opened, Placed, PoolView},
-};
+use infinicache_wire::control::Command;
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use serde::de::DeserializeOwned;
 
@@ -18,143 +15,85 @@ use super::{
         Repeat::{self, Harmless, Never},
     },
 };
-use crate::{Condition, Error, Expiry, Terms};
+use crate::Error;
 
 impl Control {
-    pub(super) async fn nodes(&self) -> Result<PoolView, Error> {
-        document(self.request(Harmless, vec![word("IC.NODES")]).await?)
+    /// Sends a command that is answered with a document.
+    pub(super) async fn ask<T: DeserializeOwned>(&self, command: &Command) -> Result<T, Error> {
+        document(self.send(command).await?)
     }
 
-    pub(super) async fn open(
+    /// The same of a command that opens something, with what keeps it open; `None` if there is
+    /// nothing to open.
+    pub(super) async fn ask_to_open<T: DeserializeOwned>(
         &self,
-        key: &[u8],
-        size: Option<u64>,
-        proposal: &[MemberId],
-        direct: bool,
-        blind: bool,
-    ) -> Result<(Opened, Owner), Error> {
-        let size = size.map_or("?".into(), |size| size.to_string());
-        let mut request = vec![word("IC.OPEN"), copied(key), size.into()];
-        let members: Vec<String> = proposal.iter().map(MemberId::to_string).collect();
-        match (members.is_empty(), direct || blind) {
-            (true, false) => {}
-            (true, true) => request.push(word("-")),
-            (false, _) => request.push(members.join(",").into()),
-        }
-        request.extend(asking(direct));
-        request.extend(blind.then(|| word("BLIND")));
-        // A write that nobody knows of is given up when its connection ends, or when it idles.
-        let (opened, owner) = self.request_to_open(Harmless, request).await?;
-        Ok((document(opened)?, owner))
-    }
-
-    /// Returns for how many bytes there is room.
-    pub(super) async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        let request = vec![word("IC.RESERVE"), text(write), text(bytes)];
-        match self.request(Harmless, request).await? {
-            BytesFrame::Integer(reserved) => Ok(u64::try_from(reserved).unwrap_or(0).max(bytes)),
-            BytesFrame::SimpleString(_) => Ok(bytes),
-            other => Err(unexpected(&other)),
-        }
-    }
-
-    pub(super) async fn replace(
-        &self,
-        write: WriteId,
-        index: u8,
-        direct: bool,
-    ) -> Result<Placed, Error> {
-        let mut request = vec![word("IC.REPLACE"), text(write), text(index)];
-        request.extend(asking(direct));
-        document(self.request(Harmless, request).await?)
-    }
-
-    pub(super) async fn commit(
-        &self,
-        write: WriteId,
-        size: u64,
-        terms: &Terms,
-    ) -> Result<Committed, Error> {
-        let mut request = vec![word("IC.COMMIT"), text(write), text(size)];
-        match terms.condition {
-            Some(Condition::Absent) => request.push(word("NX")),
-            Some(Condition::Present) => request.push(word("XX")),
-            None => {}
-        }
-        match terms.expiry {
-            Expiry::Never => {}
-            Expiry::Keep => request.push(word("KEEPTTL")),
-            // Redis takes a signed number.
-            Expiry::At(at) => request.extend([word("PXAT"), text(at.min(i64::MAX as u64))]),
-            Expiry::After(ttl_ms) => request.extend([word("PX"), text(ttl_ms)]),
-        }
-        document(self.request(Never, request).await?)
-    }
-
-    pub(super) async fn abort(&self, write: WriteId) -> Result<(), Error> {
-        self.request(Harmless, vec![word("IC.ABORT"), text(write)])
-            .await
-            .map(drop)
-    }
-
-    pub(super) async fn locate(
-        &self,
-        key: &[u8],
-        direct: bool,
-    ) -> Result<Option<(Located, Owner)>, Error> {
-        let mut request = vec![word("IC.LOCATE"), copied(key)];
-        request.extend(asking(direct));
-        match self.request_to_open(Harmless, request).await? {
+        command: &Command,
+    ) -> Result<Option<(T, Owner)>, Error> {
+        let answer = self.request_to_open(repeat(command), command.encode());
+        match answer.await? {
             (BytesFrame::Null, _) => Ok(None),
-            (found, owner) => Ok(Some((document(found)?, owner))),
+            (opened, owner) => Ok(Some((document(opened)?, owner))),
         }
     }
 
-    pub(super) async fn release(&self, lease: u64) -> Result<(), Error> {
-        self.request(Harmless, vec![word("IC.RELEASE"), text(lease)])
-            .await
-            .map(drop)
+    /// Sends a command that is answered with a number.
+    pub(super) async fn ask_number(&self, command: &Command) -> Result<u64, Error> {
+        number(self.send(command).await?)
+    }
+
+    /// Sends a command that is answered with nothing but whether it was done.
+    pub(super) async fn tell(&self, command: &Command) -> Result<(), Error> {
+        self.send(command).await.map(drop)
     }
 
     /// Whether there was a value.
     pub(super) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
-        self.count(Never, vec![word("DEL"), copied(key)]).await
+        self.count(Never, "DEL", key).await
     }
 
     pub(super) async fn exists(&self, key: &[u8]) -> Result<bool, Error> {
-        self.count(Harmless, vec![word("EXISTS"), copied(key)])
-            .await
+        self.count(Harmless, "EXISTS", key).await
     }
 
-    async fn count(&self, repeat: Repeat, request: Vec<Bytes>) -> Result<bool, Error> {
-        match self.request(repeat, request).await? {
-            BytesFrame::Integer(count) => Ok(count > 0),
-            other => Err(unexpected(&other)),
-        }
+    async fn count(&self, repeat: Repeat, name: &'static str, key: &[u8]) -> Result<bool, Error> {
+        let name = Bytes::from_static(name.as_bytes());
+        let request = vec![name, Bytes::copy_from_slice(key)];
+        let counted = number(self.request(repeat, request).await?)?;
+        Ok(counted > 0)
+    }
+
+    async fn send(&self, command: &Command) -> Result<BytesFrame, Error> {
+        self.request(repeat(command), command.encode()).await
     }
 }
 
-/// The word that asks for the ways to members besides, if they are wanted.
-fn asking(direct: bool) -> Option<Bytes> {
-    direct.then(|| word("DIRECT"))
-}
-
-fn word(word: &'static str) -> Bytes {
-    Bytes::from_static(word.as_bytes())
-}
-
-fn text(value: impl ToString) -> Bytes {
-    value.to_string().into()
-}
-
-fn copied(bytes: &[u8]) -> Bytes {
-    Bytes::copy_from_slice(bytes)
+/// A write that nobody knows of is given up when its connection ends, or when it idles; so to open
+/// one twice does no harm.
+fn repeat(command: &Command) -> Repeat {
+    match command {
+        Command::Commit { .. } => Never,
+        Command::Nodes
+        | Command::Open { .. }
+        | Command::Reserve { .. }
+        | Command::Replace { .. }
+        | Command::Abort { .. }
+        | Command::Locate { .. }
+        | Command::Release { .. }
+        | Command::Link => Harmless,
+    }
 }
 
 fn document<T: DeserializeOwned>(answer: BytesFrame) -> Result<T, Error> {
     match answer {
         BytesFrame::BulkString(json) => serde_json::from_slice(&json)
             .map_err(|error| Error::Protocol(format!("answer cannot be read: {error}"))),
+        other => Err(unexpected(&other)),
+    }
+}
+
+fn number(answer: BytesFrame) -> Result<u64, Error> {
+    match answer {
+        BytesFrame::Integer(number) => Ok(u64::try_from(number).unwrap_or(0)),
         other => Err(unexpected(&other)),
     }
 }

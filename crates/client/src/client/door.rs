@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_backoff::Backoff;
 use infinicache_host::{clock, random};
 use infinicache_socket::{Keepalive, Stream};
 use redis_protocol::resp2::types::BytesFrame;
@@ -21,9 +22,8 @@ use crate::Error;
 /// How long dialling may take, looking the name up included.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
 
-/// How long the door is shut after a first failure, and at most.
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const MOST_PAUSE: Duration = Duration::from_secs(3);
+/// How long the door is shut after a failure.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(3));
 
 /// Dials one proxy.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ impl Door {
     }
 }
 
-/// Exponential back-off with jitter, as a value.
+/// How long nobody should try, after failures in a row.
 #[derive(Debug, Default)]
 pub(super) struct Pause {
     failures: u32,
@@ -124,11 +124,8 @@ impl Pause {
         if self.rest(now).is_some() {
             return;
         }
-        let whole = MOST_PAUSE.min(FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)));
-        // Between half of it and all, so that clients do not come back in step.
-        let jitter = 0.5 + 0.5 * f64::from(random) / f64::from(u32::MAX);
-        self.failures += 1;
-        self.until = Some(now + whole.mul_f64(jitter));
+        self.until = Some(now + BACKOFF.jittered(self.failures, random));
+        self.failures = self.failures.saturating_add(1);
     }
 
     fn end(&mut self) {
@@ -155,7 +152,7 @@ mod tests {
         pause.extend(now, 0);
         assert_eq!(
             pause.rest(now),
-            Some(FIRST_PAUSE / 2),
+            Some(BACKOFF.first() / 2),
             "half of a pause is certain"
         );
     }
@@ -167,7 +164,7 @@ mod tests {
         for _ in 0..100 {
             pause.extend(now, u32::MAX);
         }
-        assert_eq!(pause.rest(now), Some(FIRST_PAUSE));
+        assert_eq!(pause.rest(now), Some(BACKOFF.first()));
     }
 
     #[tokio::test]

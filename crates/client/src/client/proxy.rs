@@ -8,11 +8,12 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
 use infinicache_host::{clock, hash::HashMap, random, task};
 use infinicache_wire::{
     MemberId, WriteId,
-    control::{Committed, Located, Opened, Placed, PoolView},
+    control::{Command, Committed, Located, Opened, Placed, PoolView},
     pass::Right,
 };
 use tokio::{
@@ -91,7 +92,7 @@ impl Proxy {
 
     /// Asks for the view of the pool, and keeps it.
     pub(super) async fn fetch_view(&self) -> Result<Arc<PoolView>, Error> {
-        let fetched = self.0.control.nodes().await.map(Arc::new);
+        let fetched = self.0.control.ask(&Command::Nodes).await.map(Arc::new);
         self.0
             .view
             .fetched(fetched.as_ref().ok().cloned(), clock::now());
@@ -144,7 +145,9 @@ impl Proxy {
     }
 
     async fn locate_by(&self, key: &[u8], direct: bool) -> Result<Option<Found>, Error> {
-        let located = self.0.control.locate(key, direct).await?;
+        let key = Bytes::copy_from_slice(key);
+        let locate = Command::Locate { key, direct };
+        let located = self.0.control.ask_to_open(&locate).await?;
         let found = |(located, owner)| Found::new(self.clone(), located, owner);
         located.map(found).transpose()
     }
@@ -172,12 +175,18 @@ impl Proxy {
         let is_slow = |member| self.0.health.is_slow(member, clock::now());
         let view = self.view();
         let proposal = view.map_or(Vec::new(), |view| propose(&view, size, seed, is_slow));
-        let direct = self.0.direct.as_ref();
-        let control = &self.0.control;
-        let opening = control.open(key, size, &proposal, direct.is_some(), blind);
-        let (mut opened, owner) = opening.await?;
+        let open = Command::Open {
+            key: Bytes::copy_from_slice(key),
+            size,
+            proposal: proposal.clone(),
+            direct: self.0.direct.is_some(),
+            blind,
+        };
+        let answer: Option<(Opened, Owner)> = self.0.control.ask_to_open(&open).await?;
+        let no_write = || Error::Protocol("no write was opened".into());
+        let (mut opened, owner) = answer.ok_or_else(no_write)?;
         self.owners().insert(opened.write, owner);
-        if let Some(direct) = direct {
+        if let Some(direct) = &self.0.direct {
             direct.learn(opened.write, Right::Put, std::mem::take(&mut opened.ways));
         }
         if opened.members != proposal {
@@ -239,15 +248,20 @@ impl Pool for Proxy {
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        self.0.control.reserve(write, bytes).await
+        let reserve = Command::Reserve { write, bytes };
+        let reserved = self.0.control.ask_number(&reserve).await?;
+        Ok(reserved.max(bytes))
     }
 
     async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
         self.0.view.doubt();
-        let direct = self.0.direct.as_ref();
-        let replacing = self.0.control.replace(write, index, direct.is_some());
-        let mut placed = replacing.await?;
-        if let (Some(direct), Some(way)) = (direct, placed.way.take()) {
+        let replace = Command::Replace {
+            write,
+            index,
+            direct: self.0.direct.is_some(),
+        };
+        let mut placed: Placed = self.0.control.ask(&replace).await?;
+        if let (Some(direct), Some(way)) = (&self.0.direct, placed.way.take()) {
             direct.learn_more(write, Right::Put, way);
         }
         Ok(placed)
@@ -259,7 +273,9 @@ impl Pool for Proxy {
         size: u64,
         terms: &Terms,
     ) -> Result<Commit<Found>, Error> {
-        Ok(match self.0.control.commit(write, size, terms).await? {
+        let terms = *terms;
+        let commit = Command::Commit { write, size, terms };
+        Ok(match self.0.control.ask(&commit).await? {
             Committed::Stored { version } => {
                 self.sent(write);
                 Commit::Stored {
@@ -278,7 +294,7 @@ impl Pool for Proxy {
     fn abort(&self, write: WriteId) {
         self.sent(write);
         let proxy = self.clone();
-        self.tell(async move { proxy.control().abort(write).await });
+        self.tell(async move { proxy.control().tell(&Command::Abort { write }).await });
     }
 }
 
@@ -402,8 +418,8 @@ impl Drop for Inside {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let (proxy, number) = (self.proxy.clone(), self.number);
+        let (proxy, lease) = (self.proxy.clone(), self.number);
         self.proxy
-            .tell(async move { proxy.control().release(number).await });
+            .tell(async move { proxy.control().tell(&Command::Release { lease }).await });
     }
 }

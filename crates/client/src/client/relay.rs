@@ -13,9 +13,8 @@ use std::{
     time::Duration,
 };
 
-use bytes::Bytes;
 use infinicache_host::hash::HashMap;
-use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request};
+use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request, control::Command};
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time;
 use tracing::debug;
@@ -122,7 +121,7 @@ impl Linked {
 /// Dials a proxy and turns the connection into a link.
 async fn link(door: &Door) -> Result<Mux, Error> {
     let mut connection = door.enter().await?;
-    let answer = connection.exchange(&[Bytes::from_static(b"IC.LINK")]).await;
+    let answer = connection.exchange(&Command::Link.encode()).await;
     match answer.map_err(|error| Error::Unreachable(format!("{}: {error}", door.address())))? {
         BytesFrame::SimpleString(_) => {}
         BytesFrame::Error(text) => return Err(refusal(&text)),

@@ -214,7 +214,8 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
             }
         };
         if let Some(member) = self.members[index] {
-            self.pool.health().answered(member, clock::now() - asked_at);
+            let now = clock::now();
+            self.pool.health().answered(member, now - asked_at, now);
         }
         let sound = bytes.len() == self.geometry.unit_len(self.stripe, index)
             && checksum(chunk, self.stripe, &bytes) == sealed;

@@ -14,8 +14,8 @@ use tokio::time;
 
 use super::{Chunk, PATIENCE, Upload};
 use crate::{
-    Error,
-    pool::{Commit, Pool, Terms},
+    Error, Terms,
+    pool::{Commit, Pool},
 };
 
 /// How often a commit is tried, with what was incomplete rebuilt in between.

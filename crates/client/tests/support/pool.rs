@@ -7,7 +7,7 @@ use std::{
 };
 
 use infinicache_client::{
-    Budget, Code, Commit, Condition, Error, Health, Holders, Incident, Pool, Terms, Version,
+    Budget, Code, Commit, Error, Health, Holders, Incident, Pool, Terms, Version,
 };
 use infinicache_erasure::Geometry;
 use infinicache_wire::{
@@ -308,12 +308,7 @@ impl Pool for FakePool {
             .cloned()
             .ok_or(Error::NoWrite)?;
         let current = self.state().values.get(&open.key).cloned();
-        let holds = match terms.condition {
-            None => true,
-            Some(Condition::Absent) => current.is_none(),
-            Some(Condition::Present) => current.is_some(),
-        };
-        if !holds {
+        if !terms.hold(current.is_some()) {
             Pool::abort(self, write);
             return Ok(Commit::ConditionFailed { current });
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::{Commit, Condition, Error, Expiry, Terms};
+use infinicache_client::{Commit, Error, Expiry, Terms};
 use infinicache_erasure::{Code, Geometry};
 use infinicache_host::{clock, fail_point};
 use infinicache_membership::{finishing::Finishing, label, patience::LONGEST};
@@ -40,15 +40,6 @@ impl Deed {
     }
 }
 
-/// Whether a write may take the place of what its key has now.
-pub(super) fn holds(terms: &Terms, current: Option<&Found>) -> bool {
-    match terms.condition {
-        None => true,
-        Some(Condition::Absent) => current.is_none(),
-        Some(Condition::Present) => current.is_some(),
-    }
-}
-
 impl Cache {
     /// Decides a commit, one at a time for each key; if it may only take the place of one object,
     /// that has to be the value of the key still.
@@ -79,7 +70,7 @@ impl Cache {
             let current = current.as_ref();
             current.is_some_and(|Found(current)| Arc::ptr_eq(current, object))
         };
-        if !holds(terms, current.as_ref()) || !place_of.is_none_or(is_current) {
+        if !terms.hold(current.is_some()) || !place_of.is_none_or(is_current) {
             self.give_up(write.id);
             // An earlier attempt may have come as far as to be found.
             self.settle_write(&write).await?;

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use infinicache_client::{Commit, Error, Pool, Terms, read::reserve};
 use infinicache_wire::{ChunkId, Request, Whole, WriteId, checksum};
 
-use super::{Cache, commit::holds};
+use super::Cache;
 use crate::catalog::{Found, Object};
 
 impl Cache {
@@ -39,7 +39,7 @@ impl Cache {
         let _memory = reserve(&self.0.budget, value.len()).await?;
         let _turn = self.0.turns.take(key).await;
         let current = self.find(key);
-        if !holds(terms, current.as_ref()) {
+        if !terms.hold(current.is_some()) {
             // A later run may know another value.
             self.still_in_charge().await?;
             return Ok(Some(Commit::ConditionFailed { current }));

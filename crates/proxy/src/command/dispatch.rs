@@ -5,6 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use infinicache_host::clock;
 use infinicache_resp::{Command, Error, Input, Output};
+use infinicache_wire::control;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time;
 use tracing::{Instrument, debug_span};
@@ -158,11 +159,11 @@ async fn whole<S: Store, R: Input, W: Output>(
         Verb::Kind => kind::run(store, args),
         Verb::Persist => persist::run(store, args).await,
         Verb::Ping => ping::run(args),
-        Verb::Smart(control) => smart::run(store, &mut session.owned, control, args).await,
-        Verb::Link => {
+        Verb::Smart(control::Verb::Link) => {
             session.reply(&BytesFrame::SimpleString("OK".into()));
             return Ok(Flow::Takeover);
         }
+        Verb::Smart(_) => smart::run(store, &mut session.owned, args).await,
         Verb::Select => select::run(args),
         Verb::Strlen => strlen::run(store, args),
         Verb::Ttl(unit) => ttl::run(store, unit, args),

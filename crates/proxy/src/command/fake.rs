@@ -6,14 +6,16 @@ use std::{
     ops::Range,
     sync::{Arc, Mutex},
     thread,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use bytes::Bytes;
-use infinicache_client::{Condition, Error, Expiry, Source, Terms};
+use infinicache_client::{Error, Expiry, Source, Terms};
+use infinicache_host::clock;
+use infinicache_wire::control::Command;
 
 use super::{
-    Answer, Answered, Control, Observe, Refused,
+    Answer, Answered, Observe, Refused,
     store::{Found, Outcome, Owned, Reading, Stat, Store, Upload},
 };
 use crate::info::{Figures, Limits};
@@ -115,8 +117,7 @@ impl Store for FakeStore {
     }
 
     fn now(&self) -> u64 {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH);
-        now.unwrap().as_millis() as u64
+        clock::unix_ms()
     }
 
     fn stat(&self, key: &[u8]) -> Option<Stat> {
@@ -156,7 +157,7 @@ impl Store for FakeStore {
         Holdings(self.clone())
     }
 
-    async fn control(&self, _: &mut Holdings, _: Control, _: &[Bytes], _: Terms) -> Answer {
+    async fn control(&self, _: &mut Holdings, _: Command) -> Answer {
         Err(Refused::text("ERR no pool here"))
     }
 
@@ -287,11 +288,7 @@ impl Upload for Received {
 
     async fn commit(self, terms: Terms) -> Result<Outcome<Value>, Error> {
         let previous = self.store.live(&self.key);
-        let present = previous.is_some();
-        if terms
-            .condition
-            .is_some_and(|condition| present != (condition == Condition::Present))
-        {
+        if !terms.hold(previous.is_some()) {
             return Ok(Outcome::ConditionFailed { current: previous });
         }
         let expires_at = match terms.expiry {

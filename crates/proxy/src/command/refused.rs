@@ -4,6 +4,7 @@
 use std::borrow::Cow;
 
 use infinicache_client::Error;
+use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
 
 /// A command's reply.
@@ -58,6 +59,17 @@ impl Refused {
             Cow::Borrowed(text) => text.into(),
             Cow::Owned(text) => text.into(),
         })
+    }
+}
+
+/// As of `SET`, whose options they are.
+impl From<TermsError> for Refused {
+    fn from(error: TermsError) -> Self {
+        match error {
+            TermsError::Syntax => Self::SYNTAX,
+            TermsError::NotAnInteger => Self::NOT_AN_INTEGER,
+            TermsError::ExpireTime => Self::expire_time("set"),
+        }
     }
 }
 

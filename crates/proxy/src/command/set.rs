@@ -13,15 +13,15 @@
 //! that are most likely a time.
 
 use bytes::Bytes;
-use infinicache_client::{Condition, Expiry, Terms};
+use infinicache_client::{Expiry, Terms};
 use infinicache_resp::{Command, Error, Input, Output};
+use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
     Refused, Session, Spec, Store,
-    arguments::{Unit, integer, key, word},
+    arguments::key,
     body::Body,
-    expire::Since,
     send::{self, Sent},
     store::{Found, Outcome, Upload},
     table::Verb,
@@ -78,9 +78,9 @@ async fn small<S: Store, R: Input, W: Output>(
         Err(refused) => return refuse(session, refused),
     };
     // A condition that does not hold now spares the nodes the value.
-    if let Some(condition) = terms.condition {
+    if terms.condition.is_some() {
         let current = store.find(name);
-        if current.is_some() != (condition == Condition::Present) {
+        if !terms.hold(current.is_some()) {
             let failed = Outcome::ConditionFailed { current };
             return answer(session, terms.previous, failed).await;
         }
@@ -207,74 +207,25 @@ fn refuse<S: Store, R: Input, W: Output>(
     Ok(())
 }
 
-/// Parses what follows the value. As in Redis, a number is looked at only if
-/// the syntax is right.
+/// Parses what follows the value.
 pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Terms, Refused> {
-    let mut terms = Terms::default();
-    let mut keep = false;
-    let mut time: Option<(String, &Bytes)> = None;
-    let mut rest = args;
-    while let [option, following @ ..] = rest {
-        rest = following;
-        let condition = &mut terms.condition;
-        let option = word(option);
-        match option.as_str() {
-            "NX" if *condition != Some(Condition::Present) => *condition = Some(Condition::Absent),
-            "XX" if *condition != Some(Condition::Absent) => *condition = Some(Condition::Present),
-            "GET" => terms.previous = true,
-            "KEEPTTL" if time.is_none() => keep = true,
-            // The same option twice is no error, and the last one counts.
-            "EX" | "PX" | "EXAT" | "PXAT"
-                if !keep && time.as_ref().is_none_or(|(before, _)| *before == option) =>
-            {
-                let [number, following @ ..] = rest else {
-                    return Err(Refused::SYNTAX);
-                };
-                rest = following;
-                time = Some((option, number));
-            }
-            _ => return Err(Refused::SYNTAX),
-        }
-    }
-    if keep {
-        terms.expiry = Expiry::Keep;
-    }
-    if let Some((option, number)) = time {
-        let (unit, since) = match option.as_str() {
-            "EX" => (Unit::Seconds, Since::Now),
-            "PX" => (Unit::Milliseconds, Since::Now),
-            "EXAT" => (Unit::Seconds, Since::Epoch),
-            _ => (Unit::Milliseconds, Since::Epoch),
-        };
-        terms.expiry = expiry(integer(number)?, unit, since, now)?;
-    }
-    Ok(terms)
+    dated(Terms::parse(args)?, now)
 }
 
-fn expiry(number: i64, unit: Unit, since: Since, now: u64) -> Result<Expiry, Refused> {
-    let invalid = || Refused::expire_time(SPEC.name);
-    let base = match since {
-        Since::Now => i64::try_from(now).map_err(|_| invalid())?,
-        Since::Epoch => 0,
-    };
-    let at = Some(number)
-        .filter(|&number| number > 0)
-        .and_then(|number| unit.milliseconds(number)?.checked_add(base))
-        .ok_or_else(invalid)?;
-    Ok(Expiry::At(at as u64))
+/// The same terms with a time instead of a time to live that begins `now`.
+pub(super) fn dated(mut terms: Terms, now: u64) -> Result<Terms, Refused> {
+    if let Expiry::After(ttl_ms) = terms.expiry {
+        let at = now.checked_add(ttl_ms);
+        // As of Redis, whose numbers are signed.
+        let at = at.filter(|&at| i64::try_from(at).is_ok());
+        terms.expiry = Expiry::At(at.ok_or(TermsError::ExpireTime)?);
+    }
+    Ok(terms)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn parsed(line: &str) -> Result<Terms, Refused> {
-        let args: Vec<Bytes> = line
-            .split(' ')
-            .map(|arg| Bytes::copy_from_slice(arg.as_bytes()))
-            .collect();
-        parse(&args, 1_000_000)
-    }
 
     #[test]
     fn times_are_absolute() {
@@ -284,19 +235,19 @@ mod tests {
             ("EXAT 10", 10_000),
             ("PXAT 10", 10),
         ] {
-            assert_eq!(parsed(line).unwrap().expiry, Expiry::At(at), "{line}");
+            let args: Vec<Bytes> = line.split(' ').map(|arg| arg.to_owned().into()).collect();
+            let terms = parse(&args, 1_000_000).unwrap();
+            assert_eq!(terms.expiry, Expiry::At(at), "{line}");
         }
     }
 
     #[test]
-    fn options_come_in_any_order() {
-        let options = parsed("KEEPTTL get xx").unwrap();
-        let terms = Terms {
-            condition: Some(Condition::Present),
-            expiry: Expiry::Keep,
-            previous: true,
+    fn a_time_that_redis_cannot_tell_is_refused() {
+        let longest = Terms {
+            expiry: Expiry::After(i64::MAX as u64),
+            ..Terms::default()
         };
-        assert_eq!(options, terms);
-        assert_eq!(parsed("XX KEEPTTL GET").unwrap(), options);
+        assert!(dated(longest, 0).is_ok());
+        assert_eq!(dated(longest, 1), Err(TermsError::ExpireTime.into()));
     }
 }

@@ -4,8 +4,9 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use infinicache_client::{Error, Source, Terms};
+use infinicache_wire::control::Command;
 
-use super::{Answer, Refused, smart::Control};
+use super::{Answer, Refused};
 
 /// A map of keys to values. Expired keys are not in it.
 pub(crate) trait Store: Clone + Send + Sync + 'static {
@@ -89,13 +90,11 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// What a connection owns that has just been accepted.
     fn nothing_owned(&self) -> Self::Owned;
 
-    /// Answers a command of smart clients; `terms` are those of a commit.
+    /// Answers a command of smart clients.
     fn control(
         &self,
         owned: &mut Self::Owned,
-        control: Control,
-        args: &[Bytes],
-        terms: Terms,
+        command: Command,
     ) -> impl Future<Output = Answer> + Send;
 }
 

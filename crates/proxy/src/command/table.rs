@@ -1,10 +1,11 @@
 //! The table of commands: it drives dispatch, the check of the number of
 //! arguments, and what `COMMAND` tells about them.
 
+use infinicache_wire::control;
+
 use super::{
     arguments::Unit, auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get,
-    getrange, hello, info, kind, persist, ping, quit, select, set, smart, smart::Control, strlen,
-    ttl,
+    getrange, hello, info, kind, persist, ping, quit, select, set, smart, strlen, ttl,
 };
 
 /// What is known of a command. The fields are those of `COMMAND INFO` and `COMMAND DOCS`.
@@ -49,10 +50,9 @@ pub(crate) enum Verb {
     Persist,
     Ping,
     Quit,
-    Link,
     Select,
     Set,
-    Smart(Control),
+    Smart(control::Verb),
     Strlen,
     Ttl(Unit),
 }
@@ -68,11 +68,10 @@ impl Verb {
             | Self::Echo
             | Self::Hello
             | Self::Info
-            | Self::Link
             | Self::Ping
             | Self::Quit
             | Self::Select
-            | Self::Smart(Control::Nodes) => false,
+            | Self::Smart(control::Verb::Nodes | control::Verb::Link) => false,
             Self::Dbsize
             | Self::Del
             | Self::Exists

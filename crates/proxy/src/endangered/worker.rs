@@ -2,14 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
+use infinicache_backoff::Backoff;
 use infinicache_client::Error;
 use tokio::time::{self, Instant};
 
-use super::{Lane, Queue, pause};
+use super::{Lane, Queue};
 use crate::catalog::Object;
 
-/// The pause after a first failure, and the longest.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(1));
+/// The pauses after failures.
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(10), Duration::from_secs(1));
 
 /// Takes objects of one lane.
 ///
@@ -47,8 +48,8 @@ impl Worker {
 
     /// What the object was taken for failed: it is tried again later.
     pub(crate) fn failed(&mut self, object: &Arc<Object>, error: &Error) {
+        self.not_before = Instant::now() + BACKOFF.wait(self.failures);
         self.failures = self.failures.saturating_add(1);
-        self.not_before = Instant::now() + pause(BACKOFF, self.failures);
         self.queue.failed(object, self.lane, error);
     }
 }

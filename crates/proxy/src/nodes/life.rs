@@ -27,6 +27,7 @@
 
 use std::time::{Duration, Instant};
 
+use infinicache_backoff::Backoff;
 use infinicache_wire::{
     InstanceId, MemberId,
     control::{NodeState, WakeFailure},
@@ -60,7 +61,7 @@ impl Timing {
     }
 }
 
-/// The longest back-off of failed wakes.
+/// The longest wait after failed wakes.
 const MOST_BACKOFF: Duration = Duration::from_secs(30);
 
 /// What to do next.
@@ -345,23 +346,22 @@ impl Life {
         // A node that another run leads is this one's as soon as that run has ended.
         let doublings = match failure {
             WakeFailure::Led => 1,
-            _ => self.failures.min(16),
+            _ => self.failures,
         };
-        let backoff = self.timing.wake_backoff * 2u32.saturating_pow(doublings);
-        self.retry_at = Some(now + self.spread(backoff.min(MOST_BACKOFF)));
+        let backoff = Backoff::new(self.timing.wake_backoff, MOST_BACKOFF);
+        self.retry_at = Some(now + backoff.jittered(doublings, self.random_bits()));
         self.failures = self.failures.saturating_add(1);
         self.failure = Some(failure);
     }
 
-    /// Somewhere in the second half of `wait`, so that the nodes of a platform that comes back
-    /// are not all woken at once.
-    fn spread(&mut self, wait: Duration) -> Duration {
-        const SHARES: u64 = 1024;
+    /// Other bits each time, and of each seed: the nodes of a platform that comes back are not all
+    /// woken at once.
+    fn random_bits(&mut self) -> u32 {
         self.random = self
             .random
             .wrapping_mul(6_364_136_223_846_793_005)
             .wrapping_add(1_442_695_040_888_963_407);
-        wait / 2 + wait / 2 * ((self.random >> 33) % SHARES) as u32 / SHARES as u32
+        (self.random >> 32) as u32
     }
 
     fn renew(&mut self, now: Instant, action: Action) -> Action {

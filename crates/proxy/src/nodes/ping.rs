@@ -3,16 +3,27 @@
 use std::{
     pin::pin,
     sync::{Arc, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use infinicache_client::{MuxLink, NodeLink};
+use infinicache_client::{AdaptiveTimeout, MuxLink, NodeLink, adaptive_timeout::Bounds};
 use infinicache_host::{clock, task};
 use infinicache_wire::{LeaseTerms, MemberId, Reply, Request};
 use tokio::time;
 use tracing::{debug, warn};
 
-use super::{Nodes, member::Member, patience::Patience};
+use super::{Nodes, member::Member};
+
+/// How long a preflight waits for its answer, by how long pings took lately.
+pub(super) const PATIENCE: Bounds = Bounds {
+    first: Duration::from_secs(1),
+    // Schedulers alone may hold a process up for as long.
+    least: Duration::from_millis(300),
+    // Whoever waits for the answer has better things to do.
+    most: Duration::from_secs(2),
+    window: 128,
+    recent: Duration::from_secs(60),
+};
 
 impl Nodes {
     /// Asks a member how it is.
@@ -112,7 +123,7 @@ impl Nodes {
         Some((member, link))
     }
 
-    fn patience(&self) -> MutexGuard<'_, Patience> {
+    fn patience(&self) -> MutexGuard<'_, AdaptiveTimeout> {
         // Plain numbers: whatever a panic left there is usable.
         self.0
             .patience
