@@ -14,7 +14,7 @@ fn node(host: &str, zone: &str, free: u64) -> Candidate {
 }
 
 fn most_of_one(placed: &[usize], of: impl Fn(usize) -> String) -> usize {
-    let mut counts = HashMap::new();
+    let mut counts = HashMap::default();
     for &index in placed {
         *counts.entry(of(index)).or_insert(0) += 1;
     }
@@ -233,12 +233,12 @@ fn nodes() -> impl Strategy<Value = Vec<Candidate>> {
 
 /// How many chunks candidates can take if none of their domains is to have more than `most`.
 fn room(nodes: &[Candidate], most: usize, in_zones: bool) -> usize {
-    let mut on_host: HashMap<_, usize> = HashMap::new();
+    let mut on_host: HashMap<_, usize> = HashMap::default();
     for node in nodes.iter().filter(|node| !node.host.is_empty()) {
         let chunks = on_host.entry((&node.zone, &node.host)).or_default();
         *chunks = most.min(*chunks + 1);
     }
-    let mut in_zone: HashMap<_, usize> = HashMap::new();
+    let mut in_zone: HashMap<_, usize> = HashMap::default();
     for ((zone, _), chunks) in on_host {
         *in_zone.entry(zone).or_default() += chunks;
     }
