@@ -131,6 +131,10 @@ async fn a_value_that_was_read_and_then_deleted_makes_room_at_once() {
         assert!(client.delete("key").await.unwrap());
     }
     let metrics = cluster.metrics().await;
-    let evicted = metrics.of("infinicache_proxy_removals_total", "reason", "evicted");
+    let evicted = metrics.of(
+        "infinicache_proxy_objects_removed_total",
+        "reason",
+        "evicted",
+    );
     assert_eq!(evicted, 0.0);
 }

@@ -176,18 +176,18 @@ impl Cluster {
         self.told("/proxy").await["pid"].as_u64().unwrap()
     }
 
-    /// Tells the front what a node suffers from now on: a document of its `/faults`.
+    /// Tells the activator what a node suffers from now on: a document of its `/faults`.
     pub(crate) async fn harm(&self, node: &str, faults: &Json) {
         self.post(&format!("/faults/{node}"), faults.to_string())
             .await;
     }
 
-    /// Has the front replace a node, as the platform does.
+    /// Has the activator replace a node, as the platform does.
     pub(crate) async fn replace(&self, node: &str) {
         self.post(&format!("/replace/{node}"), String::new()).await;
     }
 
-    /// Has the front replace all nodes at once.
+    /// Has the activator replace all nodes at once.
     pub(crate) async fn replace_all(&self) {
         self.post("/replace", String::new()).await;
     }
@@ -208,7 +208,7 @@ impl Cluster {
         std::fs::read_to_string(&self.log).unwrap()
     }
 
-    /// A page of the front.
+    /// A page of the activator.
     async fn told(&self, path: &str) -> Json {
         let (_, body) = http::get(self.front, path, PATIENCE).await.unwrap();
         serde_json::from_slice(&body).unwrap()
@@ -261,7 +261,7 @@ pub(crate) async fn dbsize(redis: &mut MultiplexedConnection) -> u64 {
     redis::cmd("DBSIZE").query_async(redis).await.unwrap()
 }
 
-/// Reads the address of the front off what `up` prints when it is ready.
+/// Reads the address of the activator off what `up` prints when it is ready.
 async fn front_address(said: &mut BufReader<ChildStdout>) -> Option<SocketAddr> {
     let mut line = String::new();
     while said.read_line(&mut line).await.ok()? > 0 {

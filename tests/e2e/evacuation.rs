@@ -21,7 +21,7 @@ async fn traffic(cluster: &Cluster, clients: usize) -> Traffic {
 }
 
 fn assert_nothing_lost(metrics: &Metrics) {
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
     let aborted = metrics.of(
         "infinicache_proxy_connections_closed_total",
         "reason",

@@ -37,7 +37,7 @@ async fn freeze(cluster: &Cluster, stored: &mut Stored, until_lost: bool) {
     cluster.until_whole(stored.keys()).await;
     stored.assert_all().await;
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -85,9 +85,9 @@ async fn nodes_that_values_cannot_do_without_are_waited_for_however_many_are_sil
         stored.assert_all().await;
     }
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
     assert_eq!(metrics.total("infinicache_proxy_nodes_lost_total"), 0.0);
-    assert_eq!(metrics.total("infinicache_proxy_rosters_forced"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_unsafe_view_changes"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

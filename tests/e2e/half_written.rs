@@ -38,7 +38,7 @@ async fn until_given_up(cluster: &Cluster, old: &Value) {
     until("the write is given up", async || {
         let metrics = cluster.metrics().await;
         let open = metrics.total("infinicache_proxy_open_writes");
-        let abandoned = metrics.total("infinicache_proxy_writes_abandoned_total");
+        let abandoned = metrics.total("infinicache_proxy_writes_aborted_total");
         let pending = metrics.total("infinicache_node_pending_bytes");
         (open == 0.0 && abandoned > 0.0 && pending == 0.0).then_some(())
     })

@@ -30,7 +30,7 @@ async fn stored(platform: &Platform, of_each: u32) -> Stored {
 
 async fn assert_nothing_lost(platform: &Platform) {
     let metrics = platform.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
 }
 
 /// Waits until the proxy has answered so many commands more.
@@ -94,13 +94,13 @@ async fn nodes_that_are_all_replaced_hand_over_and_are_let_go_though_their_pods_
             let members = platform
                 .metrics()
                 .await
-                .total("infinicache_proxy_roster_members");
+                .total("infinicache_proxy_view_members");
             (members == old.len() as f64).then_some(())
         },
     )
     .await;
     let metrics = platform.metrics().await;
-    let forced = metrics.total("infinicache_proxy_rosters_forced");
+    let forced = metrics.total("infinicache_proxy_unsafe_view_changes");
     assert_eq!(forced, 0.0, "those who go agree to it while they are there");
     // For longer than a lease.
     until_answered(&platform, 1500.0).await;
@@ -197,7 +197,7 @@ async fn a_proxy_that_is_started_anew_while_all_nodes_sleep_wakes_one_of_them() 
     platform.kill_proxy().await;
     platform.end_pods().await;
     platform.start_proxy().await;
-    assert_eq!(platform.pods(), 1, "one says that this run is in charge");
+    assert_eq!(platform.pods(), 1, "one says that this run leads");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

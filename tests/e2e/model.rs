@@ -238,10 +238,11 @@ impl Test {
     /// What is missing was evicted, and nothing was lost.
     async fn check_counters(&self) {
         let metrics = self.cluster.metrics().await;
-        let removed = |reason| metrics.of("infinicache_proxy_removals_total", "reason", reason);
+        let removed =
+            |reason| metrics.of("infinicache_proxy_objects_removed_total", "reason", reason);
         assert_eq!(removed("lost"), 0.0);
         assert_eq!(
-            metrics.of("infinicache_proxy_reads_total", "reason", "lost"),
+            metrics.of("infinicache_proxy_reads_total", "result", "lost"),
             0.0
         );
         let (missed, evicted) = (self.missed, removed("evicted"));

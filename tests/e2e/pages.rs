@@ -51,13 +51,13 @@ async fn metrics_tell_what_happened() {
         ("infinicache_proxy_commands_total", "command", "set", 1.0),
         ("infinicache_proxy_commands_total", "command", "get", 2.0),
         (
-            "infinicache_proxy_command_seconds_count",
+            "infinicache_proxy_command_duration_seconds_count",
             "command",
             "get",
             2.0,
         ),
-        ("infinicache_proxy_reads_total", "reason", "hit", 1.0),
-        ("infinicache_proxy_reads_total", "reason", "miss", 1.0),
+        ("infinicache_proxy_reads_total", "result", "hit", 1.0),
+        ("infinicache_proxy_reads_total", "result", "miss", 1.0),
         (
             "infinicache_proxy_value_bytes_total",
             "direction",
@@ -72,7 +72,7 @@ async fn metrics_tell_what_happened() {
         ),
         ("infinicache_proxy_nodes", "state", "active", 3.0),
         ("infinicache_proxy_nodes", "state", "asleep", 1.0),
-        ("infinicache_proxy_wakes_total", "reason", "woken", 3.0),
+        ("infinicache_proxy_wakes_total", "result", "woken", 3.0),
     ] {
         assert_eq!(metrics.of(name, label, value), expected, "{name} {value}");
     }
@@ -81,7 +81,7 @@ async fn metrics_tell_what_happened() {
         ("infinicache_proxy_objects_bytes", 1e5),
         ("infinicache_proxy_connections", 1.0),
         ("infinicache_proxy_nodes_joined_total", 3.0),
-        ("infinicache_proxy_losses_total", 0.0),
+        ("infinicache_proxy_objects_lost_total", 0.0),
         ("infinicache_proxy_buffer_used_bytes", 0.0),
     ] {
         assert_eq!(metrics.total(name), expected, "{name}");

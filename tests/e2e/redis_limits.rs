@@ -77,7 +77,7 @@ async fn a_full_pool_lets_old_values_go_and_serves_on() {
         }
     }
     let metrics = cluster.metrics().await;
-    let removed = |reason| metrics.of("infinicache_proxy_removals_total", "reason", reason);
+    let removed = |reason| metrics.of("infinicache_proxy_objects_removed_total", "reason", reason);
     assert_eq!(removed("evicted") as u32, COUNT - there);
     assert_eq!(removed("lost"), 0.0);
     // What was let go made room for what came, and for no more: some 30 fit.

@@ -112,7 +112,11 @@ async fn what_expires_is_gone() {
     })
     .await;
     let metrics = cluster.metrics().await;
-    let expired = metrics.of("infinicache_proxy_removals_total", "reason", "expired");
+    let expired = metrics.of(
+        "infinicache_proxy_objects_removed_total",
+        "reason",
+        "expired",
+    );
     assert_eq!(expired, 2.0);
 }
 

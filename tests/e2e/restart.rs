@@ -47,7 +47,10 @@ async fn after_the_proxy_was_killed_everything_is_as_it_was() {
         assert!((900..=1000).contains(&mortal), "{mortal}");
     }
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_unrecovered_objects"), 0.0);
+    assert_eq!(
+        metrics.total("infinicache_proxy_unrecoverable_objects"),
+        0.0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,7 +126,7 @@ async fn a_restarted_proxy_does_without_nodes_that_were_lost_with_it() {
     cluster.until_whole(stored.keys()).await;
     stored.assert_all().await;
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -141,9 +144,9 @@ async fn a_second_proxy_is_refused_and_ends_and_takes_nothing_from_the_first() {
         stored.assert_all().await;
     }
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
     assert_eq!(metrics.total("infinicache_proxy_nodes_lost_total"), 0.0);
-    assert_eq!(metrics.total("infinicache_proxy_in_charge"), 1.0);
+    assert_eq!(metrics.total("infinicache_proxy_leader"), 1.0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +169,7 @@ async fn a_proxy_that_was_superseded_ends_and_is_refused_when_it_is_started_agai
         rival
             .metrics()
             .await
-            .total("infinicache_proxy_losses_total"),
+            .total("infinicache_proxy_objects_lost_total"),
         0.0
     );
     drop(rival);

@@ -11,7 +11,7 @@ const MIB: u64 = 1 << 20;
 
 async fn removed(cluster: &Cluster, reason: &str) -> u32 {
     let metrics = cluster.metrics().await;
-    metrics.of("infinicache_proxy_removals_total", "reason", reason) as u32
+    metrics.of("infinicache_proxy_objects_removed_total", "reason", reason) as u32
 }
 
 /// Stores a value; what is refused is for want of memory.

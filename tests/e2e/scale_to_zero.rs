@@ -57,7 +57,7 @@ async fn nodes_stay_while_they_hold_something_and_go_when_they_do_not() {
     })
     .await;
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
 
     // Nodes that are gone are as good as nodes that never were.
     client.put("small", small.bytes()).await.unwrap();
@@ -93,10 +93,10 @@ async fn a_pool_that_holds_little_is_gathered_on_the_fewest_nodes() {
         value.assert_is(&client.get(&format!("small-{number}")).await.unwrap());
     }
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
     let used = metrics.total("infinicache_proxy_node_seconds_total");
     let always_on = metrics.total("infinicache_proxy_node_always_on_seconds_total");
-    let released = metrics.total("infinicache_proxy_members_released_total");
+    let released = metrics.total("infinicache_proxy_members_scaled_down_total");
     println!("{used:.0} node-seconds of {always_on:.0} always on, {released} nodes released");
     assert!(used < always_on * 0.9, "{used} of {always_on}");
     assert!(released >= 6.0);
@@ -140,5 +140,5 @@ async fn no_write_fails_because_the_nodes_that_it_was_placed_on_are_stopped_whil
         cluster.until_whole(["key"]).await;
     }
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
 }

@@ -41,9 +41,13 @@ async fn sessions_that_end_are_followed_by_others_and_nobody_notices() {
     }
 
     let metrics = cluster.metrics().await;
-    let ended = metrics.of("infinicache_proxy_goodbyes_total", "reason", "session_over");
+    let ended = metrics.of(
+        "infinicache_proxy_node_byes_total",
+        "reason",
+        "session_over",
+    );
     assert!(ended >= before.len() as f64, "{ended} sessions ended");
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
     // It is the same processes all along: they hold what they held.
     for node in before {
         assert_eq!(cluster.node(&node.name).await.pids, node.pids);

@@ -41,7 +41,7 @@ async fn what_there_are_too_few_nodes_for_is_written_anew_with_a_narrower_code()
         ("INFINICACHE_PARITY", "2"),
         ("INFINICACHE_PREDECESSOR", "none"),
         ("INFINICACHE_NODE_LOST_AFTER", "3s"),
-        ("INFINICACHE_RECODE_AFTER", "3s"),
+        ("INFINICACHE_REENCODE_AFTER", "3s"),
     ];
     let proxy = cluster.another_proxy(&env).await;
     let mut redis = proxy.redis().await;
@@ -62,9 +62,9 @@ async fn what_there_are_too_few_nodes_for_is_written_anew_with_a_narrower_code()
     gone.kill();
     until("every object is written anew", async || {
         let metrics = proxy.metrics().await;
-        let recoded = metrics.total("infinicache_proxy_recoded_objects_total");
+        let reencoded = metrics.total("infinicache_proxy_reencoded_objects_total");
         let degraded = metrics.total("infinicache_proxy_objects_degraded");
-        (recoded >= values.len() as f64 && degraded == 0.0).then_some(())
+        (reencoded >= values.len() as f64 && degraded == 0.0).then_some(())
     })
     .await;
     for (number, value) in values.iter().enumerate() {
@@ -75,6 +75,6 @@ async fn what_there_are_too_few_nodes_for_is_written_anew_with_a_narrower_code()
         assert!((3000..=3600).contains(&left), "{left}");
     }
     let metrics = proxy.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
-    assert_eq!(metrics.total("infinicache_proxy_to_repair_bytes"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_repair_backlog_bytes"), 0.0);
 }

@@ -51,7 +51,7 @@ async fn any_two_nodes_may_be_killed_and_then_any_two_others() {
     stored.assert_all().await;
 
     let metrics = cluster.metrics().await;
-    assert_eq!(metrics.total("infinicache_proxy_losses_total"), 0.0);
+    assert_eq!(metrics.total("infinicache_proxy_objects_lost_total"), 0.0);
     assert!(metrics.total("infinicache_proxy_repaired_chunks_total") > 0.0);
     let aborted = metrics.of(
         "infinicache_proxy_connections_closed_total",
@@ -87,7 +87,7 @@ async fn of_three_nodes_killed_at_once_exactly_what_all_three_held_is_lost_and_c
     until_recovered(&cluster, &stored, 3.0).await;
     assert_eq!(stored.missing().await, doomed);
     let metrics = cluster.metrics().await;
-    let lost = metrics.total("infinicache_proxy_losses_total");
+    let lost = metrics.total("infinicache_proxy_objects_lost_total");
     assert_eq!(lost, doomed.len() as f64);
     assert!(!doomed.is_empty() && doomed.len() < stored.keys().count());
 }
@@ -103,7 +103,7 @@ async fn a_cache_of_which_every_node_was_killed_serves_again() {
     assert_eq!(stored.missing().await.len(), stored.keys().count());
     let metrics = cluster.metrics().await;
     assert_eq!(
-        metrics.total("infinicache_proxy_losses_total"),
+        metrics.total("infinicache_proxy_objects_lost_total"),
         stored.keys().count() as f64
     );
     Stored::new(&cluster, 1).await.assert_all().await;

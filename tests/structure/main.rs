@@ -1,6 +1,8 @@
 //! The sources keep to the architecture: within a crate, modules import each other in one direction.
 
+mod glossary;
 mod imports;
+mod simulated;
 
 use std::{fs, path::PathBuf};
 

@@ -141,12 +141,12 @@ pub fn median(values: impl IntoIterator<Item = f64>) -> Option<f64> {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use crate::request::Outcome;
+    use crate::request::RequestOutcome;
 
     /// A round of a second with `count` GETs of 1 KiB that took `micros` each.
     pub(crate) fn round(target: usize, count: u64, micros: u64) -> Round {
         let mut tally = Tally::default();
-        (0..count).for_each(|_| tally.answer(Outcome::Hit(1024), micros * 1000));
+        (0..count).for_each(|_| tally.answer(RequestOutcome::Hit(1024), micros * 1000));
         Round {
             target,
             took: Duration::from_secs(1),

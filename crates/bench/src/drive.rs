@@ -14,12 +14,12 @@ use std::{
 
 use crate::{
     link::Link,
-    metronome::Ticks,
     popularity::Draw,
     random::Random,
-    request::{Failure, Operation, Outcome, Request},
+    request::{Failure, Operation, Request, RequestOutcome},
     schedule::Schedule,
     tally::Tally,
+    ticker::Ticks,
     value::VERSIONS,
     workload::Workload,
 };
@@ -181,7 +181,7 @@ impl User<'_> {
 /// What happened lately, and was not counted with the rest yet.
 pub(crate) struct Notes<'a> {
     tally: &'a Mutex<Tally>,
-    answers: Vec<(Outcome, u64)>,
+    answers: Vec<(RequestOutcome, u64)>,
     failures: Vec<Failure>,
     verified: u64,
     unstarted: u64,
@@ -201,10 +201,13 @@ impl<'a> Notes<'a> {
     pub(crate) fn add(
         &mut self,
         request: &Request,
-        outcome: Result<Outcome, Failure>,
+        outcome: Result<RequestOutcome, Failure>,
         took: Duration,
     ) {
-        let is_value = matches!(outcome, Ok(Outcome::Hit(_)) | Err(Failure::WrongBytes));
+        let is_value = matches!(
+            outcome,
+            Ok(RequestOutcome::Hit(_)) | Err(Failure::WrongBytes)
+        );
         self.verified += u64::from(request.is_verified && is_value);
         match outcome {
             Ok(outcome) => self.answers.push((outcome, took.as_nanos() as u64)),

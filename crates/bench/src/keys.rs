@@ -1,4 +1,4 @@
-//! The names of keys: a prefix that nobody else has, and a number.
+//! The names of keys: a prefix of their own, and a number.
 
 /// How keys are named.
 #[derive(Clone, Debug)]

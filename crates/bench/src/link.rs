@@ -9,8 +9,8 @@ use tokio::time;
 use crate::{
     keys::Keys,
     native,
-    request::{Failure, Outcome, Request},
-    resp::connection::Connection,
+    request::{Failure, Request, RequestOutcome},
+    resp::connection::RespConnection,
     target::Target,
     value::Pattern,
 };
@@ -66,7 +66,7 @@ impl Door {
 #[derive(Debug)]
 pub struct Link {
     door: Arc<Door>,
-    connection: Option<Connection>,
+    connection: Option<RespConnection>,
     /// In a row.
     failures: u32,
 }
@@ -93,7 +93,7 @@ impl Link {
     pub async fn exchange(
         &mut self,
         requests: &[Request],
-        mut told: impl FnMut(usize, Result<Outcome, Failure>),
+        mut told: impl FnMut(usize, Result<RequestOutcome, Failure>),
     ) {
         let mut succeeded = false;
         self.attempt(requests, |place, outcome| {
@@ -112,7 +112,7 @@ impl Link {
     async fn attempt(
         &mut self,
         requests: &[Request],
-        mut told: impl FnMut(usize, Result<Outcome, Failure>),
+        mut told: impl FnMut(usize, Result<RequestOutcome, Failure>),
     ) {
         let door = self.door.clone();
         let (keys, pattern) = (&door.keys, &door.pattern);
@@ -145,9 +145,9 @@ impl Link {
     }
 
     /// The connection, which is made if there is none; none if the client makes its own.
-    async fn connect(&mut self) -> Result<Option<&mut Connection>, Failure> {
+    async fn connect(&mut self) -> Result<Option<&mut RespConnection>, Failure> {
         if let (Target::Redis(address), None) = (&self.door.target, &self.connection) {
-            let opening = Connection::open(address);
+            let opening = RespConnection::open(address);
             let opened = time::timeout(self.door.timeout, opening).await;
             self.connection = Some(opened.map_err(|_| Failure::TimedOut)??);
         }

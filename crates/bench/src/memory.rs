@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::time;
 
-use crate::{request::Failure, resp::connection::Connection, target::Target};
+use crate::{request::Failure, resp::connection::RespConnection, target::Target};
 
 /// What `INFO memory` tells, in bytes. What it does not tell is `None`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -28,7 +28,7 @@ impl Memory {
             Target::Infinicache(addresses) => addresses.first().ok_or(Failure::Protocol)?,
         };
         let asking = async {
-            let mut connection = Connection::open(address).await?;
+            let mut connection = RespConnection::open(address).await?;
             connection.info("memory").await
         };
         let told = time::timeout(timeout, asking).await;

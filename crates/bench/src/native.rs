@@ -7,7 +7,7 @@ use infinicache_client::{Address, Client, Error, Options};
 
 use crate::{
     keys::Keys,
-    request::{Failure, Operation, Outcome, Request},
+    request::{Failure, Operation, Request, RequestOutcome},
     value::Pattern,
 };
 
@@ -37,7 +37,7 @@ pub async fn exchange(
     requests: &[Request],
     keys: &Keys,
     pattern: &Pattern,
-    mut told: impl FnMut(usize, Result<Outcome, Failure>),
+    mut told: impl FnMut(usize, Result<RequestOutcome, Failure>),
 ) {
     if let [request] = requests {
         return told(0, one(client, request, keys, pattern).await);
@@ -54,11 +54,11 @@ async fn one(
     request: &Request,
     keys: &Keys,
     pattern: &Pattern,
-) -> Result<Outcome, Failure> {
+) -> Result<RequestOutcome, Failure> {
     let name = keys.name(request.key);
     match request.operation {
         Operation::Get => match get(client, &name, request, pattern).await {
-            Err(Error::Miss) => Ok(Outcome::Miss),
+            Err(Error::Miss) => Ok(RequestOutcome::Miss),
             Err(error) => Err(error.into()),
             Ok(outcome) => outcome,
         },
@@ -66,11 +66,11 @@ async fn one(
             let size = request.size.unwrap_or(0);
             let value = pattern.value(request.key, request.version, size);
             client.put(&name, value).await?;
-            Ok(Outcome::Stored(size))
+            Ok(RequestOutcome::Stored(size))
         }
         Operation::Delete => {
             client.delete(&name).await?;
-            Ok(Outcome::Deleted)
+            Ok(RequestOutcome::Deleted)
         }
     }
 }
@@ -80,7 +80,7 @@ async fn get(
     name: &[u8],
     request: &Request,
     pattern: &Pattern,
-) -> Result<Result<Outcome, Failure>, Error> {
+) -> Result<Result<RequestOutcome, Failure>, Error> {
     let mut download = client.open(name).await?;
     let size = download.size();
     let mut check = request
@@ -99,6 +99,6 @@ async fn get(
     Ok(match check {
         _ if request.size.is_some_and(|expected| expected != size) => Err(Failure::WrongLength),
         Some(check) if !check.is_whole() => Err(Failure::WrongBytes),
-        _ => Ok(Outcome::Hit(size)),
+        _ => Ok(RequestOutcome::Hit(size)),
     })
 }

@@ -6,7 +6,7 @@ use crate::{
     compare::{Ratio, Round, compare},
     keys::Keys,
     memory::Memory,
-    session::{Session, SessionError},
+    session::{SessionError, TargetSession},
     tally::Tally,
     target::Target,
     value::Pattern,
@@ -27,7 +27,7 @@ pub struct Plan {
     pub rounds: u64,
     /// For how long each is asked before it is measured first.
     pub warm_up: Duration,
-    /// Threads that ask; see [`Session::open`].
+    /// Threads that ask; see [`TargetSession::open`].
     pub threads: Option<usize>,
     /// What the names of keys begin with.
     pub prefix: String,
@@ -141,7 +141,7 @@ impl Plan {
         let mut memory = Vec::new();
         for target in &self.targets {
             let keys = Keys::new(&self.prefix);
-            let mut session = Session::open(
+            let mut session = TargetSession::open(
                 target,
                 self.threads,
                 workload.connections,
@@ -194,7 +194,7 @@ impl Plan {
         })
     }
 
-    /// Whoever was first is last the next time, as order may matter.
+    /// The target that was first is last the next time, as order may matter.
     fn order(&self, number: u64) -> Vec<usize> {
         let mut order: Vec<usize> = (0..self.targets.len()).collect();
         if number % 2 == 1 {

@@ -56,7 +56,7 @@ pub struct Request {
 
 /// What a request that did not fail was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum RequestOutcome {
     /// A value of so many bytes was got.
     Hit(u64),
     /// There was no value to get.

@@ -16,10 +16,10 @@ use crate::{
     keys::Keys,
     link::{Door, Link},
     memory::Memory,
-    metronome::Metronome,
-    request::{Failure, Operation, Outcome, Request},
+    request::{Failure, Operation, Request, RequestOutcome},
     tally::Tally,
     target::Target,
+    ticker::Ticker,
     value::Pattern,
     workload::Workload,
 };
@@ -46,13 +46,13 @@ pub enum SessionError {
 
 /// A target in use.
 #[derive(Debug)]
-pub struct Session {
+pub struct TargetSession {
     runtime: Runtime,
     links: Vec<Link>,
     runs: u64,
 }
 
-impl Session {
+impl TargetSession {
     /// Connects all users, who share `threads`; as many as fit if not told.
     ///
     /// A server that speaks RESP is asked from a single thread, as one is
@@ -106,8 +106,8 @@ impl Session {
         let run = Arc::new(Run::begin(workload.clone(), self.runs));
         let due = workload.rate.zip(workload.due());
         let users = self.links.len() as u64;
-        let metronome = due.map(|(rate, due)| Metronome::start(run.began(), rate, due, users));
-        let (_metronome, ticks) = metronome.transpose()?.unzip();
+        let ticker = due.map(|(rate, due)| Ticker::start(run.began(), rate, due, users));
+        let (_metronome, ticks) = ticker.transpose()?.unzip();
         let mut ticks = ticks.map(Vec::into_iter);
         let shared = run.clone();
         let took = self.all(move |mut link, user| {
@@ -127,7 +127,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As of [`Session::measure`].
+    /// As of [`TargetSession::measure`].
     pub fn fill(&mut self, workload: &Workload) -> Result<Tally, SessionError> {
         let sizes = workload.clone();
         self.every_key(workload.key_count(), Operation::Set, move |key| {
@@ -146,7 +146,7 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// As of [`Session::measure`].
+    /// As of [`TargetSession::measure`].
     pub fn delete(&mut self, keys: u64) -> Result<Tally, SessionError> {
         self.every_key(keys, Operation::Delete, |_| 0)
     }
@@ -222,7 +222,7 @@ async fn in_batches(
         }
         failed += 1;
         let begun = Instant::now();
-        let told = |place: usize, outcome: Result<Outcome, Failure>| {
+        let told = |place: usize, outcome: Result<RequestOutcome, Failure>| {
             if outcome.is_ok() {
                 failed = 0;
             }

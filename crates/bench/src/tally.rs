@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use hdrhistogram::Histogram;
 
-use crate::request::{Failure, Outcome};
+use crate::request::{Failure, RequestOutcome};
 
 /// The longest time that is told from longer ones, in nanoseconds: an hour.
 const LONGEST: u64 = 3_600_000_000_000;
@@ -77,12 +77,12 @@ pub struct Tally {
 
 impl Tally {
     /// Counts an answer that took so many nanoseconds.
-    pub fn answer(&mut self, outcome: Outcome, nanos: u64) {
+    pub fn answer(&mut self, outcome: RequestOutcome, nanos: u64) {
         let (kind, bytes) = match outcome {
-            Outcome::Hit(bytes) => (Kind::Get, bytes),
-            Outcome::Miss => (Kind::Miss, 0),
-            Outcome::Stored(bytes) => (Kind::Set, bytes),
-            Outcome::Deleted => (Kind::Delete, 0),
+            RequestOutcome::Hit(bytes) => (Kind::Get, bytes),
+            RequestOutcome::Miss => (Kind::Miss, 0),
+            RequestOutcome::Stored(bytes) => (Kind::Set, bytes),
+            RequestOutcome::Deleted => (Kind::Delete, 0),
         };
         let answered = self.answered.entry(kind).or_default();
         answered.bytes += bytes;
@@ -147,12 +147,12 @@ mod tests {
 
     use super::*;
 
-    fn outcome(number: u8, bytes: u64) -> Outcome {
+    fn outcome(number: u8, bytes: u64) -> RequestOutcome {
         match number % 4 {
-            0 => Outcome::Hit(bytes),
-            1 => Outcome::Miss,
-            2 => Outcome::Stored(bytes),
-            _ => Outcome::Deleted,
+            0 => RequestOutcome::Hit(bytes),
+            1 => RequestOutcome::Miss,
+            2 => RequestOutcome::Stored(bytes),
+            _ => RequestOutcome::Deleted,
         }
     }
 
@@ -201,8 +201,8 @@ mod tests {
     #[test]
     fn times_beyond_the_longest_are_counted_as_that() {
         let mut tally = Tally::default();
-        tally.answer(Outcome::Miss, u64::MAX);
-        tally.answer(Outcome::Miss, 0);
+        tally.answer(RequestOutcome::Miss, u64::MAX);
+        tally.answer(RequestOutcome::Miss, 0);
         assert_eq!(tally.count(Kind::Miss), 2);
         assert!(tally.answered[&Kind::Miss].latency.max() >= LONGEST);
     }

@@ -34,7 +34,7 @@ impl Target {
         }
     }
 
-    /// Somebody else who speaks the same protocol, and wants no login.
+    /// Another server of the same protocol, which wants no login.
     pub fn at(&self, address: SocketAddr) -> Self {
         match self {
             Self::Redis(_) => Self::Redis(address.into()),

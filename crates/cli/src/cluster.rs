@@ -1,19 +1,19 @@
 //! A cache on one machine: the order in which everything starts and stops.
 //!
-//! Start: the front, which starts no node by itself; the proxy, which wakes
+//! Start: the activator, which starts no node by itself; the proxy, which wakes
 //! the nodes that it wants; the greeting, once the proxy says it is ready.
 //!
 //! Stop: the proxy first, so that the requests in flight still find their
-//! nodes; then the nodes, which have nobody left to hand their chunks to and
+//! nodes; then the nodes, which have no node left to hand their chunks to and
 //! get only a moment. A second signal skips both.
 
 mod greeting;
 mod plan;
 mod proxy;
-mod rig;
+mod test_options;
 
 pub use plan::{Plan, random_secret};
-pub use rig::Rig;
+pub use test_options::TestOptions;
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
@@ -26,8 +26,8 @@ use tracing::warn;
 
 use infinicache_daemon::signals::StopSignals;
 
-use crate::front;
-use proxy::Proxy;
+use crate::activator;
+use proxy::ProxyProcess;
 
 /// How long the proxy may take to be ready: it wakes nodes, on a machine that may be busy.
 const READY: Duration = Duration::from_secs(30);
@@ -49,11 +49,11 @@ pub async fn run(plan: Plan) -> Result<()> {
         .context("cannot listen for wakes")?;
     let address = listener.local_addr()?;
 
-    let mut proxy = Proxy::new(plan.proxy(address)?);
+    let mut proxy = ProxyProcess::new(plan.proxy(address)?);
     let (stop_front, stopped) = oneshot::channel::<()>();
-    let front = tokio::spawn(front::serve(
+    let activator = tokio::spawn(activator::serve(
         listener,
-        plan.front()?,
+        plan.activator()?,
         proxy.page(),
         async move {
             let _ = stopped.await;
@@ -68,7 +68,7 @@ pub async fn run(plan: Plan) -> Result<()> {
     let stop = async {
         proxy.stop(PROXY_GRACE).await;
         drop(stop_front);
-        front.await?.context("the front failed")
+        activator.await?.context("the activator failed")
     };
     tokio::select! {
         stopped = stop => stopped?,
@@ -88,9 +88,9 @@ async fn ensure_free(address: SocketAddr, flag: &str) -> Result<()> {
         .with_context(|| format!("cannot listen on {address}, choose another with {flag}"))
 }
 
-/// Starts the proxy and keeps it running; returns only if that is impossible, or nobody can be told.
-async fn serve(plan: &Plan, proxy: &mut Proxy, front: SocketAddr) -> Result<()> {
+/// Starts the proxy and keeps it running; returns only if that is impossible.
+async fn serve(plan: &Plan, proxy: &mut ProxyProcess, activator: SocketAddr) -> Result<()> {
     proxy.start(plan.reachable_admin(), READY).await?;
-    greeting::print(plan, front)?;
+    greeting::print(plan, activator)?;
     proxy.keep_running().await
 }

@@ -119,7 +119,7 @@ impl Servers {
 ///
 /// A write that was given up and a read that has ended are told in the background.
 async fn take_leave(client: &Client) {
-    let _ = time::timeout(FAREWELL, client.settled()).await;
+    let _ = time::timeout(FAREWELL, client.flush()).await;
 }
 
 /// Waits for Ctrl-C or SIGTERM, which are caught from now on.

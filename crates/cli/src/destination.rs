@@ -114,7 +114,7 @@ impl fmt::Display for Destination {
 impl Drop for Destination {
     fn drop(&mut self) {
         if let Some((temporary, _)) = &self.moves {
-            // There is nobody to tell, and nothing else to do.
+            // There is no caller to tell, and nothing else to do.
             let _ = fs::remove_file(temporary);
         }
     }

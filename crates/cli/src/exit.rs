@@ -36,7 +36,7 @@ pub enum Ending {
     /// The key has no value, and should have one.
     #[error("the key has no value")]
     Absent,
-    /// Whoever read the output wants no more.
+    /// The reader of the output wants no more.
     #[error("the output was closed")]
     OutputClosed,
     /// A signal asked to stop.
@@ -84,13 +84,13 @@ pub fn report(error: &anyhow::Error) -> ExitCode {
 pub fn usage(told: &clap::Error) -> anyhow::Result<()> {
     let printed = told.print();
     if told.use_stderr() {
-        // That nobody reads what is wrong makes it no better.
+        // That no reader is left makes it no better.
         return Err(Ending::Usage.into());
     }
     printed.map_err(|error| unwritten("standard output", error))
 }
 
-/// Writes a line to standard error. That nobody reads it is no reason to fail.
+/// Writes a line to standard error. That no reader is left is no reason to fail.
 pub fn say(line: impl std::fmt::Display) {
     let _ = writeln!(io::stderr(), "infinicache: {line}");
 }

@@ -19,7 +19,7 @@ const MAX_ANSWER: usize = 1 << 20;
 /// Why a request has no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum HttpError {
-    /// Nobody listens: nothing has been sent.
+    /// No server listens: nothing has been sent.
     #[error("cannot connect")]
     Connect(#[source] io::Error),
     /// The connection broke: the request may or may not have been received.
@@ -37,7 +37,7 @@ pub enum HttpError {
 ///
 /// # Errors
 ///
-/// If nobody listens.
+/// If no server listens.
 pub async fn connect(address: SocketAddr) -> Result<TcpStream, HttpError> {
     let stream = TcpStream::connect(address)
         .await

@@ -5,9 +5,9 @@
 //! SIGKILL to the child at the death of its parent, which takes even a stopped
 //! process. Elsewhere a thread looks who the parent is, once a second.
 //!
-//! What counts as the parent is the *thread* that started the child. Whoever
-//! starts children on a leash does so from a thread that lives as long as the
-//! process: `up` runs everything on its main thread.
+//! What counts as the parent is the *thread* that started the child. Children on
+//! a leash are started from a thread that lives as long as the process: `up` runs
+//! everything on its main thread.
 
 use std::{env, process};
 
@@ -36,7 +36,7 @@ pub fn put_on() -> Result<()> {
         .and_then(|pid| Pid::from_raw(pid.parse().ok()?))
         .with_context(|| format!("{PARENT} is no process id: {parent:?}"))?;
     die_with(parent)?;
-    // A parent that died before the leash was on has told nobody.
+    // A parent that died before the leash was on has signalled no child.
     if getppid() != Some(parent) {
         bail!("the parent process {parent:?} is gone");
     }

@@ -10,7 +10,7 @@
 //!
 //! - [`command`]: the command tree, one subcommand a file;
 //! - [`cluster`]: the order in which `up` starts and stops everything;
-//! - [`front`]: the HTTP front that starts, reaches and stops node processes;
+//! - [`activator`]: the activator that starts, reaches and stops node processes;
 //! - [`launcher`]: how a child process is started, signalled and waited for;
 //! - [`leash`]: why no child outlives `up`, however it ends;
 //! - [`http`]: one request over one connection;
@@ -23,13 +23,13 @@
 //! - [`exit`]: how a command ends, and with which status.
 #![forbid(unsafe_code)]
 
+pub mod activator;
 pub mod cluster;
 pub mod command;
 pub mod connect;
 pub mod destination;
 pub mod doctor;
 pub mod exit;
-pub mod front;
 pub mod http;
 pub mod human;
 pub mod launcher;

@@ -1,4 +1,4 @@
-//! The `infinicache` command. What it does is told in the library beside it.
+//! The `infinicache` command. What it does is in the library beside it.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;

@@ -6,15 +6,15 @@
 //!
 //! - [`pool`]: what is asked for, and whether it can be had;
 //! - [`node`]: what the Service of one node says, and why;
-//! - [`life`]: how long a pod stays when nobody asks for it;
+//! - [`pod_lifetime`]: how long a pod stays that gets no request;
 //! - [`service`]: the shape of a Knative Service, as far as nodes need it.
 //!
 //! None of it needs a feature flag of Knative, except that pods are spread over
 //! hosts if that is asked for.
 
-pub mod life;
 pub mod node;
+pub mod pod_lifetime;
 pub mod pool;
 pub mod service;
 
-pub use pool::Pool;
+pub use pool::PoolManifest;

@@ -34,7 +34,7 @@ pub struct Progress {
     bar: ProgressBar,
     label: String,
     begun: Instant,
-    /// Makes the bar appear. `None` if nobody wants to see it.
+    /// Makes the bar appear. `None` if there is no terminal for it.
     appearing: Option<AbortOnDropHandle<()>>,
 }
 

@@ -1,4 +1,4 @@
-//! A cache on this machine for as long as somebody needs one: `infinicache up`, and its end.
+//! A cache on this machine for as long as a command needs one: `infinicache up`, and its end.
 
 use std::{
     net::SocketAddr,
@@ -12,7 +12,7 @@ use hyper::StatusCode;
 use rustix::process::{Pid, Signal, kill_process};
 use tokio::runtime::Builder;
 
-use crate::{front::process::Port, http, launcher, leash};
+use crate::{activator::process::Port, http, launcher, leash};
 
 /// How long it may take to be ready, and to stop.
 const READY: Duration = Duration::from_secs(60);
@@ -81,7 +81,7 @@ impl TemporaryCache {
 
 impl Drop for TemporaryCache {
     fn drop(&mut self) {
-        // If it has ended already there is nobody to tell.
+        // If it has ended already there is no process to tell.
         let _ = kill_process(Pid::from_child(&self.process), Signal::TERM);
         let until = Instant::now() + STOPPED;
         while Instant::now() < until {

@@ -43,7 +43,7 @@ fn command_of(program: &Path, port: u16, admin: u16) -> Command {
 struct Up {
     child: Child,
     redis: u16,
-    front: SocketAddr,
+    activator: SocketAddr,
 }
 
 impl Up {
@@ -59,7 +59,7 @@ impl Up {
     async fn from(mut command: Command, redis: u16) -> Self {
         let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let front = async {
+        let activator = async {
             loop {
                 let line = lines.next_line().await.unwrap().expect("ready");
                 if let Some(url) = line.strip_prefix("nodes") {
@@ -68,16 +68,16 @@ impl Up {
                 }
             }
         };
-        let front = time::timeout(DEADLINE, front).await.unwrap();
+        let activator = time::timeout(DEADLINE, activator).await.unwrap();
         Self {
             child,
             redis,
-            front,
+            activator,
         }
     }
 
     async fn page(&self, path: &str) -> Value {
-        let (_, body) = http::get(self.front, path, DEADLINE).await.unwrap();
+        let (_, body) = http::get(self.activator, path, DEADLINE).await.unwrap();
         serde_json::from_slice(&body).unwrap()
     }
 
@@ -133,11 +133,11 @@ async fn nodes_cannot_be_harmed_over_http_unless_that_was_asked_for() {
     let up = Up::new().await;
     for path in ["/faults/node-0", "/replace/node-0", "/replace"] {
         let request = Request::post(path)
-            .header("host", up.front.to_string())
+            .header("host", up.activator.to_string())
             .header("content-type", "application/json")
             .body(Body::from("{}"))
             .unwrap();
-        let stream = http::connect(up.front).await.unwrap();
+        let stream = http::connect(up.activator).await.unwrap();
         let answer = time::timeout(DEADLINE, http::exchange(stream, request)).await;
         assert_eq!(answer.unwrap().unwrap().status(), 404, "{path}");
     }

@@ -52,11 +52,11 @@ async fn main() -> Result<(), Error> {
             }
         }
         let rates =
-            times.map(|ways| ways.map(|times| size as f64 / median(times).as_secs_f64() / 1e9));
-        for (way, [set, get]) in ["library", "RESP", "other"].into_iter().zip(rates) {
+            times.map(|routes| routes.map(|times| size as f64 / median(times).as_secs_f64() / 1e9));
+        for (route, [set, get]) in ["library", "RESP", "other"].into_iter().zip(rates) {
             let [other_set, other_get] = rates[2];
             println!(
-                "{mib:>4} MiB  {way:<8} {set:>6.2} ({:.2}x)       {get:>6.2} ({:.2}x)",
+                "{mib:>4} MiB  {route:<8} {set:>6.2} ({:.2}x)       {get:>6.2} ({:.2}x)",
                 set / other_set,
                 get / other_get,
             );

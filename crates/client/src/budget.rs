@@ -2,10 +2,11 @@
 //!
 //! Memory for payload is reserved before it is allocated, and the reservation
 //! travels with the bytes: [`Reservation::hold`] ties it to a [`Bytes`], and
-//! dropping the last reference gives it back. So nobody can forget to.
+//! dropping the last reference gives it back. So no caller can forget to.
 //!
-//! Waiters are served in order. Whoever needs several buffers to make progress
-//! reserves them in one call, or two such could wait for each other for ever.
+//! Waiters are served in order. A caller that needs several buffers to make
+//! progress reserves them in one call, or two such could wait for each other for
+//! ever.
 
 use std::sync::Arc;
 
@@ -79,19 +80,19 @@ impl Reservation {
 
     /// Keeps the reservation for as long as anybody refers to `bytes`.
     pub fn hold(self, bytes: Bytes) -> Bytes {
-        Bytes::from_owner(Held {
+        Bytes::from_owner(BudgetedBytes {
             bytes,
             _reservation: self,
         })
     }
 }
 
-struct Held {
+struct BudgetedBytes {
     bytes: Bytes,
     _reservation: Reservation,
 }
 
-impl AsRef<[u8]> for Held {
+impl AsRef<[u8]> for BudgetedBytes {
     fn as_ref(&self) -> &[u8] {
         &self.bytes
     }

@@ -6,30 +6,30 @@
 //!
 //! - `put` and `get`: the operations on values, with `download` and `stat`;
 //! - `proxy`: one proxy as the [`Pool`](crate::Pool) of the algorithms;
-//! - `view`: what is known of the pool, and whom to propose for a value;
+//! - `pool_status`: what is known of the pool, and whom to propose for a value;
 //! - `command`, `control`, `connection`: requests and answers, on Redis's protocol;
 //! - `direct`, `relay`: the links over which units move, to the nodes or through the proxy;
-//! - `door` and `address`: how a proxy is reached.
+//! - `connector` and `address`: how a proxy is reached.
 
 mod address;
 mod command;
 mod connection;
+mod connector;
 mod control;
 mod direct;
-mod door;
 mod download;
 mod get;
 mod options;
+mod pool_status;
 mod proxy;
 mod put;
 mod relay;
 mod stat;
-mod view;
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use infinicache_wire::control::PoolView;
+use infinicache_wire::control::PoolStatus;
 
 use self::proxy::Proxy;
 pub use self::{
@@ -38,7 +38,7 @@ pub use self::{
     options::{Options, PutOptions},
     stat::{ChunkStat, Stat},
 };
-use crate::{Budget, Error, ring::Ring};
+use crate::{Budget, Error, hash_ring::HashRing};
 
 /// A client of one proxy or several. Clones are handles to the same one, and any
 /// number of tasks may use them at once.
@@ -47,12 +47,12 @@ use crate::{Budget, Error, ring::Ring};
 /// itself: all clients must be given the same proxies, by the same names. A proxy
 /// that cannot be reached concerns its own keys only.
 #[derive(Clone, Debug)]
-pub struct Client(Arc<Inner>);
+pub struct Client(Arc<ClientInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ClientInner {
     proxies: Vec<Proxy>,
-    ring: Ring,
+    ring: HashRing,
     budget: Budget,
     deadline: Duration,
 }
@@ -80,16 +80,16 @@ impl Client {
         addresses.sort_unstable_by(|one, other| one.as_str().cmp(other.as_str()));
         addresses.dedup_by(|one, other| one.as_str() == other.as_str());
         let budget = Budget::new(options.budget);
-        let ring = Ring::new(addresses.iter().map(Address::as_str));
+        let ring = HashRing::new(addresses.iter().map(Address::as_str));
         let proxy = |address| Proxy::new(address, &options, budget.clone());
         let proxies: Vec<Proxy> = addresses.into_iter().map(proxy).collect();
 
-        let views = join_all(proxies.iter().map(Proxy::fetch_view)).await;
+        let views = join_all(proxies.iter().map(Proxy::fetch_status)).await;
         if views.iter().all(Result::is_err) {
             let none = Error::Refused("a client needs the address of a proxy".into());
             return Err(views.into_iter().find_map(Result::err).unwrap_or(none));
         }
-        Ok(Self(Arc::new(Inner {
+        Ok(Self(Arc::new(ClientInner {
             proxies,
             ring,
             budget,
@@ -126,10 +126,10 @@ impl Client {
     /// # Errors
     ///
     /// What went wrong with the last, if none can be.
-    pub async fn pool(&self) -> Result<PoolView, Error> {
+    pub async fn pool(&self) -> Result<PoolStatus, Error> {
         let mut failed = Error::Unreachable("there is no proxy".into());
         for proxy in &self.0.proxies {
-            match proxy.fetch_view().await {
+            match proxy.fetch_status().await {
                 Ok(view) => return Ok((*view).clone()),
                 Err(error) => failed = error,
             }
@@ -138,9 +138,9 @@ impl Client {
     }
 
     /// The pool of each proxy, beside its address.
-    pub async fn pools(&self) -> Vec<(String, Result<PoolView, Error>)> {
+    pub async fn pools(&self) -> Vec<(String, Result<PoolStatus, Error>)> {
         let view = async |proxy: &Proxy| {
-            let view = proxy.fetch_view().await;
+            let view = proxy.fetch_status().await;
             (proxy.address().to_owned(), view.map(|view| (*view).clone()))
         };
         join_all(self.0.proxies.iter().map(view)).await
@@ -150,12 +150,12 @@ impl Client {
     ///
     /// They are told in the background. A process that is about to exit calls this, or the
     /// proxies keep what is of no use any more until they find out by themselves.
-    pub async fn settled(&self) {
+    pub async fn flush(&self) {
         join_all(self.0.proxies.iter().map(Proxy::told)).await;
     }
 
     /// Bytes that all operations together hold in buffers now.
-    pub fn buffered(&self) -> usize {
+    pub fn buffered_bytes(&self) -> usize {
         self.0.budget.used()
     }
 

@@ -26,28 +26,28 @@
 //! - [`client`]: the library that applications use;
 //!
 //! - [`pool`] and [`link`]: the two seams;
-//! - [`place`]: which nodes shall hold a value;
+//! - [`placement`]: which nodes shall hold a value;
 //! - [`source`] and [`mod@write`]: a value goes out;
 //! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
 //! - [`rebuild`]: chunks are made anew;
-//! - [`health`] and [`budget`]: whom to ask first, and what may be buffered;
+//! - [`latency`] and [`budget`]: whom to ask first, and what may be buffered;
 //! - [`adaptive_timeout`]: how long an answer is waited for;
 //! - [`mux`]: a link over TCP;
-//! - [`ring`]: which of several proxies a key belongs to.
+//! - [`hash_ring`]: which of several proxies a key belongs to.
 #![forbid(unsafe_code)]
 
 pub mod adaptive_timeout;
 pub mod budget;
 pub mod client;
 pub mod error;
-pub mod health;
+pub mod hash_ring;
+pub mod latency;
 pub mod link;
 pub mod mux;
-pub mod place;
+pub mod placement;
 pub mod pool;
 pub mod read;
 pub mod rebuild;
-pub mod ring;
 pub mod source;
 mod stripe;
 mod unit;
@@ -64,12 +64,12 @@ pub use client::{
     Address, ChunkStat, Client, Download, Login, Options, ParseAddressError, PutOptions, Stat,
 };
 pub use error::Error;
-pub use health::Health;
 pub use infinicache_erasure::Code;
 pub use infinicache_wire::{Condition, Expiry, Terms, Version};
+pub use latency::LatencyTracker;
 pub use link::NodeLink;
 pub use mux::{Mux, MuxLink, ask_at_once};
-pub use pool::{Commit, Holders, Incident, Pool};
+pub use pool::{CommitOutcome, Holders, Incident, Pool};
 pub use read::{PAUSES, Reader};
 pub use source::{Source, Stream};
 pub use write::{Upload, overwrite, upload};

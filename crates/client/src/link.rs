@@ -1,4 +1,4 @@
-//! A way to a node.
+//! A route to a node.
 
 use std::future::Future;
 
@@ -11,7 +11,7 @@ pub trait NodeLink: Clone + Send + Sync + 'static {
     ///
     /// # Cancellation
     ///
-    /// Safe: the member may still do what it was asked, but nobody waits for its answer.
+    /// Safe: the member may still do what it was asked, but no caller waits for its answer.
     fn call(&self, request: Request) -> impl Future<Output = Reply> + Send;
 
     /// The same; `sent` is called once what is asked of the member after this cannot overtake it.

@@ -1,4 +1,4 @@
-//! One connection, many requests: frames out, frames in, answers to whoever asked.
+//! One connection, many requests: frames out, frames in, answers to their callers.
 //!
 //! A reader and a writer task own the two halves of the connection. A caller
 //! leaves a ticket for its answer and queues its frame; the writer takes all
@@ -7,7 +7,7 @@
 //! left does not disturb the others.
 //!
 //! Payload in flight to each member is bounded by credit: a member that does
-//! not answer holds up its own callers and nobody else's.
+//! not answer delays its own callers and no others.
 //!
 //! `gather` asks several members at once.
 
@@ -34,7 +34,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::gather::Seat;
+use self::gather::GatherSlot;
 pub use self::gather::ask_at_once;
 use crate::link::NodeLink;
 
@@ -67,7 +67,7 @@ impl Drop for Handle {
 #[derive(Debug)]
 struct Shared {
     queue: mpsc::Sender<Frame>,
-    tickets: Mutex<Tickets>,
+    tickets: Mutex<PendingCalls>,
     closed: CancellationToken,
     started: Instant,
     /// When something was read last, in microseconds since the start.
@@ -75,25 +75,25 @@ struct Shared {
 }
 
 #[derive(Debug, Default)]
-struct Tickets {
-    waiting: HashMap<u32, Asker>,
+struct PendingCalls {
+    waiting: HashMap<u32, CallWaiter>,
     last: u32,
     closed: bool,
 }
 
 /// Who waits for an answer.
 #[derive(Debug)]
-enum Asker {
+enum CallWaiter {
     Alone(oneshot::Sender<Reply>),
-    Seat(Seat),
+    Slot(GatherSlot),
 }
 
-impl Asker {
+impl CallWaiter {
     fn answer(self, reply: Reply) {
         match self {
-            // Whoever asked may have left in the meantime.
+            // The caller may have left in the meantime.
             Self::Alone(sender) => drop(sender.send(reply)),
-            Self::Seat(seat) => seat.answer(reply),
+            Self::Slot(seat) => seat.answer(reply),
         }
     }
 }
@@ -144,7 +144,7 @@ impl Mux {
         Self(Arc::new(Handle(shared)))
     }
 
-    /// The way to one member over this connection.
+    /// The route to one member over this connection.
     pub fn link(&self, member: MemberId) -> MuxLink {
         MuxLink {
             mux: self.clone(),
@@ -169,7 +169,7 @@ impl Mux {
         shared.started + Duration::from_micros(shared.heard.load(Relaxed))
     }
 
-    /// Ends the connection: everybody who waits for an answer gets [`Reply::Unreachable`].
+    /// Ends the connection: every caller that waits for an answer gets [`Reply::Unreachable`].
     pub fn close(&self) {
         self.shared().close();
     }
@@ -190,7 +190,7 @@ impl Mux {
         sent: impl FnOnce() + Send,
     ) -> Reply {
         let (sender, answer) = oneshot::channel();
-        let Some(ticket) = Ticket::take(self.shared(), Asker::Alone(sender)) else {
+        let Some(ticket) = PendingCall::take(self.shared(), CallWaiter::Alone(sender)) else {
             return Reply::Unreachable;
         };
         let frame = request.into_frame(ticket.id, member);
@@ -203,7 +203,7 @@ impl Mux {
 }
 
 impl Shared {
-    fn tickets(&self) -> MutexGuard<'_, Tickets> {
+    fn tickets(&self) -> MutexGuard<'_, PendingCalls> {
         // A map of senders is whole between any two statements.
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -220,14 +220,14 @@ impl Shared {
 }
 
 /// A caller's place in the queue for answers; given up when dropped.
-struct Ticket<'a> {
+struct PendingCall<'a> {
     shared: &'a Shared,
     id: u32,
 }
 
-impl<'a> Ticket<'a> {
-    /// Enters somebody who waits for an answer; `None` if the link has ended.
-    fn take(shared: &'a Shared, asker: Asker) -> Option<Self> {
+impl<'a> PendingCall<'a> {
+    /// Enters a caller that waits for an answer; `None` if the link has ended.
+    fn take(shared: &'a Shared, asker: CallWaiter) -> Option<Self> {
         let mut tickets = shared.tickets();
         if tickets.closed {
             return None;
@@ -243,7 +243,7 @@ impl<'a> Ticket<'a> {
     }
 }
 
-impl Drop for Ticket<'_> {
+impl Drop for PendingCall<'_> {
     fn drop(&mut self) {
         let abandoned = self.shared.tickets().waiting.remove(&self.id);
         drop(abandoned);
@@ -297,7 +297,7 @@ async fn write_frames(
     Ok(())
 }
 
-/// The way to one member over a shared connection.
+/// The route to one member over a shared connection.
 #[derive(Clone, Debug)]
 pub struct MuxLink {
     mux: Mux,

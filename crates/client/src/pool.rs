@@ -13,22 +13,22 @@ use infinicache_wire::{
     control::{Opened, Placed},
 };
 
-use crate::{Budget, Error, Health, NodeLink};
+use crate::{Budget, Error, LatencyTracker, NodeLink};
 
-/// What became of a commit. `Found` is how the pool refers to a value.
+/// What became of a commit. `Value` is how the pool refers to a value.
 #[derive(Clone, Debug)]
-pub enum Commit<Found> {
+pub enum CommitOutcome<Value> {
     /// The write is now the value of its key.
     Stored {
         /// Its version.
         version: Version,
         /// What it replaced.
-        previous: Option<Found>,
+        previous: Option<Value>,
     },
     /// The condition did not hold; the write is gone.
     ConditionFailed {
         /// What the key has.
-        current: Option<Found>,
+        current: Option<Value>,
     },
     /// Members did not complete these chunks: rebuild them elsewhere and commit again.
     Incomplete(Vec<u8>),
@@ -55,7 +55,7 @@ pub trait Holders: Clone + Send + Sync + 'static {
     /// How it is cut.
     fn geometry(&self) -> Geometry;
 
-    /// Who holds a chunk now; nobody, if it is lost.
+    /// The member that holds a chunk now; none, if it is lost.
     fn holder(&self, index: usize) -> Option<MemberId>;
 
     /// `member` turned out not to have a chunk, or not unbroken: it holds it no longer.
@@ -64,20 +64,20 @@ pub trait Holders: Clone + Send + Sync + 'static {
 
 /// What the algorithms need of a pool.
 pub trait Pool: Clone + Send + Sync + 'static {
-    /// A way to one of its members.
+    /// A route to one of its members.
     type Link: NodeLink;
 
     /// How it refers to a value.
-    type Found: Holders;
+    type Value: Holders;
 
-    /// The way to a member, if there is one.
+    /// The route to a member, if there is one.
     fn link(&self, member: MemberId) -> Option<Self::Link>;
 
     /// Where buffers come from.
     fn budget(&self) -> &Budget;
 
     /// How quick its members are.
-    fn health(&self) -> &Health;
+    fn latencies(&self) -> &LatencyTracker;
 
     /// Takes note of something that went wrong while reading.
     fn note(&self, incident: Incident);
@@ -140,13 +140,13 @@ pub trait Pool: Clone + Send + Sync + 'static {
         write: WriteId,
         size: u64,
         terms: &Terms,
-    ) -> impl Future<Output = Result<Commit<Self::Found>, Error>> + Send;
+    ) -> impl Future<Output = Result<CommitOutcome<Self::Value>, Error>> + Send;
 
     /// Gives a write up; its chunks are freed. Does not wait.
     fn abort(&self, write: WriteId);
 
     /// When a unit that is asked for now counts as late.
     fn late_at(&self) -> Instant {
-        clock::now() + self.health().patience()
+        clock::now() + self.latencies().hedge_delay()
     }
 }

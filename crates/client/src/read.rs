@@ -71,9 +71,9 @@ pub const PAUSES: [Duration; 5] = [
 
 type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
-/// Runs `work` on a task that ends with whoever waits for it.
+/// Runs `work` on a task that ends with its caller.
 ///
-/// So a caller who takes long keeps nobody from looking after what comes meanwhile, and its
+/// So a caller that takes long does not keep what comes meanwhile from being looked after, and its
 /// members are not held for slow.
 fn beside<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
@@ -91,13 +91,13 @@ fn beside<T: Send + 'static>(
 }
 
 /// What a range touches of one stripe.
-struct Part<P: Pool> {
-    fetch: Fetch<P, P::Found>,
+struct StripePart<P: Pool> {
+    fetch: Fetch<P, P::Value>,
     /// Of the units that are still to come.
     cuts: std::vec::IntoIter<Range<usize>>,
 }
 
-impl<P: Pool> Part<P> {
+impl<P: Pool> StripePart<P> {
     /// The next units in order, as many as are here; `None` after the last.
     async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         if self.cuts.len() == 0 {
@@ -125,18 +125,18 @@ impl<P: Pool> Part<P> {
 }
 
 /// The first stripe of several, given as it comes.
-struct Front {
+struct FirstStripe {
     units: mpsc::UnboundedReceiver<Vec<Bytes>>,
     end: Pending<()>,
 }
 
-impl Front {
-    fn of<P: Pool>(mut part: Part<P>) -> Self {
+impl FirstStripe {
+    fn of<P: Pool>(mut part: StripePart<P>) -> Self {
         // No more than one stripe is ever in it.
         let (sender, units) = mpsc::unbounded_channel();
         let end = beside(async move {
             while let Some(units) = part.next().await? {
-                // Nobody listens only when this is about to be aborted.
+                // The receiver is gone only when this is about to be aborted.
                 let _ = sender.send(units);
             }
             Ok(())
@@ -144,7 +144,7 @@ impl Front {
         Self { units, end }
     }
 
-    /// As of [`Part::next`], and whatever else is here.
+    /// As of [`StripePart::next`], and whatever else is here.
     async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
         let Some(mut units) = self.units.recv().await else {
             return (&mut self.end).await.map(|()| None);
@@ -159,18 +159,18 @@ impl Front {
 /// Reads a value, or a range of it, piece by piece.
 pub struct Reader<P: Pool> {
     pool: P,
-    found: P::Found,
+    found: P::Value,
     geometry: Geometry,
     range: Range<u64>,
     stripes: Range<u32>,
     is_eager: bool,
-    front: Option<Front>,
+    first_stripe: Option<FirstStripe>,
     arriving: FuturesOrdered<Pending<Vec<Bytes>>>,
 }
 
 impl<P: Pool> Reader<P> {
     /// A reader of the bytes `range` of a value, as far as it has them.
-    pub fn new(pool: P, found: P::Found, range: Range<u64>) -> Self {
+    pub fn new(pool: P, found: P::Value, range: Range<u64>) -> Self {
         let geometry = found.geometry();
         let end = range.end.min(geometry.size());
         let range = range.start.min(end)..end;
@@ -182,7 +182,7 @@ impl<P: Pool> Reader<P> {
             range,
             stripes,
             is_eager: false,
-            front: None,
+            first_stripe: None,
             arriving: FuturesOrdered::new(),
         }
     }
@@ -206,19 +206,19 @@ impl<P: Pool> Reader<P> {
     /// then. If it gave nothing before, another may be tried; so what is in one stripe is given
     /// whole by all.
     pub async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
-        if self.front.is_none() && self.arriving.is_empty() && !self.stripes.is_empty() {
+        if self.first_stripe.is_none() && self.arriving.is_empty() && !self.stripes.is_empty() {
             let memory = reserve(self.pool.budget(), stripe_memory(&self.geometry)).await?;
             let part = self.part(memory);
             match self.is_eager && !self.stripes.is_empty() {
-                true => self.front = Some(Front::of(part)),
+                true => self.first_stripe = Some(FirstStripe::of(part)),
                 false => self.arriving.push_back(Box::pin(part.whole())),
             }
         }
-        let from_front = match &mut self.front {
-            Some(front) => front.next().await?,
+        let from_first_stripe = match &mut self.first_stripe {
+            Some(first_stripe) => first_stripe.next().await?,
             None => None,
         };
-        let pieces = match from_front {
+        let pieces = match from_first_stripe {
             Some(pieces) => pieces,
             None => match self.arriving.next().await.transpose()? {
                 Some(pieces) => pieces,
@@ -228,9 +228,9 @@ impl<P: Pool> Reader<P> {
         let length: usize = pieces.iter().map(Bytes::len).sum();
         self.range.start += length as u64;
         if self.range.start >= self.geometry.stripe_offset(self.stripes.start) {
-            self.front = None;
+            self.first_stripe = None;
         }
-        if self.front.is_none() {
+        if self.first_stripe.is_none() {
             self.look_ahead();
         }
         Ok(Some(pieces))
@@ -251,7 +251,7 @@ impl<P: Pool> Reader<P> {
     }
 
     /// The units of the next stripe that the range touches.
-    fn part(&mut self, memory: Reservation) -> Part<P> {
+    fn part(&mut self, memory: Reservation) -> StripePart<P> {
         let stripe = self.stripes.start;
         self.stripes.start += 1;
         let start = self.geometry.stripe_offset(stripe);
@@ -272,7 +272,7 @@ impl<P: Pool> Reader<P> {
             at += unit;
         }
         let (pool, found) = (self.pool.clone(), self.found.clone());
-        Part {
+        StripePart {
             fetch: Fetch::new(pool, found, stripe, wanted, memory),
             cuts: cuts.into_iter(),
         }

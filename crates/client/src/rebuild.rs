@@ -25,7 +25,7 @@ const WINDOW: usize = 2;
 
 /// Rebuilds `stripes` of the chunks `targets` of a value, each on the member beside its index.
 ///
-/// The chunks are left pending: whoever asked decides whether to finish them.
+/// The chunks are left pending: the caller decides whether to finish them.
 /// Returns the indexes whose member failed; the others hold every unit of those stripes.
 ///
 /// # Errors

@@ -1,10 +1,10 @@
 //! Which units to ask for to get one stripe: a pure plan.
 //!
 //! A read *wants* some of a stripe's units, usually those of the data chunks.
-//! They are asked first, all at once. When one is missing, broken or late,
-//! more are asked until the stripe can be reconstructed from any k. A member that
-//! is known to be slow is asked last. The plan is told what happened and says
-//! whom to ask next; sockets and timers are the caller's.
+//! They are asked first, all at once. When one is missing, broken or late, more
+//! are asked until the stripe can be reconstructed from any k. A member that is
+//! known to be slow is asked last. Events go into the plan, and the next members
+//! to ask come out; sockets and timers are the caller's.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ enum Unit {
 pub(crate) enum Holder {
     /// Nobody.
     Nobody,
-    /// Nobody needs to: the unit has no bytes.
+    /// No member needs to: the unit has no bytes.
     Empty,
     /// A member that answers in time.
     Quick,
@@ -38,7 +38,7 @@ pub(crate) enum Holder {
 
 /// The state of a stripe that is being fetched.
 #[derive(Debug)]
-pub(crate) struct Plan {
+pub(crate) struct FetchPlan {
     units: Vec<Unit>,
     wanted: Vec<usize>,
     need: usize,
@@ -46,7 +46,7 @@ pub(crate) struct Plan {
 
 /// Where a plan stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum FetchStatus {
     /// Everything wanted is here.
     Whole,
     /// Enough is here to reconstruct what is wanted.
@@ -60,7 +60,7 @@ pub(crate) enum Standing {
     },
 }
 
-impl Plan {
+impl FetchPlan {
     /// A plan for a stripe of which any `need` units are enough, and `wanted` are wanted.
     pub(crate) fn new(holders: &[Holder], wanted: &[usize], need: usize) -> Self {
         let units = holders
@@ -156,9 +156,9 @@ impl Plan {
     }
 
     /// Where the plan stands.
-    pub(crate) fn standing(&self) -> Standing {
+    pub(crate) fn standing(&self) -> FetchStatus {
         if self.wanted.iter().all(|&index| self.is_here(index)) {
-            return Standing::Whole;
+            return FetchStatus::Whole;
         }
         if self
             .units
@@ -167,7 +167,7 @@ impl Plan {
             .count()
             >= self.need
         {
-            return Standing::Reconstructible;
+            return FetchStatus::Reconstructible;
         }
         let have = self
             .units
@@ -179,9 +179,9 @@ impl Plan {
             .iter()
             .all(|&index| self.units[index] != Unit::Gone);
         if have < self.need && !wanted_may_come {
-            return Standing::Lost { have };
+            return FetchStatus::Lost { have };
         }
-        Standing::Waiting
+        FetchStatus::Waiting
     }
 
     /// The first `need` units that are here: enough to reconstruct the others.
@@ -207,8 +207,8 @@ mod tests {
 
     const DATA: [usize; 4] = [0, 1, 2, 3];
 
-    fn plan(holders: [Holder; 6]) -> Plan {
-        Plan::new(&holders, &DATA, 4)
+    fn plan(holders: [Holder; 6]) -> FetchPlan {
+        FetchPlan::new(&holders, &DATA, 4)
     }
 
     fn soon() -> Instant {
@@ -220,11 +220,11 @@ mod tests {
         let mut plan = plan([Holder::Quick; 6]);
         assert_eq!(plan.asks(soon()), DATA);
         for index in DATA {
-            assert_eq!(plan.standing(), Standing::Waiting);
+            assert_eq!(plan.standing(), FetchStatus::Waiting);
             plan.came(index);
             assert_eq!(plan.asks(soon()), [0; 0]);
         }
-        assert_eq!(plan.standing(), Standing::Whole);
+        assert_eq!(plan.standing(), FetchStatus::Whole);
     }
 
     #[test]
@@ -241,7 +241,7 @@ mod tests {
         for index in [0, 2, 3, 4] {
             plan.came(index);
         }
-        assert_eq!(plan.standing(), Standing::Reconstructible);
+        assert_eq!(plan.standing(), FetchStatus::Reconstructible);
         assert_eq!(plan.basis(), [0, 2, 3, 4]);
         assert_eq!(plan.missing(), [1]);
     }
@@ -259,7 +259,7 @@ mod tests {
         assert_eq!(plan.late(late_at), [3]);
         assert_eq!(plan.asks(soon()), [4]);
         plan.came(3);
-        assert_eq!(plan.standing(), Standing::Whole);
+        assert_eq!(plan.standing(), FetchStatus::Whole);
     }
 
     #[test]
@@ -279,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_part_of_a_stripe_asks_for_that_part_only_until_it_fails() {
-        let mut plan = Plan::new(&[Holder::Quick; 6], &[2], 4);
+        let mut plan = FetchPlan::new(&[Holder::Quick; 6], &[2], 4);
         assert_eq!(plan.asks(soon()), [2]);
         plan.failed(2);
         assert_eq!(plan.asks(soon()), [0, 1, 3, 4]);
@@ -299,7 +299,7 @@ mod tests {
         plan.failed(0);
         assert_eq!(plan.asks(soon()), [4]);
         plan.came(4);
-        assert_eq!(plan.standing(), Standing::Reconstructible);
+        assert_eq!(plan.standing(), FetchStatus::Reconstructible);
     }
 
     #[test]
@@ -309,9 +309,9 @@ mod tests {
         plan.failed(0);
         plan.failed(1);
         plan.asks(soon());
-        assert_eq!(plan.standing(), Standing::Waiting);
+        assert_eq!(plan.standing(), FetchStatus::Waiting);
         plan.failed(5);
-        assert_eq!(plan.standing(), Standing::Lost { have: 3 });
+        assert_eq!(plan.standing(), FetchStatus::Lost { have: 3 });
     }
 
     proptest! {
@@ -330,7 +330,7 @@ mod tests {
                     (_, false) => Holder::Quick,
                 })
                 .collect();
-            let mut plan = Plan::new(&holders, &wanted, 4);
+            let mut plan = FetchPlan::new(&holders, &wanted, 4);
             let mut asked = Vec::new();
             for _round in 0..20 {
                 let now = Instant::now();
@@ -346,12 +346,12 @@ mod tests {
                     }
                 }
                 match plan.standing() {
-                    Standing::Waiting => continue,
-                    Standing::Lost { have } => {
+                    FetchStatus::Waiting => continue,
+                    FetchStatus::Lost { have } => {
                         prop_assert!(have < 4);
                         return Ok(());
                     }
-                    Standing::Whole | Standing::Reconstructible => return Ok(()),
+                    FetchStatus::Whole | FetchStatus::Reconstructible => return Ok(()),
                 }
             }
             // Still waiting: only because late units are waited for and all others were tried.

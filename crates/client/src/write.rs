@@ -2,7 +2,7 @@
 //!
 //! Each data unit leaves as soon as it has been read, each stripe's parity as
 //! soon as the stripe is whole, and at most a few stripes wait to be
-//! acknowledged. A member that fails, or that alone holds everybody up, is
+//! acknowledged. A member that fails, or that alone delays the write, is
 //! replaced. Its successor is sent again what it had not acknowledged: that is
 //! kept until then, so any number of members may fail that have not acknowledged
 //! anything, such as empty nodes that their platform stops. What a member had
@@ -46,10 +46,10 @@ use crate::{
 const _: () = assert!(UNIT_MAX <= MAX_PAYLOAD);
 
 /// How long the last p members may keep a write waiting that all others have acknowledged.
-const PATIENCE: Duration = Duration::from_secs(1);
+const STRAGGLER_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long a write may make no progress at all, and one member after another fail a chunk.
-const STALL: Duration = Duration::from_secs(30);
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Sends a value of `size` bytes, or of as many as `source` gives, to the nodes.
 ///
@@ -98,9 +98,9 @@ async fn send<P: Pool, S: Source>(
             .send_sized(size, source)
             .await;
     }
-    // What is no longer than a stripe gets the code that suits its size. The same memory
-    // pays for what is read ahead and for the stripes that become of it, parity included:
-    // whoever held the one while waiting for the other could wait for ever.
+    // What is no longer than a stripe gets the code that suits its size. The same memory pays for
+    // what is read ahead and for the stripes that become of it, parity included: a write that held
+    // the one while waiting for the other could wait for ever.
     let full = pool.full_stripe();
     let memory = reserve(pool.budget(), 2 * full).await?;
     let head = source.read(full).await?;
@@ -185,7 +185,7 @@ impl Chunk {
     }
 
     /// Everything up to now has to be rebuilt.
-    fn let_go(&mut self) {
+    fn release_sent(&mut self) {
         self.whole_from = self.next;
         self.unacknowledged.clear();
     }
@@ -277,7 +277,7 @@ impl<P: Pool> Upload<P> {
     async fn send_sized(mut self, size: u64, mut source: impl Source) -> Result<Self, Error> {
         let geometry = self.geometry;
         for stripe in 0..geometry.stripes() {
-            self.make_room(geometry.stripe_offset(stripe) + geometry.stripe_len(stripe) as u64)
+            self.reserve_ahead(geometry.stripe_offset(stripe) + geometry.stripe_len(stripe) as u64)
                 .await?;
             let mut memory = self.stripe_memory().await?;
             let mut units = Vec::with_capacity(geometry.code().data());
@@ -305,7 +305,7 @@ impl<P: Pool> Upload<P> {
         let mut more = true;
         for stripe in 0.. {
             let full = self.geometry.stripe();
-            self.make_room(size + full as u64).await?;
+            self.reserve_ahead(size + full as u64).await?;
             let mut memory = self.stripe_memory().await?;
             // Whether this stripe is the last, and how it is cut, is known only once it is whole.
             let mut value = self.while_sending(source.read(full)).await??;
@@ -333,7 +333,7 @@ impl<P: Pool> Upload<P> {
     }
 
     /// Keeps the pool's reservation ahead of what is sent.
-    async fn make_room(&mut self, bytes: u64) -> Result<(), Error> {
+    async fn reserve_ahead(&mut self, bytes: u64) -> Result<(), Error> {
         if bytes > self.reserved {
             let (pool, write) = (self.pool.clone(), self.write);
             self.reserved = self.while_sending(pool.reserve(write, bytes)).await??;
@@ -345,7 +345,7 @@ impl<P: Pool> Upload<P> {
     async fn stripe_memory(&mut self) -> Result<Reservation, Error> {
         let open = self.chunks.len() * (window(&self.geometry) - 1);
         while self.unacknowledged() > open {
-            self.settle_or_let_go().await?;
+            self.wait_or_release().await?;
         }
         let bytes = stripe_memory(&self.geometry);
         if let Some((stripes @ 1.., memory)) = &mut self.ahead {
@@ -360,20 +360,20 @@ impl<P: Pool> Upload<P> {
             tokio::select! {
                 biased;
                 reserved = &mut reserving => return reserved,
-                settled = self.settle_or_let_go(), if !self.steps.is_empty() => settled?,
+                settled = self.wait_or_release(), if !self.steps.is_empty() => settled?,
             }
         }
     }
 
-    async fn settle_or_let_go(&mut self) -> Result<(), Error> {
-        match self.let_go() {
+    async fn wait_or_release(&mut self) -> Result<(), Error> {
+        match self.release_sent() {
             true => Ok(()),
-            false => self.settle().await,
+            false => self.next_step().await,
         }
     }
 
     /// Lets go of what is kept for successors, if it can be rebuilt; whether there was anything.
-    fn let_go(&mut self) -> bool {
+    fn release_sent(&mut self) -> bool {
         let keeps = |chunk: &Chunk| chunk.down && !chunk.unacknowledged.is_empty();
         let would_lack = |chunk: &&Chunk| chunk.is_lacking() || keeps(chunk);
         let lacking = self.chunks.iter().filter(would_lack).count();
@@ -381,7 +381,7 @@ impl<P: Pool> Upload<P> {
             return false;
         }
         let kept = self.chunks.iter_mut().filter(|chunk| keeps(chunk));
-        kept.for_each(Chunk::let_go);
+        kept.for_each(Chunk::release_sent);
         true
     }
 
@@ -450,8 +450,8 @@ impl<P: Pool> Upload<P> {
     }
 
     /// Waits for one step. Members that alone keep the write waiting are given up.
-    async fn settle(&mut self) -> Result<(), Error> {
-        match time::timeout(PATIENCE, self.steps.next()).await {
+    async fn next_step(&mut self) -> Result<(), Error> {
+        match time::timeout(STRAGGLER_TIMEOUT, self.steps.next()).await {
             Ok(Some(step)) => return self.take(step),
             Ok(None) => return Ok(()),
             Err(_) => {}
@@ -463,11 +463,13 @@ impl<P: Pool> Upload<P> {
         if self.chunks.iter().filter(holds_up).count() <= self.geometry.code().parity() {
             let now = clock::now();
             return late.into_iter().try_for_each(|index| {
-                self.pool.health().was_late(self.chunks[index].member, now);
+                self.pool
+                    .latencies()
+                    .was_late(self.chunks[index].member, now);
                 self.take_down(index)
             });
         }
-        match time::timeout(STALL, self.steps.next()).await {
+        match time::timeout(STALL_TIMEOUT, self.steps.next()).await {
             Ok(Some(step)) => self.take(step),
             Ok(None) => Ok(()),
             Err(_) => Err(Error::TimedOut("too many nodes do not acknowledge")),
@@ -519,7 +521,7 @@ impl<P: Pool> Upload<P> {
         }
         chunk.fail();
         let now = clock::now();
-        if now >= *chunk.failing.get_or_insert(now) + STALL {
+        if now >= *chunk.failing.get_or_insert(now) + STALL_TIMEOUT {
             let text = "one node after another failed the same chunk";
             return Err(Error::Unreachable(text.into()));
         }
@@ -533,7 +535,7 @@ impl<P: Pool> Upload<P> {
         self.stop_waiting(|of| of == index);
         let (pool, write) = (self.pool.clone(), self.write);
         let replacing = async move {
-            let replaced = time::timeout(STALL, pool.replace(write, index as u8)).await;
+            let replaced = time::timeout(STALL_TIMEOUT, pool.replace(write, index as u8)).await;
             let placed = replaced.unwrap_or(Err(Error::TimedOut("no other node was found")));
             let by = placed.map(|placed| placed.member);
             Step::Replaced { index, by }
@@ -557,7 +559,7 @@ impl<P: Pool> Upload<P> {
     async fn make_whole(&mut self) -> Result<(), Error> {
         loop {
             while self.unacknowledged() > 0 || self.chunks.iter().any(|chunk| chunk.down) {
-                self.settle().await?;
+                self.next_step().await?;
             }
             let lacking = |index: &usize| self.chunks[*index].is_lacking();
             let lacking: Vec<usize> = (0..self.chunks.len()).filter(lacking).collect();
@@ -568,7 +570,7 @@ impl<P: Pool> Upload<P> {
                 .iter()
                 .map(|&index| (index, self.chunks[index].member))
                 .collect();
-            let whole = Whole {
+            let whole = CompleteChunks {
                 write: self.write,
                 geometry: self.geometry,
                 members: self
@@ -615,13 +617,13 @@ fn ended_early(size: u64) -> io::Error {
 
 /// The chunks of an upload that hold every unit.
 #[derive(Clone)]
-struct Whole {
+struct CompleteChunks {
     write: WriteId,
     geometry: Geometry,
     members: Vec<Option<MemberId>>,
 }
 
-impl Holders for Whole {
+impl Holders for CompleteChunks {
     fn write(&self) -> WriteId {
         self.write
     }

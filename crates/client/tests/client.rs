@@ -86,7 +86,7 @@ async fn what_is_put_is_got_in_every_way() {
             assert_eq!(client.get("stream").await.unwrap(), value);
         }
     }
-    assert_eq!(client.buffered(), 0);
+    assert_eq!(client.buffered_bytes(), 0);
 }
 
 #[tokio::test]
@@ -198,7 +198,7 @@ async fn a_small_value_that_is_kept_does_not_weigh_on_the_budget() {
     for _ in 0..100 {
         kept.push(client.get("key").await.unwrap());
     }
-    assert_eq!(client.buffered(), 0);
+    assert_eq!(client.buffered_bytes(), 0);
     assert!(kept.iter().all(|kept| *kept == kept[..]));
 }
 
@@ -428,7 +428,7 @@ async fn many_tasks_use_one_client() {
         })
     });
     join_all(tasks).await.into_iter().for_each(Result::unwrap);
-    assert_eq!(client.buffered(), 0);
+    assert_eq!(client.buffered_bytes(), 0);
     assert_eq!(proxy.received("IC.LINK").len(), 2);
 }
 

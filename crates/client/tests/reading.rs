@@ -156,7 +156,7 @@ async fn a_frozen_node_costs_its_patience_once_and_is_avoided_then() {
     let found = put(&pool, "key", &value).await.unwrap();
     pool.nodes()[3].set(Mood::Frozen);
 
-    let patience = pool.health().patience();
+    let patience = pool.latencies().hedge_delay();
     let begun = Instant::now();
     assert_eq!(get(&pool, &found).await.unwrap(), value);
     assert!(
@@ -227,7 +227,7 @@ async fn a_reader_that_stalls_does_not_make_its_members_look_slow() {
     while reader.next().await.unwrap().is_some() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(pool.health().patience(), Duration::from_millis(20));
+    assert_eq!(pool.latencies().hedge_delay(), Duration::from_millis(20));
     assert!(pool.state().incidents.is_empty());
 }
 
@@ -270,7 +270,7 @@ async fn an_eager_reader_that_stalls_over_the_first_units_does_not_make_the_othe
     while reader.next().await.unwrap().is_some() {
         tokio::time::sleep(Duration::from_secs(1)).await;
     }
-    assert_eq!(pool.health().patience(), Duration::from_millis(20));
+    assert_eq!(pool.latencies().hedge_delay(), Duration::from_millis(20));
     assert!(pool.state().incidents.is_empty());
 }
 

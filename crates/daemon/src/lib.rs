@@ -1,5 +1,5 @@
-//! What the long-running processes have in common: how they are told what to do,
-//! and how they tell what they are doing. It knows nothing of what they do.
+//! What the long-running processes have in common: how they are configured, and
+//! how they log. It knows nothing of what they do.
 //!
 //! - [`units`]: sizes and durations as people write them;
 //! - [`secret`]: where the pool's secret comes from;

@@ -64,7 +64,7 @@ impl SecretSource {
 
     /// Keeps a secret that was [loaded](Self::load) as its files are, for ever.
     ///
-    /// What cannot be read or used is told once, and changes nothing.
+    /// What cannot be read or used is logged once, and changes nothing.
     pub async fn follow(self, secret: Secret) {
         let Some(file) = self.secret_file else {
             return std::future::pending().await;

@@ -1,15 +1,14 @@
 //! Finds the nodes of the pool by watching Kubernetes.
 //!
-//! Each node is a Knative Service with the pool's label; the pods behind it tell
-//! where it runs, and that it is about to be stopped some 30 s before it is told
-//! itself. What is seen of both is put together (`cluster`, pure) and told
-//! whenever it has changed.
+//! Each node is a Knative Service with the pool's label; the pods behind it tell where it runs, and
+//! that it is about to be stopped some 30 s before SIGTERM. What is seen of both is put together
+//! (`cluster`, pure) and told whenever it has changed.
 //!
 //! Nothing else of the proxy knows of Kubernetes: what is seen is an [`Observation`].
 //!
 //! The API is not needed for traffic. While it cannot be reached the last that
 //! was seen holds; `watch` goes on trying, and a list is only believed once it
-//! is complete, so that an API server that restarts takes nobody out of the pool.
+//! is complete, so that an API server that restarts takes no node out of the pool.
 
 #![forbid(unsafe_code)]
 
@@ -70,7 +69,7 @@ pub struct Discovery {
 /// What starts the nodes, and can be asked for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Platform {
-    /// Nobody is asked.
+    /// No API is asked.
     Off,
     /// Knative Services and pods, through the API of the cluster.
     Kubernetes,

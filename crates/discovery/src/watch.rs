@@ -1,7 +1,7 @@
 //! The events of one sort of object, through everything that an API server does.
 //!
 //! A watch that ends is resumed; one that has fallen behind (410 Gone) begins
-//! anew with a list; whatever else goes wrong is told, counted, and tried again
+//! anew with a list; whatever else goes wrong is logged, counted, and tried again
 //! with back-off. The back-off is ours: that of kube begins anew whenever a list
 //! is asked for, so it would not grow while lists are refused.
 

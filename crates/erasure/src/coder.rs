@@ -17,10 +17,10 @@ const KEPT: usize = 64;
 /// klauspost/reedsolomon. Cheap to clone, and to make again for a code that the
 /// process has met.
 #[derive(Clone, Debug)]
-pub struct Coder(Arc<Inner>);
+pub struct Coder(Arc<CoderInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct CoderInner {
     code: Code,
     kernel: Kernel,
     /// From the data units to the parity units.
@@ -64,7 +64,7 @@ impl Coder {
             rows
         });
         let parity = Matrix::new(code.data(), rows.iter().map(Vec::as_slice));
-        Self(Arc::new(Inner {
+        Self(Arc::new(CoderInner {
             code,
             kernel,
             parity,

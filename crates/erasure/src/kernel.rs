@@ -14,8 +14,8 @@
 //! - `room`: outputs that are not initialised.
 //!
 //! A [`Kernel`] is proof that the CPU has the instructions it needs, so its use
-//! is safe, and that it has computed known answers on this very CPU: whoever
-//! builds the program may not have had one that could. [`Kernel::available`]
+//! is safe, and that it has computed known answers on this very CPU: the machine
+//! that built the program may not have had one that could. [`Kernel::available`]
 //! lists every kernel this machine can run; the tests hold each of them to
 //! [`Kernel::SCALAR`], and that to another library. One more instruction set is
 //! one more file beside `avx2` and a line in `known`.

@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use infinicache_wire::{
-    control::{Committed, Located, NodeView, Opened, Placed, PoolView},
+    control::{Committed, Located, NodeStatus, Opened, Placed, PoolStatus},
     message::NodeReport,
 };
 use libfuzzer_sys::fuzz_target;
@@ -15,8 +15,8 @@ fuzz_target!(|json: &[u8]| {
     read::<Placed>(json);
     read::<Committed>(json);
     read::<Located>(json);
-    read::<PoolView>(json);
-    read::<NodeView>(json);
+    read::<PoolStatus>(json);
+    read::<NodeStatus>(json);
     read::<NodeReport>(json);
 });
 

@@ -1,4 +1,4 @@
-//! What nodes tell a proxy that starts: inventories, labels, rosters and testimonies.
+//! What nodes tell a proxy that starts: inventories, labels, views and promises.
 //!
 //! Nothing panics. A page that was read is written as the bytes that it was read
 //! from; a document that was read is written as bytes that read the same; a label
@@ -7,9 +7,9 @@
 
 use bytes::Bytes;
 use infinicache_wire::{
-    MAX_PAYLOAD, Roster,
+    MAX_PAYLOAD, MembershipView,
     inventory::{Page, read_page},
-    roster::Testimony,
+    view::PromiseInfo,
 };
 use libfuzzer_sys::fuzz_target;
 
@@ -24,10 +24,10 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(page.into_bytes(), bytes);
     }
     infinicache_membership::label::reads_back(bytes.clone());
-    if let Ok(roster) = Roster::from_bytes(&bytes) {
-        assert_eq!(Roster::from_bytes(&roster.to_bytes()), Ok(roster));
+    if let Ok(view) = MembershipView::from_bytes(&bytes) {
+        assert_eq!(MembershipView::from_bytes(&view.to_bytes()), Ok(view));
     }
-    if let Ok(testimony) = Testimony::from_bytes(&bytes) {
-        assert_eq!(Testimony::from_bytes(&testimony.to_bytes()), Ok(testimony));
+    if let Ok(promise) = PromiseInfo::from_bytes(&bytes) {
+        assert_eq!(PromiseInfo::from_bytes(&promise.to_bytes()), Ok(promise));
     }
 });

@@ -12,7 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_node::store::{Limits, MAX_UNITS, Put, Store, Usage};
-use infinicache_wire::{ChunkId, Whole, WriteId};
+use infinicache_wire::{ChunkId, LabelledUnit, WriteId};
 use libfuzzer_sys::{
     arbitrary::{self, Arbitrary},
     fuzz_target,
@@ -108,7 +108,7 @@ fuzz_target!(|input: Input| {
                 let was_whole = store.is_whole(id(chunk), 1);
                 let label = vec![b'l'; usize::from(label)];
                 let bytes = Bytes::from(vec![fill; 1 + usize::from(length)]);
-                let Some(whole) = Whole::new(&label, &bytes) else {
+                let Some(whole) = LabelledUnit::new(&label, &bytes) else {
                     continue;
                 };
                 let outcome = store.keep(now, id(chunk), &whole, u64::from(fill));

@@ -7,14 +7,14 @@
 
 use infinicache_wire::{
     Secret,
-    answer::{Answer, Ended, Refusal},
     wake::{Wake, WakeError},
+    wake_answer::{Ended, WakeAnswer, WakeRefusal},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
     let secret = Secret::new(b"nobody wrote this into a seed").expect("long enough");
-    let _ = (Ended::find(body), Refusal::parse(body));
+    let _ = (Ended::find(body), WakeRefusal::parse(body));
     let refused = Wake::parse(body, &secret).expect_err("nobody knows the secret");
     let WakeError::Forged = refused else { return };
 
@@ -25,7 +25,7 @@ fuzz_target!(|body: &[u8]| {
         Wake::parse(&body, &secret)
     };
     assert_eq!(parse(&signed).expect("signed"), signed);
-    assert!(Answer::parse(body, &signed, &secret).is_err());
+    assert!(WakeAnswer::parse(body, &signed, &secret).is_err());
     for change in [
         |wake: &mut Wake| wake.node = other(&wake.node),
         |wake: &mut Wake| wake.proxy = other(&wake.proxy),

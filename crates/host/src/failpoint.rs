@@ -16,3 +16,11 @@ pub fn fail_point(rule: &'static str) -> bool {
         false
     }
 }
+
+/// A step before which it matters that the process may be held up: a simulation holds it up here
+/// more often than elsewhere. Nothing, in a program that is built without the feature.
+#[inline]
+pub async fn stall_point() {
+    #[cfg(feature = "simulation")]
+    crate::simulation::stall().await;
+}

@@ -6,27 +6,27 @@
 
 /// The hasher of all maps of the simulated crates.
 #[cfg(not(feature = "simulation"))]
-pub type State = std::hash::RandomState;
+pub type HashState = std::hash::RandomState;
 
 /// The hasher of all maps of the simulated crates.
 #[cfg(feature = "simulation")]
-pub use simulated::State;
+pub use simulated::HashState;
 
 /// A hash map.
-pub type HashMap<K, V> = std::collections::HashMap<K, V, State>;
+pub type HashMap<K, V> = std::collections::HashMap<K, V, HashState>;
 
 /// A hash set.
-pub type HashSet<K> = std::collections::HashSet<K, State>;
+pub type HashSet<K> = std::collections::HashSet<K, HashState>;
 
 /// A hash map that many threads change at once.
-pub type DashMap<K, V> = dashmap::DashMap<K, V, State>;
+pub type DashMap<K, V> = dashmap::DashMap<K, V, HashState>;
 
 /// An empty [`DashMap`].
 pub fn dash_map<K: Eq + std::hash::Hash, V>() -> DashMap<K, V> {
     #[cfg(feature = "simulation")]
     if crate::simulation::is_running() {
         // As many parts as the machine has cores would be another order on another machine.
-        return DashMap::with_hasher_and_shard_amount(State::default(), 4);
+        return DashMap::with_hasher_and_shard_amount(HashState::default(), 4);
     }
     DashMap::default()
 }
@@ -37,15 +37,15 @@ mod simulated {
 
     /// Keys of this map alone, or the same for all within a simulation.
     #[derive(Clone, Debug)]
-    pub struct State(Option<RandomState>);
+    pub struct HashState(Option<RandomState>);
 
-    impl Default for State {
+    impl Default for HashState {
         fn default() -> Self {
             Self((!crate::simulation::is_running()).then(RandomState::new))
         }
     }
 
-    impl BuildHasher for State {
+    impl BuildHasher for HashState {
         type Hasher = DefaultHasher;
 
         fn build_hasher(&self) -> DefaultHasher {

@@ -16,4 +16,4 @@ pub mod simulation;
 pub mod task;
 pub mod watch;
 
-pub use failpoint::fail_point;
+pub use failpoint::{fail_point, stall_point};

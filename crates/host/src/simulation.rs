@@ -25,6 +25,9 @@ use crate::clock;
 /// The wall clock when a simulation begins, in milliseconds since 1970.
 pub const BEGINNING: u64 = 1_700_000_000_000;
 
+/// How long a process is held up at most at a stall point.
+const LONGEST_STALL_MS: u64 = 9_000;
+
 thread_local! {
     static WORLD: RefCell<Option<World>> = const { RefCell::new(None) };
     static PROCESS: RefCell<Option<Process>> = const { RefCell::new(None) };
@@ -36,6 +39,8 @@ struct World {
     left_out: BTreeSet<String>,
     /// How often the program came by each fail point.
     reached: BTreeMap<&'static str, u64>,
+    /// How many of a thousand stall points hold a process up.
+    stalls: u64,
 }
 
 /// What came of a run.
@@ -71,6 +76,7 @@ pub fn run<T>(
         began,
         left_out: left_out.into_iter().collect(),
         reached: BTreeMap::new(),
+        stalls: 0,
     };
     let before = WORLD.with_borrow_mut(|it| it.replace(world));
     assert!(before.is_none(), "one simulation at a time on a thread");
@@ -114,6 +120,38 @@ pub fn range(from: u64, to: u64) -> u64 {
     from + random % to.saturating_sub(from).max(1)
 }
 
+/// Has so many of a thousand [stall points](crate::stall_point) hold up their process from now on.
+pub fn stall_often(per_mille: u64) {
+    WORLD.with_borrow_mut(|world| {
+        if let Some(world) = world {
+            world.stalls = per_mille;
+        }
+    });
+}
+
+/// Perhaps freezes the current process for a while.
+pub(crate) async fn stall() {
+    let stalls = WORLD.with_borrow(|world| world.as_ref().map_or(0, |it| it.stalls));
+    if stalls == 0 || range(0, 1_000) >= stalls {
+        return;
+    }
+    let Some(process) = Process::current().filter(|it| !it.is_frozen()) else {
+        return;
+    };
+    process.freeze();
+    let millis = range(0, LONGEST_STALL_MS);
+    tracing::debug!(millis, "held up");
+    let held_up = process.clone();
+    // Not by the process, which does nothing meanwhile.
+    let _entered = Entered::new(None);
+    crate::task::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(millis)).await;
+        held_up.thaw();
+    });
+    drop(_entered);
+    tokio::task::yield_now().await;
+}
+
 /// How long the simulation has run; `None` outside one.
 pub fn elapsed() -> Option<Duration> {
     let began = WORLD.with_borrow(|world| world.as_ref().map(|it| it.began))?;
@@ -155,11 +193,11 @@ struct Inner {
     name: String,
     address: IpAddr,
     skew_ms: i64,
-    state: Mutex<State>,
+    state: Mutex<ProcessState>,
 }
 
 #[derive(Default)]
-struct State {
+struct ProcessState {
     is_dead: bool,
     is_frozen: bool,
     tasks: Vec<AbortHandle>,
@@ -249,7 +287,7 @@ impl Process {
         self.state().is_frozen
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, ProcessState> {
         self.0.state.lock().expect("plain data")
     }
 }

@@ -15,7 +15,7 @@ use std::sync::{
     atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-/// The number of a run: the one with the highest is in charge. Clones are the same.
+/// The number of a run: the one with the highest leads. Clones are the same.
 #[derive(Clone, Debug)]
 pub struct Epoch(Arc<AtomicU64>);
 
@@ -33,7 +33,7 @@ impl Epoch {
     /// Makes it higher than one that was heard of; whether it was not.
     ///
     /// Only before anything has been decided in its name.
-    pub fn exceed(&self, heard: u64) -> bool {
+    pub fn raise_above(&self, heard: u64) -> bool {
         let random = self.get() & 0xffff;
         let above = ((heard >> 16) + 1) << 16 | random;
         heard >= self.get() && self.0.fetch_max(above, Relaxed) < above
@@ -48,10 +48,10 @@ mod tests {
     fn it_exceeds_every_epoch_that_was_heard_of() {
         let epoch = Epoch::beginning(10, 7);
         let before = epoch.get();
-        assert!(!epoch.exceed(before - 1));
+        assert!(!epoch.raise_above(before - 1));
         assert_eq!(epoch.get(), before);
         for heard in [before, before + 0x20_0000] {
-            assert!(epoch.exceed(heard));
+            assert!(epoch.raise_above(heard));
             assert!(epoch.get() > heard);
         }
     }
@@ -60,7 +60,7 @@ mod tests {
     fn two_runs_that_exceed_the_same_epoch_differ() {
         let [one, other] = [1, 2].map(|random| Epoch::beginning(10, random));
         let heard = Epoch::beginning(99, 3).get();
-        assert!(one.exceed(heard) && other.exceed(heard));
+        assert!(one.raise_above(heard) && other.raise_above(heard));
         assert_ne!(one.get(), other.get());
     }
 }

@@ -1,4 +1,4 @@
-//! What a run of the proxy rests on: that its members obey it and no other run.
+//! Membership: which instances are members, and which run of the proxy they follow.
 //!
 //! Everything here is pure: events and the time come in, decisions go out.
 //! Chunks live on members, and outlive the proxy. So that a later run cannot be
@@ -6,33 +6,33 @@
 //! chunks count; so that an earlier run cannot go on answering beside it, a run
 //! answers only while it holds a lease from a majority.
 //!
-//! - [`roster`]: the list, and when a change of it is in force;
-//! - [`absence`]: who is off it for a while, and how they come back;
-//! - [`lease`]: whether the run may answer;
-//! - [`patience`]: how long members are waited for;
-//! - [`finishing`]: when a value is complete on all of its members;
-//! - [`farewell`]: when a value is gone from all who count;
-//! - [`census`]: whom a new run believes, and when it has heard enough;
+//! - [`joint_view`]: the list, and when a change of it is committed;
+//! - [`readmission`]: who is off it for a while, and how they come back;
+//! - [`leader_lease`]: whether the run may answer;
+//! - [`quorum_timeout`]: how long members are waited for;
+//! - [`finish_round`]: when a value is complete on all of its members;
+//! - [`delete_quorum`]: when a value is gone from all who count;
+//! - [`prepare`]: whom a new run believes, and when it has heard enough;
 //! - [`label`]: what members keep with a chunk, so that they can tell what it is of;
-//! - [`verdict`]: which objects there are, from what the members hold.
+//! - [`recovered_state`]: which objects there are, from what the members hold.
 
 #![forbid(unsafe_code)]
 
 mod epoch;
 
-pub mod absence;
-pub mod census;
-pub mod farewell;
-pub mod finishing;
+pub mod delete_quorum;
+pub mod finish_round;
+pub mod joint_view;
 pub mod label;
-pub mod lease;
-pub mod patience;
-pub mod roster;
-pub mod verdict;
+pub mod leader_lease;
+pub mod prepare;
+pub mod quorum_timeout;
+pub mod readmission;
+pub mod recovered_state;
 
 pub use self::epoch::Epoch;
 
-/// How many of `members` have to store a roster before it is in force: a majority, and more
+/// How many of `members` have to store a view before it is committed: a majority, and more
 /// than `parity`, so that the loss of as many cannot make it unknown.
 pub fn write_quorum(members: usize, parity: usize) -> usize {
     majority(members).max((parity + 1).min(members))
@@ -46,7 +46,7 @@ pub fn read_quorum(members: usize, parity: usize) -> usize {
     }
 }
 
-/// How many of `members` must not obey an earlier run so that it cannot hold a lease.
+/// How many of `members` must not follow an earlier run so that it cannot hold a lease.
 pub fn fence(members: usize) -> usize {
     match members {
         0 => 0,
@@ -54,7 +54,7 @@ pub fn fence(members: usize) -> usize {
     }
 }
 
-/// More than half; nobody of nobody.
+/// More than half; none of none.
 pub fn majority(members: usize) -> usize {
     match members {
         0 => 0,

@@ -27,9 +27,8 @@ pub struct Config {
 
     /// Port at which other nodes and clients reach it directly: 0 takes any free one, off is none.
     ///
-    /// It is bound to the address of the wake endpoint. The pool is told the
-    /// address from which the node dials the proxy, unless the wake endpoint
-    /// has one of its own.
+    /// It is bound to the address of the wake endpoint. The node reports the address from which it
+    /// dials the proxy, unless the wake endpoint has one of its own.
     #[arg(
         long,
         env = "INFINICACHE_DIRECT_PORT",

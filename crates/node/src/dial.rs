@@ -1,7 +1,7 @@
 //! One attempt to reach a proxy and be welcomed by it.
 //!
 //! A name may have the addresses of two runs of the proxy for a while: of one
-//! that is gone, or in charge no longer, and of the one that wakes this node.
+//! that is gone, or fenced, and of the one that wakes this node.
 //! So each address is tried in turn until one welcomes the node.
 
 use std::{io, net::SocketAddr, time::Duration};
@@ -20,7 +20,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use crate::session::Disobeyed;
+use crate::session::FencedError;
 
 /// How long finding the addresses of a proxy may take.
 const LOOKUP_TIMEOUT: Duration = Duration::from_secs(5);
@@ -70,7 +70,7 @@ pub(crate) enum DialError {
     #[error("welcome of protocol {0}, which this node does not speak")]
     Incompatible(u16),
     #[error(transparent)]
-    Disobeyed(#[from] Disobeyed),
+    Fenced(#[from] FencedError),
 }
 
 /// Connects to `proxy` and introduces the node, which listens on `direct` for others.
@@ -101,8 +101,8 @@ async fn dial_in_turn(
     let end = clock::now() + CONNECT_TIMEOUT + WELCOME_TIMEOUT;
     let mut failure = DialError::NoAddress;
     for (left, address) in (1..=addresses.len() as u32).rev().zip(addresses) {
-        let patience = end.saturating_duration_since(clock::now()) / left;
-        match dial_address(*address, hello, direct, secret, patience).await {
+        let limit = end.saturating_duration_since(clock::now()) / left;
+        match dial_address(*address, hello, direct, secret, limit).await {
             Ok(dialled) => return Ok(dialled),
             Err(error) => {
                 debug!(%address, %error, "not welcomed here");
@@ -113,17 +113,17 @@ async fn dial_in_turn(
     Err(failure)
 }
 
-/// Dials one address, for as long as `patience` at most.
+/// Dials one address, for as long as `limit` at most.
 async fn dial_address(
     address: SocketAddr,
     hello: &Hello,
     direct: Option<SocketAddr>,
     secret: &Secret,
-    patience: Duration,
+    limit: Duration,
 ) -> Result<Dialled, DialError> {
     let (connecting, welcoming) = (
-        CONNECT_TIMEOUT.min(patience / 2),
-        WELCOME_TIMEOUT.min(patience / 2),
+        CONNECT_TIMEOUT.min(limit / 2),
+        WELCOME_TIMEOUT.min(limit / 2),
     );
     let connected = infinicache_socket::connect_to(address, Keepalive::PROMPT, &prepare);
     let mut stream = timeout(connecting, connected)
@@ -152,7 +152,7 @@ async fn dial_address(
     }
     let (epoch, highest) = (welcome.epoch, hello.epoch);
     if epoch < highest && !fail_point("highest_epoch") {
-        return Err(Disobeyed::Superseded { epoch, highest }.into());
+        return Err(FencedError::Fenced { epoch, highest }.into());
     }
     Ok(Dialled {
         stream,
@@ -267,7 +267,7 @@ mod tests {
     #[tokio::test]
     async fn an_address_that_refuses_the_node_is_not_the_last_to_be_dialled() {
         let addresses = [
-            // Nobody listens there any more.
+            // No process listens there any more.
             TcpListener::bind("127.0.0.1:0")
                 .await
                 .unwrap()
@@ -285,7 +285,7 @@ mod tests {
     async fn a_node_that_no_address_welcomes_says_why() {
         let stale = answer(Proxy::Welcomes { epoch: 6 }).await;
         let refused = dial_in_turn(&[stale], &hello(7), None, &secret()).await;
-        assert!(matches!(refused, Err(DialError::Disobeyed(_))));
+        assert!(matches!(refused, Err(DialError::Fenced(_))));
         let nowhere = dial_in_turn(&[], &hello(7), None, &secret()).await;
         assert!(matches!(nowhere, Err(DialError::NoAddress)));
     }

@@ -1,8 +1,8 @@
 //! The direct listener: where other nodes and clients exchange units, without the proxy in between.
 //!
 //! A node that dials proves that it knows the pool's secret, and is answered with
-//! a proof ([`infinicache_wire::direct`]). A client shows a pass that the proxy
-//! made for it ([`infinicache_wire::pass`]). Then they may put and get units, and
+//! a proof ([`infinicache_wire::direct`]). A client shows a token that the proxy
+//! made for it ([`infinicache_wire::token`]). Then they may put and get units, and
 //! nothing else: what exists is the proxy's to decide. Before that a connection
 //! costs one small buffer for a few seconds, and there are not many at once.
 //! Clients leave some of the connections to the nodes.
@@ -12,7 +12,7 @@ use std::{net::SocketAddr, sync::Arc};
 use infinicache_socket::{Listener, Stream};
 use infinicache_wire::{
     Decoder, Kind,
-    direct::{Call, Seal},
+    direct::{DirectCall, DirectProof},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
@@ -21,12 +21,12 @@ use tokio::{
 use tracing::{debug, warn};
 
 use crate::{
-    courier::Couriers,
     handshake::{HANDSHAKE_DEADLINE, HandshakeError, nonce, read, write},
     instance::Instance,
     link::{Link, Rights},
     listen::{accept_each, affordable},
-    passes::Passes,
+    tokens::Tokens,
+    transfer::Transfers,
 };
 
 /// How many connections may be open at once.
@@ -36,7 +36,7 @@ const MAX_CONNECTIONS: usize = 576;
 const FOR_NODES: usize = 64;
 
 /// Serves `listener` until dropped, and its connections with it.
-pub(crate) async fn serve(listener: Listener, instance: Arc<Instance>, couriers: Arc<Couriers>) {
+pub(crate) async fn serve(listener: Listener, instance: Arc<Instance>, transfers: Arc<Transfers>) {
     let most = affordable(MAX_CONNECTIONS, 2);
     let clients = Arc::new(Semaphore::new(most - FOR_NODES.min(most / 4)));
     accept_each(listener, most, |stream, peer| {
@@ -44,7 +44,7 @@ pub(crate) async fn serve(listener: Listener, instance: Arc<Instance>, couriers:
             stream,
             peer,
             Arc::clone(&instance),
-            Arc::clone(&couriers),
+            Arc::clone(&transfers),
             Arc::clone(&clients),
         )
     })
@@ -55,7 +55,7 @@ async fn attend(
     stream: Stream,
     peer: SocketAddr,
     instance: Arc<Instance>,
-    couriers: Arc<Couriers>,
+    transfers: Arc<Transfers>,
     clients: Arc<Semaphore>,
 ) {
     let accepted = timeout(HANDSHAKE_DEADLINE, accept(stream, &instance, clients)).await;
@@ -66,7 +66,7 @@ async fn attend(
             return warn!(%peer, %error, "direct link refused");
         }
     };
-    let ended = link.serve(&instance, &couriers).await;
+    let ended = link.serve(&instance, &transfers).await;
     debug!(%peer, ?ended, "direct link ended");
 }
 
@@ -80,18 +80,18 @@ async fn accept(
     let identity = &instance.identity;
     let mut decoder = Decoder::new();
     let first = read(&mut stream, &mut decoder).await?;
-    if first.header.kind == Kind::Pass {
+    if first.header.kind == Kind::Token {
         let slot = clients.try_acquire_owned();
         let slot = slot.map_err(|_| HandshakeError::TooMany)?;
-        let mut passes = Passes::default();
-        passes.show(&first, identity)?;
-        let link = Link::new(stream, decoder, Rights::Client(passes));
+        let mut tokens = Tokens::default();
+        tokens.show(&first, identity)?;
+        let link = Link::new(stream, decoder, Rights::Client(tokens));
         return Ok((link, Some(slot)));
     }
-    let call = Call::from_frame(&first)?;
+    let call = DirectCall::from_frame(&first)?;
     let answer = call.answer(identity.instance, nonce()?, &identity.secret)?;
     write(&mut stream, answer.to_frame()).await?;
-    let seal = Seal::from_frame(&read(&mut stream, &mut decoder).await?)?;
+    let seal = DirectProof::from_frame(&read(&mut stream, &mut decoder).await?)?;
     seal.check(&call, &answer, &identity.secret)?;
     Ok((Link::new(stream, decoder, Rights::Peer), None))
 }

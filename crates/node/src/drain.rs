@@ -1,4 +1,4 @@
-//! When a node that was told to go may go.
+//! Drain: when a node that got SIGTERM may end.
 //!
 //! What it holds is worth waiting for while a proxy is there that can have it
 //! moved away, or may be there again soon. One that does not come back will not
@@ -10,20 +10,20 @@ use std::time::Duration;
 use infinicache_host::watch;
 use tokio::time::{sleep, timeout};
 
-/// How long a node that is told to go waits for a proxy to come back: longer than one takes to be
+/// How long a draining node waits for a proxy to come back: longer than one takes to be
 /// started on another host.
 const PROXY_ABSENCE: Duration = Duration::from_secs(60);
 
-/// How long a node that is told to go may wait.
+/// How long a draining node may wait.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Patience {
+pub(crate) struct DrainTimeouts {
     /// While there is no link to a proxy.
     without_proxy: Duration,
     /// At all.
     longest: Duration,
 }
 
-impl Patience {
+impl DrainTimeouts {
     /// For `longest`, and a minute at a time without a proxy.
     pub(crate) fn of(longest: Duration) -> Self {
         Self {
@@ -44,27 +44,27 @@ pub(crate) enum Drained {
     TimedOut,
 }
 
-/// Waits until a node may go: it is `vacated`, or out of patience.
+/// Waits until a node may go: it is `until_empty`, or out of patience.
 pub(crate) async fn drained(
-    vacated: impl Future<Output = ()>,
+    until_empty: impl Future<Output = ()>,
     linked: watch::Receiver<bool>,
-    patience: Patience,
+    timeouts: DrainTimeouts,
 ) -> Drained {
     let drained = async {
         tokio::select! {
             biased;
-            () = vacated => Drained::Emptied,
-            () = absent(linked, patience.without_proxy) => Drained::NoProxy,
+            () = until_empty => Drained::Emptied,
+            () = absent(linked, timeouts.without_proxy) => Drained::NoProxy,
         }
     };
-    let drained = timeout(patience.longest, drained).await;
+    let drained = timeout(timeouts.longest, drained).await;
     drained.unwrap_or(Drained::TimedOut)
 }
 
 /// Waits until there has been no link to a proxy for so long.
 async fn absent(mut linked: watch::Receiver<bool>, long: Duration) {
     loop {
-        // Without a keeper there is no link either.
+        // Without a supervisor there is no link either.
         let _ = linked.wait_for(|linked| !*linked).await;
         tokio::select! {
             biased;
@@ -86,8 +86,8 @@ mod tests {
     const LONG: Duration = Duration::from_secs(3600);
     const SHORT: Duration = Duration::from_millis(1);
 
-    fn patience(without_proxy: Duration, longest: Duration) -> Patience {
-        Patience {
+    fn timeouts(without_proxy: Duration, longest: Duration) -> DrainTimeouts {
+        DrainTimeouts {
             without_proxy,
             longest,
         }
@@ -96,35 +96,35 @@ mod tests {
     #[tokio::test]
     async fn a_node_that_holds_nothing_goes_at_once() {
         let (_keeper, linked) = watch::channel(false);
-        let gone = drained(ready(()), linked, patience(LONG, LONG)).await;
+        let gone = drained(ready(()), linked, timeouts(LONG, LONG)).await;
         assert_eq!(gone, Drained::Emptied);
     }
 
     #[tokio::test]
     async fn a_node_waits_for_its_proxy_to_take_what_it_holds_until_its_time_is_over() {
         let (_keeper, linked) = watch::channel(true);
-        let gone = drained(pending(), linked, patience(Duration::ZERO, SHORT)).await;
+        let gone = drained(pending(), linked, timeouts(Duration::ZERO, SHORT)).await;
         assert_eq!(gone, Drained::TimedOut);
     }
 
     #[tokio::test]
     async fn a_node_whose_proxy_does_not_come_back_goes_with_what_it_holds() {
         let (_keeper, linked) = watch::channel(false);
-        let gone = drained(pending(), linked, patience(SHORT, LONG)).await;
+        let gone = drained(pending(), linked, timeouts(SHORT, LONG)).await;
         assert_eq!(gone, Drained::NoProxy);
     }
 
     #[tokio::test]
     async fn a_proxy_that_comes_back_in_time_is_waited_for() {
-        let (keeper, linked) = watch::channel(true);
-        let mut going = pin!(drained(pending(), linked, patience(SHORT, LONG)));
+        let (supervisor, linked) = watch::channel(true);
+        let mut going = pin!(drained(pending(), linked, timeouts(SHORT, LONG)));
         for _ in 0..3 {
             // It is looked at only when the link is there again.
-            keeper.send_replace(false);
-            keeper.send_replace(true);
+            supervisor.send_replace(false);
+            supervisor.send_replace(true);
             assert!(timeout(SHORT * 20, &mut going).await.is_err());
         }
-        keeper.send_replace(false);
+        supervisor.send_replace(false);
         assert_eq!(going.await, Drained::NoProxy);
     }
 }

@@ -6,7 +6,7 @@ use infinicache_host::random;
 use infinicache_socket::Stream;
 use infinicache_wire::{
     Decoder, Frame, FrameError, Outbox,
-    direct::{MAX_DOCUMENT, Nonce, Refused},
+    direct::{DirectRefused, MAX_DOCUMENT, Nonce},
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -21,7 +21,7 @@ pub(crate) enum HandshakeError {
     #[error("the other side said something else")]
     Frame(#[from] FrameError),
     #[error(transparent)]
-    Refused(#[from] Refused),
+    Refused(#[from] DirectRefused),
     #[error("too many clients")]
     TooMany,
     #[error("the other side did not answer in time")]
@@ -30,7 +30,7 @@ pub(crate) enum HandshakeError {
     Random(#[from] random::Error),
 }
 
-/// A number that nobody has seen before.
+/// A fresh random number.
 pub(crate) fn nonce() -> Result<Nonce, random::Error> {
     Ok([random::u64()?, random::u64()?])
 }

@@ -30,17 +30,17 @@ use infinicache_host::clock;
 use infinicache_socket::{Listener, Stream};
 use infinicache_wire::{
     PROTOCOL_VERSION,
-    answer::{Answer, Refusal, RefusalKind},
     wake::{MAX_WAKE, Wake},
+    wake_answer::{WakeAnswer, WakeRefusal, WakeRefusalKind},
 };
 use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use crate::{
-    held::Held,
-    keeper::Keeper,
+    held_response::HeldResponse,
     listen::{accept_each, affordable},
-    session::Disobeyed,
+    session::FencedError,
+    supervisor::Supervisor,
 };
 
 /// How many connections may be open at once.
@@ -60,8 +60,8 @@ const JSON: &str = "application/json";
 const BUFFER: usize = 16 << 10;
 
 /// Serves `listener` until dropped, and its connections with it.
-pub(crate) async fn serve(listener: Listener, keeper: Arc<Keeper>) {
-    let router = router(keeper);
+pub(crate) async fn serve(listener: Listener, supervisor: Arc<Supervisor>) {
+    let router = router(supervisor);
     accept_each(listener, affordable(MAX_CONNECTIONS, 4), |stream, peer| {
         let router = router.clone();
         async move {
@@ -82,7 +82,7 @@ async fn connection(stream: Stream, router: Router) -> hyper::Result<()> {
         .await
 }
 
-fn router(keeper: Arc<Keeper>) -> Router {
+fn router(supervisor: Arc<Supervisor>) -> Router {
     Router::new()
         .route("/wake", post(wake))
         .route("/healthz", get(StatusCode::OK))
@@ -90,7 +90,7 @@ fn router(keeper: Arc<Keeper>) -> Router {
         .route("/metrics", get(metrics))
         .layer(DefaultBodyLimit::max(MAX_WAKE))
         .layer(from_fn(in_time))
-        .with_state(keeper)
+        .with_state(supervisor)
 }
 
 async fn in_time(request: Request, next: Next) -> Response {
@@ -100,29 +100,29 @@ async fn in_time(request: Request, next: Next) -> Response {
     }
 }
 
-async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
-    let identity = &keeper.instance.identity;
-    let wake = match accept(&keeper, &body) {
+async fn wake(State(supervisor): State<Arc<Supervisor>>, body: Bytes) -> Response {
+    let identity = &supervisor.instance.identity;
+    let wake = match accept(&supervisor, &body) {
         Ok(wake) => wake,
-        Err(refusal) => return refuse(&keeper, &refusal),
+        Err(refusal) => return refuse(&supervisor, &refusal),
     };
     let held = wake.lifetimes.held;
-    let (linked, session) = match keeper.wake(wake.clone()) {
+    let (linked, session) = match supervisor.wake(wake.clone()) {
         Ok(begun) => begun,
         Err(disobeyed) => {
             let secret = &identity.secret;
             let refusal = match disobeyed {
-                Disobeyed::Superseded { highest, .. } => {
-                    Refusal::superseded(&wake, highest, secret)
+                FencedError::Fenced { highest, .. } => WakeRefusal::fenced(&wake, highest, secret),
+                FencedError::OtherLeader { leader, .. } => {
+                    WakeRefusal::led_by_other(&wake, leader, secret)
                 }
-                Disobeyed::Led { leader, .. } => Refusal::led(&wake, leader, secret),
             };
-            return refuse(&keeper, &refusal);
+            return refuse(&supervisor, &refusal);
         }
     };
-    keeper.instance.service.counters.wakes.inc();
+    supervisor.instance.service.counters.wakes.inc();
     debug!(session = %wake.session, proxy = %wake.proxy, held, "woken");
-    let answer = Answer {
+    let answer = WakeAnswer {
         version: PROTOCOL_VERSION,
         node: identity.name.clone(),
         instance: identity.instance,
@@ -133,54 +133,54 @@ async fn wake(State(keeper): State<Arc<Keeper>>, body: Bytes) -> Response {
     }
     .signed(&identity.secret);
     let body = match held {
-        true => Body::new(Held::new(&answer, session)),
+        true => Body::new(HeldResponse::new(&answer, session)),
         false => Body::from(answer.to_line()),
     };
     ([(CONTENT_TYPE, JSON)], body).into_response()
 }
 
 /// The wake, if it is genuine, for this node, and comes before its end.
-fn accept(keeper: &Keeper, body: &[u8]) -> Result<Wake, Refusal> {
-    let ours = &keeper.instance.identity.name;
-    let wake = Wake::parse(body, &keeper.instance.identity.secret)
-        .map_err(|error| Refusal::new(RefusalKind::from(&error), error.to_string()))?;
+fn accept(supervisor: &Supervisor, body: &[u8]) -> Result<Wake, WakeRefusal> {
+    let ours = &supervisor.instance.identity.name;
+    let wake = Wake::parse(body, &supervisor.instance.identity.secret)
+        .map_err(|error| WakeRefusal::new(WakeRefusalKind::from(&error), error.to_string()))?;
     if wake.node != *ours {
         let reason = format!("wake for {:?}, but this is {ours:?}", wake.node);
-        return Err(Refusal::new(RefusalKind::OtherNode, reason));
+        return Err(WakeRefusal::new(WakeRefusalKind::OtherNode, reason));
     }
-    if keeper.instance.departure.announced.is_cancelled() {
+    if supervisor.instance.exit.announced.is_cancelled() {
         let reason = "this instance is about to go";
-        return Err(Refusal::new(RefusalKind::Leaving, reason));
+        return Err(WakeRefusal::new(WakeRefusalKind::Leaving, reason));
     }
     Ok(wake)
 }
 
-fn refuse(keeper: &Keeper, refusal: &Refusal) -> Response {
-    keeper.instance.service.counters.refused_wakes.inc();
+fn refuse(supervisor: &Supervisor, refusal: &WakeRefusal) -> Response {
+    supervisor.instance.service.counters.refused_wakes.inc();
     warn!(kind = ?refusal.refused, reason = %refusal.reason, "wake refused");
     let status = match refusal.refused {
-        RefusalKind::Malformed | RefusalKind::Other => StatusCode::BAD_REQUEST,
-        RefusalKind::Version
-        | RefusalKind::OtherNode
-        | RefusalKind::Superseded
-        | RefusalKind::Led => StatusCode::CONFLICT,
-        RefusalKind::Forged => StatusCode::UNAUTHORIZED,
-        RefusalKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
+        WakeRefusalKind::Malformed | WakeRefusalKind::Other => StatusCode::BAD_REQUEST,
+        WakeRefusalKind::Version
+        | WakeRefusalKind::OtherNode
+        | WakeRefusalKind::Fenced
+        | WakeRefusalKind::OtherLeader => StatusCode::CONFLICT,
+        WakeRefusalKind::Forged => StatusCode::UNAUTHORIZED,
+        WakeRefusalKind::Leaving => StatusCode::SERVICE_UNAVAILABLE,
     };
     (status, [(CONTENT_TYPE, JSON)], refusal.to_line()).into_response()
 }
 
-async fn ready(State(keeper): State<Arc<Keeper>>) -> StatusCode {
-    if keeper.instance.departure.announced.is_cancelled() {
+async fn ready(State(supervisor): State<Arc<Supervisor>>) -> StatusCode {
+    if supervisor.instance.exit.announced.is_cancelled() {
         StatusCode::SERVICE_UNAVAILABLE
     } else {
         StatusCode::OK
     }
 }
 
-async fn metrics(State(keeper): State<Arc<Keeper>>) -> impl IntoResponse {
+async fn metrics(State(supervisor): State<Arc<Supervisor>>) -> impl IntoResponse {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let report = keeper.instance.service.report(clock::now());
-    let text = keeper.instance.service.counters.render(&report);
+    let report = supervisor.instance.service.report(clock::now());
+    let text = supervisor.instance.service.counters.render(&report);
     ([(CONTENT_TYPE, OPEN_METRICS)], text)
 }

@@ -4,7 +4,7 @@
 use infinicache_wire::{InstanceId, Secret};
 use tokio_util::sync::CancellationToken;
 
-use crate::{clock::SessionClock, service::Service};
+use crate::{service::Service, session_timer::SessionTimer};
 
 /// Who the node is, in every hello.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(crate) struct Identity {
 
 /// When a link says goodbye, and when it ends.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Departure {
+pub(crate) struct Exit {
     /// The node is about to go: say Bye, but go on answering.
     pub(crate) announced: CancellationToken,
     /// It goes: write what waits, and end.
@@ -31,8 +31,8 @@ pub(crate) struct Departure {
 pub(crate) struct Instance {
     pub(crate) identity: Identity,
     pub(crate) service: Service,
-    pub(crate) departure: Departure,
-    pub(crate) clock: SessionClock,
+    pub(crate) exit: Exit,
+    pub(crate) clock: SessionTimer,
 }
 
 impl Instance {
@@ -40,8 +40,8 @@ impl Instance {
         Self {
             identity,
             service,
-            departure: Departure::default(),
-            clock: SessionClock::default(),
+            exit: Exit::default(),
+            clock: SessionTimer::default(),
         }
     }
 }

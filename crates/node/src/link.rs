@@ -1,4 +1,5 @@
-//! Frames in, frames out, over one connection: to the proxy, or from whoever exchanges units directly.
+//! Frames in, frames out, over one connection: to the proxy, or from a peer that exchanges units
+//! directly.
 //!
 //! One task reads, answers and writes: answering never waits, so a second task
 //! would only add hops. Replies queue up in an outbox while there is more to
@@ -26,7 +27,7 @@ use tokio::{
 };
 use tokio_util::io::{poll_read_buf, poll_write_buf};
 
-use crate::{clock::Attendance, courier::Couriers, instance::Instance, passes::Passes};
+use crate::{instance::Instance, session_timer::LinkActivity, tokens::Tokens, transfer::Transfers};
 
 /// Replies that may wait to be written before reading pauses.
 const MAX_FRAMES: usize = 1024;
@@ -63,15 +64,15 @@ pub(crate) enum LinkError {
     Stalled,
 }
 
-/// What whoever is at the other end of a link may ask for.
+/// What the peer of a link may ask for.
 #[derive(Debug)]
 pub(crate) enum Rights {
     /// Everything; and it may be idle for as long as it likes.
     Proxy,
     /// To put and get units.
     Peer,
-    /// To put and get those that there are passes for.
-    Client(Passes),
+    /// To put and get those that there are tokens for.
+    Client(Tokens),
 }
 
 impl Rights {
@@ -86,7 +87,7 @@ impl Rights {
     /// Whether it may ask for this one now.
     fn allow(&self, request: &Request) -> bool {
         match self {
-            Self::Client(passes) => passes.allow(request),
+            Self::Client(tokens) => tokens.allow(request),
             _ => true,
         }
     }
@@ -124,13 +125,13 @@ impl Link {
     ///
     /// # Errors
     ///
-    /// When the link is lost. `Ok` only after `departure.now`.
+    /// When the link is lost. `Ok` only after `exit.now`.
     pub(crate) async fn serve(
         mut self,
         instance: &Instance,
-        couriers: &Arc<Couriers>,
+        transfers: &Arc<Transfers>,
     ) -> Result<(), LinkError> {
-        let departure = &instance.departure;
+        let exit = &instance.exit;
         let mut attendance = instance.clock.attend();
         // The requests that wait for copies; dropped, and the copies with them, when the link ends.
         let mut copies = JoinSet::new();
@@ -138,7 +139,7 @@ impl Link {
         let mut progress = clock::now();
         let mut stall = std::pin::pin!(sleep(STALL_TIMEOUT));
         loop {
-            self.answer(instance, couriers, &mut attendance, &mut copies)?;
+            self.answer(instance, transfers, &mut attendance, &mut copies)?;
             let waiting = self.outbox.has_remaining();
             if !waiting && copies.is_empty() {
                 attendance.served();
@@ -146,7 +147,7 @@ impl Link {
             tokio::select! {
                 // A busy link never waits, so what comes seldom is looked at first.
                 biased;
-                () = departure.announced.cancelled(), if !said_bye => {
+                () = exit.announced.cancelled(), if !said_bye => {
                     said_bye = true;
                     progress = clock::now();
                     self.outbox.push(ByeReason::Terminated.to_frame());
@@ -155,7 +156,7 @@ impl Link {
                     progress = clock::now();
                     self.outbox.push(ByeReason::SessionOver.to_frame());
                 }
-                () = departure.now.cancelled() => break,
+                () = exit.now.cancelled() => break,
                 Some(Ok((id, reply))) = copies.join_next() => {
                     self.copying -= 1;
                     if !waiting {
@@ -191,18 +192,18 @@ impl Link {
     fn answer(
         &mut self,
         instance: &Instance,
-        couriers: &Arc<Couriers>,
-        attendance: &mut Attendance<'_>,
+        transfers: &Arc<Transfers>,
+        attendance: &mut LinkActivity<'_>,
         copies: &mut JoinSet<(u32, Reply)>,
     ) -> Result<(), FrameError> {
         let now = clock::now();
         while self.has_room()
             && let Some(frame) = self.decoder.decode()?
         {
-            if let Rights::Client(passes) = &mut self.rights
-                && frame.header.kind == Kind::Pass
+            if let Rights::Client(tokens) = &mut self.rights
+                && frame.header.kind == Kind::Token
             {
-                passes.show(&frame, &instance.identity)?;
+                tokens.show(&frame, &instance.identity)?;
                 continue;
             }
             let id = frame.header.id;
@@ -218,9 +219,9 @@ impl Link {
                 target,
             } = request
             {
-                let couriers = Arc::clone(couriers);
+                let transfers = Arc::clone(transfers);
                 self.copying += 1;
-                let copying = async move { (id, couriers.copy(chunk, units, target).await) };
+                let copying = async move { (id, transfers.copy(chunk, units, target).await) };
                 copies.spawn(task::scoped(copying));
                 continue;
             }

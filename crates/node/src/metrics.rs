@@ -61,27 +61,23 @@ impl Counters {
         ] {
             registry.register_with_unit(name, help, Unit::Bytes, gauge(bytes));
         }
-        registry.register("complete_chunks", "Complete chunks", gauge(report.chunks));
+        registry.register("chunks", "Complete chunks", gauge(report.chunks));
         for (name, help, counter) in [
-            ("stored_units", "Units stored", &self.puts),
-            ("given_units", "Units given back", &self.gets),
+            ("puts", "Units stored", &self.puts),
+            ("gets", "Units given back", &self.gets),
             (
-                "missing_units",
+                "not_found",
                 "Units asked for that the node did not hold",
                 &self.not_found,
             ),
-            (
-                "refused_units",
-                "Units refused for want of room",
-                &self.full,
-            ),
+            ("full", "Units refused for want of room", &self.full),
             (
                 "abandoned_chunks",
-                "Pending chunks that nobody went on writing",
+                "Pending chunks that no proxy went on writing",
                 &self.abandoned,
             ),
             ("received_bytes", "Bytes received in units", &self.bytes_in),
-            ("given_bytes", "Bytes given back in units", &self.bytes_out),
+            ("sent_bytes", "Bytes given back in units", &self.bytes_out),
             ("accepted_wakes", "Wakes accepted", &self.wakes),
             ("refused_wakes", "Wakes refused", &self.refused_wakes),
             (
@@ -125,7 +121,7 @@ pub(crate) struct Resident(Mutex<Option<(Instant, u64)>>);
 impl Resident {
     pub(crate) fn bytes(&self, now: Instant) -> u64 {
         const FRESH: Duration = Duration::from_secs(1);
-        let mut last = self.0.lock().expect("nobody panics while reading it");
+        let mut last = self.0.lock().expect("it does not panic while it is read");
         match *last {
             Some((at, bytes)) if now.saturating_duration_since(at) < FRESH => bytes,
             _ => last.insert((now, resident_bytes())).1,
@@ -146,15 +142,9 @@ mod tests {
             ..NodeReport::default()
         };
         let text = counters.render(&report);
-        assert!(
-            text.contains("infinicache_node_stored_units_total 1\n"),
-            "{text}"
-        );
+        assert!(text.contains("infinicache_node_puts_total 1\n"), "{text}");
         assert!(text.contains("infinicache_node_used_bytes 7\n"), "{text}");
-        assert!(
-            text.contains("infinicache_node_complete_chunks 0\n"),
-            "{text}"
-        );
+        assert!(text.contains("infinicache_node_chunks 0\n"), "{text}");
     }
 
     #[cfg(target_os = "linux")]

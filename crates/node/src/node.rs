@@ -17,11 +17,11 @@ use crate::{
     Config,
     config::DirectPort,
     direct,
-    drain::{Drained, Patience, drained},
+    drain::{DrainTimeouts, Drained, drained},
     http,
     instance::{Identity, Instance},
-    keeper::Keeper,
     service::Service,
+    supervisor::Supervisor,
 };
 
 /// How often chunks that wait too long are looked for.
@@ -32,7 +32,7 @@ const TICK: Duration = Duration::from_secs(1);
 pub struct Node {
     listener: Listener,
     direct: Option<Listener>,
-    keeper: Arc<Keeper>,
+    supervisor: Arc<Supervisor>,
     secret: SecretSource,
     drain: Duration,
 }
@@ -81,7 +81,7 @@ impl Node {
         Ok(Self {
             listener,
             direct,
-            keeper: Arc::new(Keeper::new(
+            supervisor: Arc::new(Supervisor::new(
                 Arc::new(Instance::new(identity, service)),
                 reached,
             )),
@@ -101,7 +101,7 @@ impl Node {
 
     /// What tells this process from any other of its name.
     pub fn instance(&self) -> InstanceId {
-        self.keeper.instance.identity.instance
+        self.supervisor.instance.identity.instance
     }
 
     /// Serves until `shutdown`, then drains: says Bye, goes on answering, and
@@ -119,34 +119,34 @@ impl Node {
         let Self {
             listener,
             direct,
-            keeper,
+            supervisor,
             secret,
             drain,
         } = self;
-        let identity = &keeper.instance.identity;
+        let identity = &supervisor.instance.identity;
         info!(
             name = %identity.name,
             instance = %identity.instance,
             address = %listener.local_addr().context("the bound port has no address")?,
-            capacity = keeper.instance.service.capacity(),
+            capacity = supervisor.instance.service.capacity(),
             "node started"
         );
 
         // Dropped, and their tasks with them, on return.
         let mut helpers = JoinSet::new();
-        helpers.spawn(task::scoped(http::serve(listener, Arc::clone(&keeper))));
-        helpers.spawn(task::scoped(tick(Arc::clone(&keeper))));
+        helpers.spawn(task::scoped(http::serve(listener, Arc::clone(&supervisor))));
+        helpers.spawn(task::scoped(tick(Arc::clone(&supervisor))));
         helpers.spawn(task::scoped(secret.follow(identity.secret.clone())));
         if let Some(direct) = direct {
             helpers.spawn(task::scoped(direct::serve(
                 direct,
-                Arc::clone(&keeper.instance),
-                Arc::clone(&keeper.couriers),
+                Arc::clone(&supervisor.instance),
+                Arc::clone(&supervisor.transfers),
             )));
         }
-        helpers.spawn(task::scoped(Arc::clone(&keeper).end_sessions()));
+        helpers.spawn(task::scoped(Arc::clone(&supervisor).end_sessions()));
         let mut session = JoinSet::new();
-        session.spawn(task::scoped(Arc::clone(&keeper).keep()));
+        session.spawn(task::scoped(Arc::clone(&supervisor).keep()));
 
         tokio::select! {
             biased;
@@ -155,11 +155,11 @@ impl Node {
             Some(ended) = session.join_next() => return ended.context("part of the node failed"),
         }
 
-        info!(used = keeper.instance.service.used(), "node drains");
-        keeper.instance.departure.announced.cancel();
-        let vacated = keeper.instance.service.vacated();
-        let used = || keeper.instance.service.used();
-        match drained(vacated, keeper.links(), Patience::of(drain)).await {
+        info!(used = supervisor.instance.service.used(), "node drains");
+        supervisor.instance.exit.announced.cancel();
+        let until_empty = supervisor.instance.service.until_empty();
+        let used = || supervisor.instance.service.used();
+        match drained(until_empty, supervisor.links(), DrainTimeouts::of(drain)).await {
             Drained::Emptied => info!("node goes, emptied"),
             Drained::NoProxy => warn!(
                 used = used(),
@@ -170,18 +170,18 @@ impl Node {
                 "node goes with what it holds: time to drain is over"
             ),
         }
-        keeper.instance.departure.now.cancel();
-        // Ends within the time that a link takes to say farewell.
+        supervisor.instance.exit.now.cancel();
+        // Ends within the time that a link takes to say goodbye.
         session.join_next().await;
         Ok(())
     }
 }
 
-async fn tick(keeper: Arc<Keeper>) {
+async fn tick(supervisor: Arc<Supervisor>) {
     let mut ticks = interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        keeper.instance.service.expire(clock::now());
+        supervisor.instance.service.expire(clock::now());
     }
 }

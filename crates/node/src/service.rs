@@ -14,21 +14,21 @@ use tokio::sync::Notify;
 use tracing::{debug, warn};
 
 use crate::{
-    allegiance::Allegiance,
-    closed::Closed,
+    acceptor::Acceptor,
+    closed_chunks::ClosedChunks,
     metrics::{Counters, Resident},
-    store::{Finish, Limits, Put, Store, Unit},
+    store::{Finish, Limits, Put, Store, StoredUnit},
 };
 
 #[derive(Debug)]
 pub(crate) struct Service {
     store: Mutex<Store>,
-    closed: Mutex<Closed>,
-    allegiance: Mutex<Allegiance>,
+    closed: Mutex<ClosedChunks>,
+    acceptor: Mutex<Acceptor>,
     pub(crate) counters: Counters,
     resident: Resident,
     /// Told when the last chunk that counts has gone.
-    vacated: Notify,
+    until_empty: Notify,
     /// Whether the process ends, now that it has. Read and written while the store is locked.
     is_gone: AtomicBool,
 }
@@ -38,10 +38,10 @@ impl Service {
         Self {
             store: Mutex::new(Store::new(limits)),
             closed: Mutex::default(),
-            allegiance: Mutex::default(),
+            acceptor: Mutex::default(),
             counters: Counters::default(),
             resident: Resident::default(),
-            vacated: Notify::new(),
+            until_empty: Notify::new(),
             is_gone: AtomicBool::new(false),
         }
     }
@@ -63,7 +63,7 @@ impl Service {
     pub(crate) fn answer(&self, now: Instant, request: Request) -> Reply {
         match request {
             Request::Ping { now_ms, lease } => {
-                self.allegiance().pinged(now_ms, lease, now);
+                self.acceptor().pinged(now_ms, lease, now);
                 let report = serde_json::to_vec(&self.report(now));
                 let bytes = report.expect("plain data has a JSON form").into();
                 Reply::Done { bytes, checksum: 0 }
@@ -132,13 +132,13 @@ impl Service {
                 bytes: self.store().inventory(after).into_bytes(),
                 checksum: 0,
             },
-            Request::Recall => Reply::Done {
-                bytes: self.allegiance().testimony(now).to_bytes(),
+            Request::ReadState => Reply::Done {
+                bytes: self.acceptor().promise(now).to_bytes(),
                 checksum: 0,
             },
             // It takes a while: the link sees to it.
             Request::Copy { .. } => Reply::Unreachable,
-            Request::Roster(roster) => match self.allegiance().enrol(roster) {
+            Request::StoreView(view) => match self.acceptor().store_view(view) {
                 true => Reply::DONE,
                 false => Reply::Conflict,
             },
@@ -170,7 +170,7 @@ impl Service {
     }
 
     /// One unit of a chunk, to be passed on.
-    pub(crate) fn unit(&self, chunk: ChunkId, number: u32) -> Option<Unit> {
+    pub(crate) fn unit(&self, chunk: ChunkId, number: u32) -> Option<StoredUnit> {
         self.store().get(chunk, number)
     }
 
@@ -212,13 +212,13 @@ impl Service {
             self.counters.abandoned.inc_by(expired.abandoned);
             warn!(
                 chunks = expired.abandoned,
-                "dropped chunks that nobody went on writing"
+                "dropped chunks that no proxy went on writing"
             );
         }
         if expired.dead > 0 {
             debug!(
                 chunks = expired.dead,
-                "dropped dead chunks that nobody freed"
+                "dropped dead chunks that no proxy freed"
             );
         }
     }
@@ -228,26 +228,26 @@ impl Service {
         self.change(Store::clear);
     }
 
-    /// Lets go of what only a proxy that is in charge no longer could go on with.
+    /// Lets go of what only a proxy that is fenced could go on with.
     pub(crate) fn forget_unfinished(&self) {
         self.change(Store::forget_unfinished);
     }
 
     /// A proxy that welcomed the node may rely on it for a while; `later` if it takes the place
     /// of an earlier run.
-    pub(crate) fn obey(&self, later: bool, now: Instant) {
-        self.allegiance().welcomed(later, now);
+    pub(crate) fn follow(&self, later: bool, now: Instant) {
+        self.acceptor().welcomed(later, now);
     }
 
     /// Waits until no chunk is held that anybody could miss. From then on none is taken: it would
     /// be acknowledged, and go with the process.
-    pub(crate) async fn vacated(&self) {
-        while !self.close_if_vacant() {
-            self.vacated.notified().await;
+    pub(crate) async fn until_empty(&self) {
+        while !self.close_if_empty() {
+            self.until_empty.notified().await;
         }
     }
 
-    fn close_if_vacant(&self) -> bool {
+    fn close_if_empty(&self) -> bool {
         let store = self.store();
         let is_vacant = store.is_vacant();
         if is_vacant {
@@ -265,16 +265,16 @@ impl Service {
         let mut store = self.store();
         let outcome = change(&mut store);
         if store.is_vacant() {
-            self.vacated.notify_one();
+            self.until_empty.notify_one();
         }
         outcome
     }
 
-    pub(crate) fn allegiance(&self) -> MutexGuard<'_, Allegiance> {
-        self.allegiance.lock().expect("allegiance does not panic")
+    pub(crate) fn acceptor(&self) -> MutexGuard<'_, Acceptor> {
+        self.acceptor.lock().expect("acceptor does not panic")
     }
 
-    fn closed(&self) -> MutexGuard<'_, Closed> {
+    fn closed(&self) -> MutexGuard<'_, ClosedChunks> {
         self.closed.lock().expect("what is closed does not panic")
     }
 
@@ -289,7 +289,7 @@ mod tests {
     use std::time::Duration;
 
     use bytes::Bytes;
-    use infinicache_wire::{ChunkId, Whole, WriteId};
+    use infinicache_wire::{ChunkId, LabelledUnit, WriteId};
 
     use super::*;
 
@@ -351,7 +351,7 @@ mod tests {
 
         let Reply::Done { bytes, .. } = answer(Request::Ping {
             now_ms: 1,
-            lease: infinicache_wire::LeaseTerms::default(),
+            lease: infinicache_wire::LeaseOffer::default(),
         }) else {
             panic!("a ping is answered by a report");
         };
@@ -375,7 +375,7 @@ mod tests {
         let store = |unit: &[u8]| Request::Store {
             chunk: CHUNK,
             checksum: 9,
-            whole: Whole::new(b"label", unit).unwrap(),
+            whole: LabelledUnit::new(b"label", unit).unwrap(),
         };
         assert_eq!(service.answer(now, store(&[0; 2000])), Reply::Full);
         assert_eq!(service.used(), 0);
@@ -399,12 +399,12 @@ mod tests {
         let store = Request::Store {
             chunk: CHUNK,
             checksum: 9,
-            whole: Whole::new(b"label", b"unit").unwrap(),
+            whole: LabelledUnit::new(b"label", b"unit").unwrap(),
         };
         assert_eq!(service.answer(now, store.clone()), Reply::DONE);
         service.answer(now, Request::Delete { chunk: CHUNK });
         service.answer(now, Request::Free { chunk: CHUNK });
-        service.vacated().await;
+        service.until_empty().await;
         assert_eq!(service.answer(now, put(0, 100)), Reply::Unreachable);
         assert_eq!(service.answer(now, store), Reply::Unreachable);
         assert_eq!(service.used(), 0);

@@ -15,10 +15,10 @@
 //! the one before it in turn: a platform that holds wakes back hands them over
 //! in any order, and only the proxy knows which it sent last.
 //!
-//! A wake is only an invitation. Who is in charge is settled by the epochs of
+//! A wake is only an invitation. Who leads is settled by the epochs of
 //! welcomes: one below the highest so far comes from a proxy whose time is over,
-//! and is not obeyed; nor is a wake of such an epoch, and its sender is told so.
-//! While the node is linked to a run that [leads](crate::allegiance), it turns to no
+//! and is not followed; nor is a wake of such an epoch, and its sender learns that.
+//! While the node is linked to a run that [leads](crate::acceptor), it turns to no
 //! other, and answers its wakes with that.
 
 use std::time::{Duration, Instant};
@@ -27,25 +27,25 @@ use infinicache_backoff::Backoff;
 use infinicache_host::fail_point;
 use infinicache_wire::wake::Wake;
 
-use crate::allegiance::Allegiance;
+use crate::acceptor::Acceptor;
 
 /// Waits between two attempts. A link that lasted longer than the longest counts as a
 /// fresh start; one that breaks sooner, again and again, is not redialled faster.
 const BACKOFF: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// How long a proxy is dialled in vain before the next wake is waited for.
-const PATIENCE: Duration = Duration::from_secs(600);
+const GIVE_UP_AFTER: Duration = Duration::from_secs(600);
 
 #[derive(Debug, Default)]
 pub(crate) struct Session {
-    pursuit: Option<Pursuit>,
-    linked: Option<Linked>,
+    dialling: Option<Dialling>,
+    linked: Option<LinkedProxy>,
     epoch: u64,
 }
 
 /// A proxy that is being dialled.
 #[derive(Debug)]
-struct Pursuit {
+struct Dialling {
     wake: Wake,
     /// Another one of the same proxy, which is tried when this one has failed.
     other: Option<Wake>,
@@ -58,22 +58,22 @@ struct Pursuit {
 }
 
 #[derive(Debug)]
-struct Linked {
+struct LinkedProxy {
     wake: Wake,
     since: Instant,
     /// Before it was welcomed.
     failures: u32,
 }
 
-/// Why a wake or a welcome is not obeyed.
+/// Why a wake or a welcome is not followed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum Disobeyed {
-    /// It comes from a proxy that is in charge no longer.
+pub(crate) enum FencedError {
+    /// It comes from a proxy that is fenced.
     #[error("epoch {epoch} is over, at least {highest} needed")]
-    Superseded { epoch: u64, highest: u64 },
+    Fenced { epoch: u64, highest: u64 },
     /// Another run leads, and is heard from.
-    #[error("epoch {epoch} is not obeyed while epoch {leader} leads")]
-    Led { epoch: u64, leader: u64 },
+    #[error("epoch {epoch} is not followed while epoch {leader} leads")]
+    OtherLeader { epoch: u64, leader: u64 },
 }
 
 impl Session {
@@ -81,38 +81,38 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If it must not be obeyed; then nothing changes.
+    /// If it must not be followed; then nothing changes.
     pub(crate) fn woken(
         &mut self,
         wake: Wake,
-        allegiance: &Allegiance,
+        acceptor: &Acceptor,
         now: Instant,
-    ) -> Result<bool, Disobeyed> {
-        self.obey(wake.epoch, allegiance, now)?;
+    ) -> Result<bool, FencedError> {
+        self.follow(wake.epoch, acceptor, now)?;
         if self.is_linked(&wake.session) {
             return Ok(true);
         }
-        let pursued = self.pursuit.take();
-        let other = pursued.and_then(|pursued| pursued.besides(&wake));
-        self.pursuit = Some(Pursuit {
+        let dialled = self.dialling.take();
+        let other = dialled.and_then(|dialled| dialled.besides(&wake));
+        self.dialling = Some(Dialling {
             wake,
             other,
             due: now,
-            until: now + PATIENCE,
+            until: now + GIVE_UP_AFTER,
             failures: 0,
         });
         Ok(false)
     }
 
-    fn obey(&self, epoch: u64, allegiance: &Allegiance, now: Instant) -> Result<(), Disobeyed> {
+    fn follow(&self, epoch: u64, acceptor: &Acceptor, now: Instant) -> Result<(), FencedError> {
         let highest = self.epoch;
-        let yields = allegiance.yields(highest, epoch, now) || fail_point("leader_is_kept");
-        if self.linked.is_some() && !yields {
+        let may_follow = acceptor.may_follow(highest, epoch, now) || fail_point("leader_is_kept");
+        if self.linked.is_some() && !may_follow {
             let leader = highest;
-            return Err(Disobeyed::Led { epoch, leader });
+            return Err(FencedError::OtherLeader { epoch, leader });
         }
         if epoch < highest && !fail_point("highest_epoch") {
-            return Err(Disobeyed::Superseded { epoch, highest });
+            return Err(FencedError::Fenced { epoch, highest });
         }
         Ok(())
     }
@@ -126,8 +126,8 @@ impl Session {
 
     /// The proxy to dial next, and when.
     pub(crate) fn next(&self) -> Option<(&Wake, Instant)> {
-        let pursuit = self.pursuit.as_ref()?;
-        Some((&pursuit.wake, pursuit.due))
+        let dialling = self.dialling.as_ref()?;
+        Some((&dialling.wake, dialling.due))
     }
 
     /// The highest epoch of a welcome so far.
@@ -140,17 +140,17 @@ impl Session {
     /// `random` spreads the next attempt, so that a proxy that comes back is
     /// not dialled by the whole pool at once.
     pub(crate) fn failed(&mut self, now: Instant, random: u64) -> bool {
-        let Some(pursuit) = &mut self.pursuit else {
+        let Some(dialling) = &mut self.dialling else {
             return false;
         };
-        if now >= pursuit.until {
-            self.pursuit = None;
+        if now >= dialling.until {
+            self.dialling = None;
             return false;
         }
-        pursuit.due = now + BACKOFF.jittered(pursuit.failures, random as u32);
-        pursuit.failures = pursuit.failures.saturating_add(1);
-        if let Some(other) = &mut pursuit.other {
-            std::mem::swap(&mut pursuit.wake, other);
+        dialling.due = now + BACKOFF.jittered(dialling.failures, random as u32);
+        dialling.failures = dialling.failures.saturating_add(1);
+        if let Some(other) = &mut dialling.other {
+            std::mem::swap(&mut dialling.wake, other);
         }
         true
     }
@@ -159,19 +159,19 @@ impl Session {
     ///
     /// # Errors
     ///
-    /// If it must not be obeyed; then nothing changes.
+    /// If it must not be followed; then nothing changes.
     pub(crate) fn welcomed(
         &mut self,
         epoch: u64,
-        allegiance: &Allegiance,
+        acceptor: &Acceptor,
         now: Instant,
-    ) -> Result<Option<Wake>, Disobeyed> {
-        self.obey(epoch, allegiance, now)?;
+    ) -> Result<Option<Wake>, FencedError> {
+        self.follow(epoch, acceptor, now)?;
         self.epoch = epoch;
-        let Some(Pursuit { wake, failures, .. }) = self.pursuit.take() else {
+        let Some(Dialling { wake, failures, .. }) = self.dialling.take() else {
             return Ok(None);
         };
-        self.linked = Some(Linked {
+        self.linked = Some(LinkedProxy {
             wake: wake.clone(),
             since: now,
             failures,
@@ -181,7 +181,7 @@ impl Session {
 
     /// The link is gone. Its proxy is dialled again, unless another is pursued already.
     pub(crate) fn lost(&mut self, now: Instant, random: u64) {
-        let Some(Linked {
+        let Some(LinkedProxy {
             wake,
             since,
             failures,
@@ -189,22 +189,22 @@ impl Session {
         else {
             return;
         };
-        if self.pursuit.is_some() {
+        if self.dialling.is_some() {
             return;
         }
         let lasted = now.saturating_duration_since(since) > BACKOFF.longest();
         let failures = if lasted { 0 } else { failures };
-        self.pursuit = Some(Pursuit {
+        self.dialling = Some(Dialling {
             wake,
             other: None,
             due: now + BACKOFF.jittered(failures, random as u32),
-            until: now + PATIENCE,
+            until: now + GIVE_UP_AFTER,
             failures: failures.saturating_add(1),
         });
     }
 }
 
-impl Pursuit {
+impl Dialling {
     /// The wake that is still worth a try besides a newer one: of another session, and of the
     /// same proxy, for which of two proxies is meant is not for the order of wakes to say.
     fn besides(self, newer: &Wake) -> Option<Wake> {
@@ -216,7 +216,7 @@ impl Pursuit {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_wire::{LeaseTerms, wake::Lifetimes};
+    use infinicache_wire::{LeaseOffer, wake::Lifetimes};
 
     use super::*;
 
@@ -233,8 +233,8 @@ mod tests {
     }
 
     /// What a node remembers that has granted no lease.
-    fn free() -> Allegiance {
-        Allegiance::default()
+    fn free() -> Acceptor {
+        Acceptor::default()
     }
 
     fn of_epoch(epoch: u64, session: &str) -> Wake {
@@ -244,7 +244,7 @@ mod tests {
         }
     }
 
-    fn pursued(session: &Session) -> Option<&str> {
+    fn dialled(session: &Session) -> Option<&str> {
         session.next().map(|(wake, _)| wake.session.as_str())
     }
 
@@ -277,10 +277,10 @@ mod tests {
         let mut session = linked("old", now);
         assert_eq!(session.woken(wake("new"), &free(), now), Ok(false));
         assert!(session.is_linked("old"));
-        assert_eq!(pursued(&session), Some("new"));
+        assert_eq!(dialled(&session), Some("new"));
         session.lost(now, 0);
         assert_eq!(
-            pursued(&session),
+            dialled(&session),
             Some("new"),
             "the old one is not redialled"
         );
@@ -295,19 +295,19 @@ mod tests {
         let (mut session, now) = (Session::default(), Instant::now());
         session.woken(wake("later"), &free(), now).unwrap();
         session.woken(wake("earlier"), &free(), now).unwrap();
-        assert_eq!(pursued(&session), Some("earlier"));
+        assert_eq!(dialled(&session), Some("earlier"));
         session.failed(now, 0);
-        assert_eq!(pursued(&session), Some("later"));
+        assert_eq!(dialled(&session), Some("later"));
         session.failed(now, 0);
-        assert_eq!(pursued(&session), Some("earlier"));
+        assert_eq!(dialled(&session), Some("earlier"));
         session.woken(wake("earlier"), &free(), now).unwrap();
         session.failed(now, 0);
-        assert_eq!(pursued(&session), Some("later"), "it came again");
+        assert_eq!(dialled(&session), Some("later"), "it came again");
 
         session.welcomed(1, &free(), now).unwrap();
         session.lost(now, 0);
         session.failed(now, 0);
-        assert_eq!(pursued(&session), Some("later"), "it was the one");
+        assert_eq!(dialled(&session), Some("later"), "it was the one");
     }
 
     #[test]
@@ -320,7 +320,7 @@ mod tests {
         };
         session.woken(elsewhere, &free(), now).unwrap();
         session.failed(now, 0);
-        assert_eq!(pursued(&session), Some("t"));
+        assert_eq!(dialled(&session), Some("t"));
     }
 
     #[test]
@@ -336,7 +336,7 @@ mod tests {
         }
         assert_eq!(waits[..7], [50, 100, 200, 400, 800, 1600, 2500]);
         assert!(waits[7..].iter().all(|&wait| wait == 2500));
-        assert!(now >= start + PATIENCE);
+        assert!(now >= start + GIVE_UP_AFTER);
         assert!(session.next().is_none());
 
         session.woken(wake("s"), &free(), now).unwrap();
@@ -364,18 +364,18 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_of_an_earlier_epoch_is_not_obeyed() {
+    fn a_proxy_of_an_earlier_epoch_is_not_followed() {
         let now = Instant::now();
         let mut session = linked("s", now);
         session.woken(of_epoch(7, "late"), &free(), now).unwrap();
         session.epoch = 7;
-        let refused = Disobeyed::Superseded {
+        let refused = FencedError::Fenced {
             epoch: 6,
             highest: 7,
         };
         assert_eq!(session.welcomed(6, &free(), now), Err(refused));
         assert!(session.is_linked("s"));
-        assert_eq!(pursued(&session), Some("late"));
+        assert_eq!(dialled(&session), Some("late"));
         assert_eq!(
             session.welcomed(7, &free(), now),
             Ok(Some(of_epoch(7, "late")))
@@ -388,7 +388,7 @@ mod tests {
         let now = Instant::now();
         let mut session = linked("s", now);
         session.welcomed(7, &free(), now).unwrap();
-        let refused = Disobeyed::Superseded {
+        let refused = FencedError::Fenced {
             epoch: 6,
             highest: 7,
         };
@@ -404,13 +404,13 @@ mod tests {
     fn a_node_that_hears_from_a_leader_turns_to_no_other_run_until_its_link_ends() {
         let now = Instant::now();
         let mut session = linked("s", now);
-        let mut led = Allegiance::default();
-        let lease = LeaseTerms {
+        let mut led = Acceptor::default();
+        let lease = LeaseOffer {
             ms: 5_000,
             leads: true,
         };
         led.pinged(1, lease, now);
-        let refused = Err(Disobeyed::Led {
+        let refused = Err(FencedError::OtherLeader {
             epoch: 2,
             leader: 1,
         });

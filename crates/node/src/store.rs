@@ -37,14 +37,14 @@ use std::{
 use bytes::Bytes;
 use infinicache_host::hash::HashMap;
 use infinicache_wire::{
-    ChunkId, Whole,
+    ChunkId, LabelledUnit,
     footprint::{CHUNK_OVERHEAD, SHARED_PAGES_MAX, label_weight, unit_weight},
     inventory::Expiry,
 };
 
-pub use self::units::Unit;
+pub use self::units::StoredUnit;
 use self::{
-    chunk::{Chunk, Owner, Part, State},
+    chunk::{Chunk, ChunkState, Owner, Part},
     deadlines::Deadlines,
     inventory::Listing,
     slab::{RECORD_MAX, Slabs},
@@ -110,9 +110,9 @@ pub enum Finish {
 /// What time took away.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Expired {
-    /// Pending chunks that nobody went on writing.
+    /// Pending chunks that no proxy went on writing.
     pub abandoned: u64,
-    /// Dead chunks that nobody freed.
+    /// Dead chunks that no proxy freed.
     pub dead: u64,
 }
 
@@ -173,7 +173,9 @@ impl Store {
         let weight = unit_weight(bytes.len() as u64);
         let (more, less) = match self.chunks.get(&id) {
             None => (CHUNK_OVERHEAD + weight, 0),
-            Some(chunk) if !matches!(chunk.state, State::Pending { .. }) => return Put::Conflict,
+            Some(chunk) if !matches!(chunk.state, ChunkState::Pending { .. }) => {
+                return Put::Conflict;
+            }
             Some(chunk) => {
                 let replaced = chunk.units.get(number);
                 let less = replaced.map_or(0, |unit| unit_weight(unit.length() as u64));
@@ -192,12 +194,12 @@ impl Store {
                 self.usage.pending_chunks += 1;
                 vacant.insert(Chunk {
                     units: Units::new(),
-                    state: State::Pending { touched: now, due },
+                    state: ChunkState::Pending { touched: now, due },
                     weight: 0,
                 })
             }
         };
-        if let State::Pending { touched, .. } = &mut chunk.state {
+        if let ChunkState::Pending { touched, .. } = &mut chunk.state {
             *touched = now;
         }
         let owner = Owner {
@@ -221,13 +223,13 @@ impl Store {
     }
 
     /// One unit of a chunk, whatever state the chunk is in; a copy, if it is short.
-    pub fn get(&self, id: ChunkId, number: u32) -> Option<Unit> {
+    pub fn get(&self, id: ChunkId, number: u32) -> Option<StoredUnit> {
         let held = self.chunks.get(&id)?.units.get(number)?;
         let bytes = match &held.payload {
             Payload::Own(bytes) => bytes.clone(),
             Payload::Packed(place) => Bytes::copy_from_slice(self.slabs.get(*place)),
         };
-        Some(Unit {
+        Some(StoredUnit {
             bytes,
             checksum: held.checksum,
         })
@@ -237,20 +239,20 @@ impl Store {
     pub fn is_whole(&self, id: ChunkId, count: u32) -> bool {
         let chunk = self.chunks.get(&id);
         chunk.is_some_and(|chunk| {
-            matches!(chunk.state, State::Complete { .. }) && chunk.units.is_exactly(count)
+            matches!(chunk.state, ChunkState::Complete { .. }) && chunk.units.is_exactly(count)
         })
     }
 
     /// Whether a chunk is held that is complete, or was.
     pub fn is_finished(&self, id: ChunkId) -> bool {
         let chunk = self.chunks.get(&id);
-        chunk.is_some_and(|chunk| !matches!(chunk.state, State::Pending { .. }))
+        chunk.is_some_and(|chunk| !matches!(chunk.state, ChunkState::Pending { .. }))
     }
 
     /// What a complete chunk was labelled with.
     pub fn label(&self, id: ChunkId) -> Option<&[u8]> {
         match &self.chunks.get(&id)?.state {
-            State::Complete { label, .. } => Some(self.label_bytes(label)),
+            ChunkState::Complete { label, .. } => Some(self.label_bytes(label)),
             _ => None,
         }
     }
@@ -271,8 +273,10 @@ impl Store {
             None if count > 0 => return Finish::Incomplete,
             None => false,
             Some(chunk) => match &chunk.state {
-                State::Complete { .. } if chunk.units.is_exactly(count) => return Finish::Done,
-                State::Pending { .. } if chunk.units.is_exactly(count) => true,
+                ChunkState::Complete { .. } if chunk.units.is_exactly(count) => {
+                    return Finish::Done;
+                }
+                ChunkState::Pending { .. } if chunk.units.is_exactly(count) => true,
                 _ => return Finish::Incomplete,
             },
         };
@@ -292,19 +296,19 @@ impl Store {
         };
         let chunk = self.chunks.entry(id).or_insert_with(|| Chunk {
             units: Units::new(),
-            state: State::Complete {
+            state: ChunkState::Complete {
                 label: Payload::Own(Box::default()),
                 expiry: Expiry::default(),
             },
             weight: 0,
         });
-        if let State::Pending { due, .. } = chunk.state {
+        if let ChunkState::Pending { due, .. } = chunk.state {
             self.pending.remove(due, id);
             self.usage.pending -= chunk.weight;
             self.usage.pending_chunks -= 1;
         }
         chunk.units.pack();
-        chunk.state = State::Complete {
+        chunk.state = ChunkState::Complete {
             label,
             expiry: Expiry::default(),
         };
@@ -317,7 +321,7 @@ impl Store {
     /// Keeps a chunk of one unit, and completes it; one that is complete already stays as it is.
     ///
     /// It is kept as a whole or not at all.
-    pub fn keep(&mut self, now: Instant, id: ChunkId, whole: &Whole, checksum: u64) -> Put {
+    pub fn keep(&mut self, now: Instant, id: ChunkId, whole: &LabelledUnit, checksum: u64) -> Put {
         if self.is_whole(id, 1) {
             return Put::Stored;
         }
@@ -339,7 +343,7 @@ impl Store {
     /// Changes when a complete chunk expires, unless a later change is known; whether there is one.
     pub fn set_expiry(&mut self, id: ChunkId, change: Expiry) -> bool {
         let chunk = self.chunks.get_mut(&id).map(|chunk| &mut chunk.state);
-        let Some(State::Complete { expiry, .. }) = chunk else {
+        let Some(ChunkState::Complete { expiry, .. }) = chunk else {
             return false;
         };
         if change.sequence > expiry.sequence {
@@ -354,12 +358,12 @@ impl Store {
             return;
         };
         match &mut chunk.state {
-            State::Pending { .. } => self.free(id),
-            State::Dead { .. } => {}
-            State::Complete { label, .. } => {
+            ChunkState::Pending { .. } => self.free(id),
+            ChunkState::Dead { .. } => {}
+            ChunkState::Complete { label, .. } => {
                 let due = now + self.limits.dead_timeout;
                 let label = std::mem::replace(label, Payload::Own(Box::default()));
-                chunk.state = State::Dead { due };
+                chunk.state = ChunkState::Dead { due };
                 self.dead.insert(due, id);
                 self.usage.complete_chunks -= 1;
                 self.usage.dead_chunks += 1;
@@ -379,13 +383,13 @@ impl Store {
         };
         self.usage.used -= chunk.weight;
         match chunk.state {
-            State::Pending { due, .. } => {
+            ChunkState::Pending { due, .. } => {
                 self.pending.remove(due, id);
                 self.usage.pending -= chunk.weight;
                 self.usage.pending_chunks -= 1;
             }
-            State::Complete { .. } => self.usage.complete_chunks -= 1,
-            State::Dead { due } => {
+            ChunkState::Complete { .. } => self.usage.complete_chunks -= 1,
+            ChunkState::Dead { due } => {
                 self.dead.remove(due, id);
                 self.usage.dead -= chunk.weight;
                 self.usage.dead_chunks -= 1;
@@ -398,7 +402,7 @@ impl Store {
         *self = Self::new(self.limits);
     }
 
-    /// Lets go of all that is not complete: nobody is left to go on with it.
+    /// Drops all that is not complete: no proxy is left to go on with it.
     pub fn forget_unfinished(&mut self) {
         while let Some(id) = self.pending.first().or(self.dead.first()) {
             self.free(id);
@@ -444,7 +448,7 @@ impl Store {
         let Some(chunk) = self.chunks.get_mut(&id) else {
             return false;
         };
-        let State::Pending { touched, due } = &mut chunk.state else {
+        let ChunkState::Pending { touched, due } = &mut chunk.state else {
             return false;
         };
         let later = *touched + timeout;
@@ -537,7 +541,7 @@ mod tests {
         let (mut store, now) = (room_for(3), Instant::now());
         put_one(&mut store, now, chunk(1));
         let held = || {
-            Some(Unit {
+            Some(StoredUnit {
                 bytes: bytes(1),
                 checksum: 1,
             })

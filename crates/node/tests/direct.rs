@@ -5,8 +5,8 @@ mod support;
 use infinicache_wire::{
     Decoder, Frame, InstanceId, Outbox, Reply, Request, Secret,
     copy::Target,
-    direct::{Answer, Call},
-    pass::{Pass, Right},
+    direct::{DirectAnswer, DirectCall},
+    token::{Permission, Token},
 };
 use support::{Link, TestNode, chunk, finish, get, held, payload, put, secret, soon};
 use tokio::{
@@ -122,10 +122,10 @@ async fn a_node_without_a_direct_port_says_so() {
 async fn dial(link: &Link, with: &Secret) -> (TcpStream, Decoder) {
     let mut stream = TcpStream::connect(&link.hello.direct).await.unwrap();
     let mut decoder = Decoder::new();
-    let call = Call::new(link.hello.instance, [1, 2]);
+    let call = DirectCall::new(link.hello.instance, [1, 2]);
     send(&mut stream, call.to_frame()).await;
     let answer = next(&mut stream, &mut decoder).await.expect("an answer");
-    let answer = Answer::from_frame(&answer).unwrap();
+    let answer = DirectAnswer::from_frame(&answer).unwrap();
     let mut seal = call.seal(&answer, &secret()).expect("a genuine answer");
     if with.prove("", &[]) != secret().prove("", &[]) {
         seal.proof = with.prove("direct seal", &[]);
@@ -176,7 +176,7 @@ async fn over_a_direct_link_units_move_and_nothing_is_decided() {
         Request::Delete { chunk: chunk(1) },
         Request::Ping {
             now_ms: 1,
-            lease: infinicache_wire::LeaseTerms::default(),
+            lease: infinicache_wire::LeaseOffer::default(),
         },
         finish(2, 1),
         copy(1, 1, &link),
@@ -208,17 +208,22 @@ async fn whoever_does_not_know_the_secret_gets_nothing() {
     assert_eq!(next(&mut stream, &mut Decoder::new()).await, None);
 }
 
-/// A client's link, with a pass for one write.
-async fn client(link: &Link, sequence: u64, right: Right, with: &Secret) -> (TcpStream, Decoder) {
+/// A client's link, with a token for one write.
+async fn client(
+    link: &Link,
+    sequence: u64,
+    right: Permission,
+    with: &Secret,
+) -> (TcpStream, Decoder) {
     let mut stream = TcpStream::connect(&link.hello.direct).await.unwrap();
-    let pass = pass(link, sequence, right, with);
-    send(&mut stream, pass.to_frame()).await;
+    let token = token(link, sequence, right, with);
+    send(&mut stream, token.to_frame()).await;
     (stream, Decoder::new())
 }
 
-fn pass(link: &Link, sequence: u64, right: Right, with: &Secret) -> Pass {
+fn token(link: &Link, sequence: u64, right: Permission, with: &Secret) -> Token {
     let write = chunk(sequence).write;
-    Pass::new(with, link.hello.instance, write, right, u64::MAX)
+    Token::new(with, link.hello.instance, write, right, u64::MAX)
 }
 
 #[tokio::test]
@@ -227,7 +232,7 @@ async fn a_client_exchanges_the_units_that_it_has_passes_for() {
     let (_proxy, mut link) = node.linked().await;
     store(&mut link, 1, 1).await;
     store(&mut link, 3, 1).await;
-    let (mut stream, mut decoder) = client(&link, 1, Right::Get, &secret()).await;
+    let (mut stream, mut decoder) = client(&link, 1, Permission::Get, &secret()).await;
     let given = ask(&mut stream, &mut decoder, get(1, 0, 50_000)).await;
     assert_eq!(given, Some(held(1, 0, 50_000)));
     for uncovered in [put(1, 1, 1000), put(2, 0, 1000), get(3, 0, 50_000)] {
@@ -236,7 +241,7 @@ async fn a_client_exchanges_the_units_that_it_has_passes_for() {
     }
     send(
         &mut stream,
-        pass(&link, 2, Right::Put, &secret()).to_frame(),
+        token(&link, 2, Permission::Put, &secret()).to_frame(),
     )
     .await;
     let stored = ask(&mut stream, &mut decoder, put(2, 0, 1000)).await;
@@ -250,7 +255,7 @@ async fn a_client_exchanges_the_units_that_it_has_passes_for() {
 async fn a_client_s_unit_that_comes_after_its_chunk_was_freed_is_not_kept() {
     let node = TestNode::start(&[]).await;
     let (_proxy, mut link) = node.linked().await;
-    let (mut stream, mut decoder) = client(&link, 1, Right::Put, &secret()).await;
+    let (mut stream, mut decoder) = client(&link, 1, Permission::Put, &secret()).await;
     let first = ask(&mut stream, &mut decoder, put(1, 0, 1000)).await;
     assert_eq!(first, Some(Reply::DONE));
     let free = Request::Free { chunk: chunk(1) };
@@ -269,15 +274,15 @@ async fn a_client_whose_pass_is_no_good_gets_nothing() {
     let (_proxy, mut link) = node.linked().await;
     store(&mut link, 1, 1).await;
     let stranger = Secret::new(b"a secret of somebody else").unwrap();
-    let (mut stream, mut decoder) = client(&link, 1, Right::Get, &stranger).await;
+    let (mut stream, mut decoder) = client(&link, 1, Permission::Get, &stranger).await;
     assert_eq!(next(&mut stream, &mut decoder).await, None);
     // One more that is no good ends a link that has been used.
-    let (mut stream, mut decoder) = client(&link, 1, Right::Get, &secret()).await;
+    let (mut stream, mut decoder) = client(&link, 1, Permission::Get, &secret()).await;
     let given = ask(&mut stream, &mut decoder, get(1, 0, 50_000)).await;
     assert_eq!(given, Some(held(1, 0, 50_000)));
     send(
         &mut stream,
-        pass(&link, 2, Right::Put, &stranger).to_frame(),
+        token(&link, 2, Permission::Put, &stranger).to_frame(),
     )
     .await;
     assert_eq!(next(&mut stream, &mut decoder).await, None);

@@ -141,7 +141,7 @@ async fn requests_right_behind_the_welcome_are_answered() {
         welcome.to_frame(),
         Request::Ping {
             now_ms: 1,
-            lease: infinicache_wire::LeaseTerms::default(),
+            lease: infinicache_wire::LeaseOffer::default(),
         }
         .into_frame(9, MemberId(1)),
     ] {
@@ -221,7 +221,7 @@ async fn a_new_session_replaces_the_link_once_it_is_welcomed() {
 }
 
 #[tokio::test]
-async fn only_a_genuine_welcome_of_our_protocol_is_obeyed() {
+async fn only_a_genuine_welcome_of_our_protocol_is_followed() {
     let node = TestNode::start(&[]).await;
     let (proxy, mut link) = node.linked().await;
     store(&mut link, 1).await;
@@ -251,7 +251,7 @@ async fn only_a_genuine_welcome_of_our_protocol_is_obeyed() {
 }
 
 #[tokio::test]
-async fn a_proxy_of_an_earlier_epoch_is_not_obeyed() {
+async fn a_proxy_of_an_earlier_epoch_is_not_followed() {
     let node = TestNode::start(&[]).await;
     let mut proxy = Proxy::bind().await;
     proxy.epoch = 7;

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use infinicache_wire::{
     ByeReason, Reply,
-    answer::{Answer, Ended},
     wake::{Lifetimes, Wake},
+    wake_answer::{SessionEnd, WakeAnswer},
 };
 use support::{Link, Proxy, TestNode, finish, get, held, http, put, secret, soon};
 use tokio::{
@@ -55,7 +55,7 @@ async fn says_session_over(link: &mut Link) -> bool {
 /// A response that was held open, of which the head and the answer have been read.
 struct Response {
     stream: BufReader<TcpStream>,
-    answer: Answer,
+    answer: WakeAnswer,
 }
 
 impl Response {
@@ -81,7 +81,7 @@ impl Response {
             assert!(headers.contains(&"transfer-encoding: chunked".to_owned()));
             assert!(!headers.iter().any(|it| it.starts_with("content-length")));
             let answer = chunk(&mut response).await.expect("an answer");
-            let answer = Answer::parse(answer.as_bytes(), wake, &secret()).unwrap();
+            let answer = WakeAnswer::parse(answer.as_bytes(), wake, &secret()).unwrap();
             assert!(answer.held);
             Self {
                 stream: response,
@@ -96,7 +96,7 @@ impl Response {
         soon(async {
             let last = chunk(&mut self.stream).await.expect("a last line");
             assert_eq!(chunk(&mut self.stream).await, None);
-            Ended::find(last.as_bytes()).expect("an end").ended
+            SessionEnd::find(last.as_bytes()).expect("an end").ended
         })
         .await
     }
@@ -156,7 +156,7 @@ async fn traffic_keeps_a_session_from_ending_and_pings_do_not() {
     loop {
         link.send([infinicache_wire::Request::Ping {
             now_ms: 1,
-            lease: infinicache_wire::LeaseTerms::default(),
+            lease: infinicache_wire::LeaseOffer::default(),
         }])
         .await;
         let frame = link.frame().await.unwrap();

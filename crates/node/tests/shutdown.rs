@@ -2,7 +2,7 @@
 
 mod support;
 
-use infinicache_wire::{Reply, Request, answer::RefusalKind};
+use infinicache_wire::{Reply, Request, wake_answer::WakeRefusalKind};
 use support::{TestNode, chunk, finish, get, held, http, is_bye, put, refusal, soon};
 
 #[tokio::test]
@@ -36,7 +36,7 @@ async fn a_node_answers_until_it_is_emptied_and_then_goes() {
     let wake = serde_json::to_vec(&proxy.wake("s2")).unwrap();
     let (status, body) = http(address, "POST", "/wake", &wake).await;
     assert_eq!(status, 503);
-    assert_eq!(refusal(&body).refused, RefusalKind::Leaving);
+    assert_eq!(refusal(&body).refused, WakeRefusalKind::Leaving);
     assert_eq!(http(address, "GET", "/readyz", b"").await.0, 503);
     assert_eq!(http(address, "GET", "/healthz", b"").await.0, 200);
 

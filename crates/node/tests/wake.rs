@@ -3,9 +3,9 @@
 mod support;
 
 use infinicache_wire::{
-    LeaseTerms, Request, Secret,
-    answer::{Answer, RefusalKind},
+    LeaseOffer, Request, Secret,
     wake::{Lifetimes, MAX_WAKE, Wake},
+    wake_answer::{WakeAnswer, WakeRefusalKind},
 };
 use support::{Proxy, TestNode, http, refusal, secret};
 
@@ -16,7 +16,7 @@ async fn a_genuine_wake_is_answered_at_once_and_dialled() {
     let wake = proxy.wake("s1");
     let (status, body) = node.wake(&wake).await;
     assert_eq!(status, 200);
-    let answer = Answer::parse(body.as_bytes(), &wake, &secret()).unwrap();
+    let answer = WakeAnswer::parse(body.as_bytes(), &wake, &secret()).unwrap();
     assert!(!answer.linked && !answer.held);
 
     let hello = proxy.greeted().await.hello;
@@ -47,7 +47,7 @@ async fn what_is_no_wake_for_this_node_is_refused_with_its_reason() {
     let (status, body) = node.wake(&wake.clone().signed(&other_secret)).await;
     assert_eq!(status, 401);
     let refused = refusal(&body);
-    assert_eq!(refused.refused, RefusalKind::Forged);
+    assert_eq!(refused.refused, WakeRefusalKind::Forged);
     assert_eq!(refused.reason, "wake document without proof of the secret");
 
     let redirected = Wake {
@@ -78,7 +78,7 @@ async fn what_is_no_wake_for_this_node_is_refused_with_its_reason() {
     };
     let (status, body) = node.wake(&newer).await;
     assert_eq!(status, 409);
-    assert_eq!(refusal(&body).refused, RefusalKind::Version);
+    assert_eq!(refusal(&body).refused, WakeRefusalKind::Version);
 
     let elsewhere = Wake {
         node: "m".into(),
@@ -88,7 +88,7 @@ async fn what_is_no_wake_for_this_node_is_refused_with_its_reason() {
     let (status, body) = node.wake(&elsewhere).await;
     assert_eq!(status, 409);
     let refused = refusal(&body);
-    assert_eq!(refused.refused, RefusalKind::OtherNode);
+    assert_eq!(refused.refused, WakeRefusalKind::OtherNode);
     assert_eq!(refused.reason, "wake for \"m\", but this is \"n\"");
 }
 
@@ -121,7 +121,7 @@ async fn a_second_proxy_is_refused_while_the_first_one_leads_and_is_heard_from()
     let mut link = first.accept(true).await;
     let ping = |leads| Request::Ping {
         now_ms: 1,
-        lease: LeaseTerms { ms: 60_000, leads },
+        lease: LeaseOffer { ms: 60_000, leads },
     };
     link.ask(ping(true)).await;
 
@@ -176,7 +176,7 @@ async fn health_and_metrics_are_told() {
     assert_eq!(status, 200);
     for line in [
         "infinicache_node_capacity_bytes 67108864",
-        "infinicache_node_stored_units_total 1",
+        "infinicache_node_puts_total 1",
         "infinicache_node_received_bytes_total 100",
         "infinicache_node_accepted_wakes_total 2",
         "infinicache_node_refused_wakes_total 1",

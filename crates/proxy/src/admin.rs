@@ -19,14 +19,14 @@ use infinicache_wire::control::NodeState;
 use self::bounded::Bounded;
 use crate::{
     cache::{Cache, Closed},
-    endangered::Queue,
+    upkeep::repair_queue::RepairQueue,
 };
 
 /// What the handlers look at.
 #[derive(Clone)]
 pub(crate) struct Admin {
     pub(crate) cache: Cache,
-    pub(crate) endangered: Arc<Queue>,
+    pub(crate) repair_queue: Arc<RepairQueue>,
     /// The fastest pace of repair.
     pub(crate) repair_bytes_per_second: u64,
 }
@@ -76,18 +76,18 @@ impl Admin {
         let figures = cache.metrics().figures();
         figures.objects.set(cache.catalog().len() as i64);
         figures.object_bytes.set(cache.catalog().bytes());
-        figures.degraded.set(self.endangered.len() as i64);
-        figures.open_writes.set(cache.writes().len() as i64);
-        figures.small_values.set(cache.shelf().bytes());
+        figures.degraded.set(self.repair_queue.len() as i64);
+        figures.open_writes.set(cache.open_writes().len() as i64);
+        figures.small_values.set(cache.hot_cache().bytes());
         figures.buffer_used.set(budget.used() as i64);
         figures.buffer_capacity.set(budget.capacity() as i64);
         figures.resident.set(resident_bytes() as i64);
         let upkeep = cache.metrics().upkeep();
-        upkeep.to_repair(self.endangered.bytes(), self.repair_bytes_per_second);
-        let (members, forced) = cache.nodes().roster();
-        let (in_charge, parting) = (cache.is_open().is_ok(), cache.partings().len());
+        upkeep.to_repair(self.repair_queue.bytes(), self.repair_bytes_per_second);
+        let (members, forced) = cache.nodes().view();
+        let (is_leader, tombstone) = (cache.is_open().is_ok(), cache.tombstones().len());
         let counters = cache.metrics().membership();
-        counters.refresh(members, forced, in_charge, parting);
+        counters.refresh(members, forced, is_leader, tombstone);
     }
 
     /// The nodes' own figures, as they last told them.
@@ -192,13 +192,13 @@ impl Admin {
             &|index| report(index).full,
         );
         family(
-            "infinicache_node_in_bytes_total",
+            "infinicache_node_received_bytes_total",
             "counter",
             "Bytes received",
             &|index| report(index).bytes_in,
         );
         family(
-            "infinicache_node_out_bytes_total",
+            "infinicache_node_sent_bytes_total",
             "counter",
             "Bytes given back",
             &|index| report(index).bytes_out,

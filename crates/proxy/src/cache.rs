@@ -4,28 +4,30 @@
 //! of values it leaves to the algorithms of the client crate, for which it is
 //! the [`Pool`].
 //!
-//! - `open`: a write gets members, and room on them; `placing`: which members;
-//! - `small`: a small value is stored in one exchange; `group`: on members that take turns;
+//! - `open`: a write gets members, and room on them; `placement`: which members;
+//! - `small`: a small value is stored in one exchange; `placement_group`: on the members of a
+//!   placement group;
 //! - `commit`: members complete their chunks, then the metadata changes;
-//! - `retire`: what was replaced or removed dies on the nodes; `partings`: until it has;
+//! - `delete`: what was replaced or removed dies on the nodes; `metadata::tombstones`: until it
+//!   has;
 //! - `reconcile`: a member that may have missed something fits the metadata again;
-//! - `arriving`, `reading`: a value on its way in, and on its way out;
-//! - `recode`: a value is written anew because the pool has become too small for it;
-//! - `fate`: what becomes of objects when members come and go.
+//! - `metered_source`, `object_reader`: a value on its way in, and on its way out;
+//! - `reencode`: a value is written anew because the pool has become too small for it;
+//! - `chunk_holders`: what becomes of objects when members come and go.
 
-mod adopt;
-mod arriving;
+mod chunk_holders;
 mod commit;
-mod fate;
+mod delete;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod group;
+mod metered_source;
+mod object_reader;
 mod open;
-mod placing;
-mod reading;
-mod recode;
+mod placement;
+mod placement_group;
 mod reconcile;
-mod retire;
+mod reencode;
+mod restore;
 mod small;
 
 use std::{
@@ -39,12 +41,12 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_client::{
-    Budget, Commit, Error, Health, Incident, MuxLink, PAUSES, Pool, Reader, Source, Terms, Upload,
-    overwrite, upload,
+    Budget, CommitOutcome, Error, Incident, LatencyTracker, MuxLink, PAUSES, Pool, Reader, Source,
+    Terms, Upload, overwrite, upload,
 };
 use infinicache_erasure::Code;
 use infinicache_host::{fail_point, task};
-use infinicache_membership::{Epoch, farewell::Farewell, patience};
+use infinicache_membership::{Epoch, delete_quorum::DeleteQuorum, quorum_timeout};
 use infinicache_wire::{
     MemberId, Request, WriteId,
     control::{Opened, Placed},
@@ -52,19 +54,21 @@ use infinicache_wire::{
 use tokio::time;
 use tracing::warn;
 
-use self::{arriving::Arriving, group::Groups, retire::Ending};
-pub(crate) use self::{reading::Reading, reconcile::page};
+use self::{
+    delete::ChunkDisposal, metered_source::MeteredSource, placement_group::PlacementGroups,
+};
+pub(crate) use self::{object_reader::ObjectReader, reconcile::page};
 use crate::{
-    catalog::{Catalog, Found},
-    chores::{Chore, Housekeeper},
-    leases::Leases,
+    capacity::CapacityPlanner,
+    capacity::open_writes::OpenWrites,
+    gc_queue::{GcQueue, GcTask},
+    hot_cache::HotCache,
+    metadata::catalog::{Catalog, ObjectRef},
+    metadata::key_locks::KeyLocks,
+    metadata::read_leases::ReadLeases,
+    metadata::tombstones::Tombstones,
     metrics::Metrics,
-    nodes::Nodes,
-    partings::Partings,
-    room::Room,
-    shelf::Shelf,
-    turns::Turns,
-    writes::Writes,
+    pool::Nodes,
 };
 
 /// Objects that are removed in one go when there are many.
@@ -80,33 +84,33 @@ pub(crate) struct Settings {
     pub(crate) presumed_capacity: u64,
     /// How long placing a write may take, wakes and all.
     pub(crate) place_deadline: Duration,
-    /// The longest value that is stored in one exchange, and kept on the shelf.
+    /// The longest value that is stored in one exchange, and kept in the hot cache.
     pub(crate) small_value: u64,
-    /// Bytes of the shelf.
+    /// Bytes of the hot cache.
     pub(crate) shelf_bytes: u64,
 }
 
 /// The cache. Clones are handles to the same.
 #[derive(Clone)]
-pub(crate) struct Cache(Arc<Inner>);
+pub(crate) struct Cache(Arc<CacheInner>);
 
-struct Inner {
+struct CacheInner {
     settings: Settings,
     nodes: Nodes,
     catalog: Catalog,
-    writes: Writes,
-    room: Room,
-    turns: Turns,
+    open_writes: OpenWrites,
+    capacity: CapacityPlanner,
+    key_locks: KeyLocks,
     commits: AtomicU64,
     placements: AtomicU64,
-    groups: Groups,
-    shelf: Shelf,
+    placement_groups: PlacementGroups,
+    hot_cache: HotCache,
     budget: Budget,
-    health: Arc<Health>,
+    latencies: Arc<LatencyTracker>,
     metrics: Arc<Metrics>,
-    keeper: Arc<Housekeeper>,
-    partings: Arc<Partings>,
-    leases: Leases,
+    reclaimer: Arc<GcQueue>,
+    tombstones: Arc<Tombstones>,
+    read_leases: ReadLeases,
 }
 
 impl Cache {
@@ -114,32 +118,32 @@ impl Cache {
         settings: Settings,
         nodes: Nodes,
         budget: Budget,
-        health: Arc<Health>,
+        latencies: Arc<LatencyTracker>,
         metrics: Arc<Metrics>,
-        keeper: Arc<Housekeeper>,
-        partings: Arc<Partings>,
+        reclaimer: Arc<GcQueue>,
+        tombstones: Arc<Tombstones>,
     ) -> Self {
-        Self(Arc::new(Inner {
-            writes: Writes::new(settings.epoch.clone()),
-            shelf: Shelf::new(
+        Self(Arc::new(CacheInner {
+            open_writes: OpenWrites::new(settings.epoch.clone()),
+            hot_cache: HotCache::new(
                 settings.small_value,
                 settings.shelf_bytes,
-                metrics.served().shelf_lookups(),
+                metrics.served().hot_cache_lookups(),
             ),
-            groups: Groups::default(),
+            placement_groups: PlacementGroups::default(),
             settings,
             nodes,
             catalog: Catalog::default(),
-            room: Room::default(),
-            turns: Turns::default(),
+            capacity: CapacityPlanner::default(),
+            key_locks: KeyLocks::default(),
             commits: AtomicU64::new(0),
             placements: AtomicU64::new(0),
             budget,
-            health,
+            latencies,
             metrics,
-            keeper,
-            partings,
-            leases: Leases::default(),
+            reclaimer,
+            tombstones,
+            read_leases: ReadLeases::default(),
         }))
     }
 
@@ -155,24 +159,24 @@ impl Cache {
         &self.0.catalog
     }
 
-    pub(crate) fn writes(&self) -> &Writes {
-        &self.0.writes
+    pub(crate) fn open_writes(&self) -> &OpenWrites {
+        &self.0.open_writes
     }
 
-    pub(crate) fn keeper(&self) -> &Arc<Housekeeper> {
-        &self.0.keeper
+    pub(crate) fn reclaimer(&self) -> &Arc<GcQueue> {
+        &self.0.reclaimer
     }
 
-    pub(crate) fn partings(&self) -> &Partings {
-        &self.0.partings
+    pub(crate) fn tombstones(&self) -> &Tombstones {
+        &self.0.tombstones
     }
 
-    pub(crate) fn leases(&self) -> &Leases {
-        &self.0.leases
+    pub(crate) fn read_leases(&self) -> &ReadLeases {
+        &self.0.read_leases
     }
 
-    pub(crate) fn shelf(&self) -> &Shelf {
-        &self.0.shelf
+    pub(crate) fn hot_cache(&self) -> &HotCache {
+        &self.0.hot_cache
     }
 
     pub(crate) fn metrics(&self) -> &Arc<Metrics> {
@@ -185,8 +189,8 @@ impl Cache {
     }
 
     /// The value of a key: it can be read for as long as the answer is held.
-    pub(crate) fn find(&self, key: &[u8]) -> Option<Found> {
-        self.0.catalog.get(key, || self.now_ms()).map(Found)
+    pub(crate) fn find(&self, key: &[u8]) -> Option<ObjectRef> {
+        self.0.catalog.get(key, || self.now_ms()).map(ObjectRef)
     }
 
     /// A read found a value, or did not.
@@ -205,9 +209,9 @@ impl Cache {
     /// [`Error::Lost`] is of a value that is not its key's any more: there may be another.
     pub(crate) async fn read(
         &self,
-        found: &Found,
+        found: &ObjectRef,
         range: Range<u64>,
-    ) -> Result<Option<Reading>, Error> {
+    ) -> Result<Option<ObjectReader>, Error> {
         let mut pauses = PAUSES.into_iter();
         loop {
             let mut reader = Reader::new(self.clone(), found.clone(), range.clone()).eager();
@@ -215,9 +219,9 @@ impl Cache {
             match reader.next().await {
                 Ok(first) => {
                     if let Some(pieces) = &first {
-                        self.shelve(&found.0, pieces);
+                        self.keep_hot(&found.0, pieces);
                     }
-                    return Ok(Some(Reading {
+                    return Ok(Some(ObjectReader {
                         reader,
                         length,
                         first,
@@ -260,7 +264,7 @@ impl Cache {
         source: impl Source,
     ) -> Result<Upload<Self>, Error> {
         let metrics = self.0.metrics.clone();
-        let source = Arriving { source, metrics };
+        let source = MeteredSource { source, metrics };
         if blind {
             overwrite(self, key, Some(size), source).await
         } else {
@@ -272,7 +276,7 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`Closed`] while it does not know what there is, or whether it is still in charge.
+    /// [`Closed`] while it does not know what there is, or whether it is still leading.
     pub(crate) fn is_open(&self) -> Result<(), Closed> {
         if self.0.nodes.is_recovering() {
             return Err(Closed::Loading);
@@ -289,20 +293,21 @@ impl Cache {
     ///
     /// [`Error::TimedOut`] if it is not known whether it is gone for good.
     pub(crate) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
-        let _turn = self.0.turns.take(key).await;
+        let _turn = self.0.key_locks.lock(key).await;
         // They would be found when this one is gone.
-        if !fail_point("earlier_stay_covered") {
-            self.settle(key).await?;
+        if !fail_point("tombstones_stay_covered") {
+            self.until_deletes_are_done(key).await?;
         }
         let found = self.find(key);
         let removed = match &found {
-            Some(Found(object)) if self.0.catalog.remove(object) => {
-                self.retire(object, "deleted", Ending::of(object)).await?;
+            Some(ObjectRef(object)) if self.0.catalog.remove(object) => {
+                self.delete_chunks(object, "deleted", ChunkDisposal::of(object))
+                    .await?;
                 true
             }
             _ => false,
         };
-        self.still_in_charge().await?;
+        self.confirm_lease().await?;
         Ok(removed)
     }
 
@@ -317,15 +322,15 @@ impl Cache {
         if at_ms.is_some_and(|at| at <= self.now_ms()) {
             return self.delete(key).await;
         }
-        let _turn = self.0.turns.take(key).await;
-        let Some(Found(object)) = self.find(key) else {
+        let _turn = self.0.key_locks.lock(key).await;
+        let Some(ObjectRef(object)) = self.find(key) else {
             // A later run may know of one: it took a while until it was this command's turn.
-            self.still_in_charge().await?;
+            self.confirm_lease().await?;
             return Ok(false);
         };
         // They would be found when this one has expired.
-        if !fail_point("earlier_stay_covered") {
-            self.settle(key).await?;
+        if !fail_point("tombstones_stay_covered") {
+            self.until_deletes_are_done(key).await?;
         }
         self.0.catalog.set_expiry(&object, at_ms);
         object.set_expiry_sequence(object.expiry().sequence + 1);
@@ -334,12 +339,12 @@ impl Cache {
             chunk: object.chunk(usize::from(index)),
             expiry,
         };
-        let farewell = Farewell::new(object.data(), object.held_by());
+        let quorum = DeleteQuorum::new(object.data(), object.held_by());
         if !fail_point("expiry_acknowledged") {
-            self.persuade(farewell, object.parity(), request, |_, _| ())
+            self.quorum_call(quorum, object.parity(), request, |_, _| ())
                 .await?;
         }
-        self.still_in_charge().await?;
+        self.confirm_lease().await?;
         Ok(true)
     }
 
@@ -354,19 +359,19 @@ impl Cache {
             let (objects, next) = self.0.catalog.walk(slot, BATCH);
             let mut keys = Vec::with_capacity(objects.len());
             for object in objects {
-                let _turn = self.0.turns.take(object.key()).await;
-                self.settle(object.key()).await?;
+                let _turn = self.0.key_locks.lock(object.key()).await;
+                self.until_deletes_are_done(object.key()).await?;
                 if self.0.catalog.remove(&object) {
-                    self.retire_unasked(&object, "flushed");
+                    self.delete_in_background(&object, "flushed");
                     keys.push(Bytes::copy_from_slice(object.key()));
                 }
             }
             for key in keys {
-                self.settle(&key).await?;
+                self.until_deletes_are_done(&key).await?;
             }
             from = next;
         }
-        self.still_in_charge().await
+        self.confirm_lease().await
     }
 
     /// How many nodes the object of the widest code needs.
@@ -382,21 +387,21 @@ impl Cache {
     pub(crate) fn expire(&self) -> bool {
         let expired = self.0.catalog.expire(self.now_ms(), BATCH);
         for object in &expired {
-            self.retire_unasked(object, "expired");
+            self.delete_in_background(object, "expired");
         }
         expired.len() == BATCH
     }
 
-    /// Expels members that keep what was removed from being gone for good, and asks them again:
+    /// Removes members that keep what was removed from being gone for good, and asks them again:
     /// who was not linked when it was asked may answer by now, and hold nothing that anybody
     /// would find on it.
     pub(crate) fn give_up_overdue(&self, now: Instant) {
-        for of_key in self.0.partings.overdue(now, patience::LONGEST) {
-            for (chunk, member) in of_key.chunks_left() {
-                self.0.keeper.leave(Chore::Delete(chunk, member));
+        for key_tombstones in self.0.tombstones.overdue(now, quorum_timeout::CALL_TIMEOUT) {
+            for (chunk, member) in key_tombstones.chunks_left() {
+                self.0.reclaimer.push(GcTask::Delete(chunk, member));
             }
             let cache = self.clone();
-            task::spawn(async move { cache.give_up_waiting(&of_key).await });
+            task::spawn(async move { cache.remove_unacknowledged(&key_tombstones).await });
         }
     }
 }
@@ -412,7 +417,7 @@ pub(crate) enum Closed {
 
 impl Pool for Cache {
     type Link = MuxLink;
-    type Found = Found;
+    type Value = ObjectRef;
 
     fn link(&self, member: MemberId) -> Option<MuxLink> {
         self.0.nodes.link(member)
@@ -422,8 +427,8 @@ impl Pool for Cache {
         &self.0.budget
     }
 
-    fn health(&self) -> &Health {
-        &self.0.health
+    fn latencies(&self) -> &LatencyTracker {
+        &self.0.latencies
     }
 
     fn note(&self, incident: Incident) {
@@ -449,7 +454,7 @@ impl Pool for Cache {
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        self.make_room(write, bytes).await
+        self.ensure_capacity(write, bytes).await
     }
 
     async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
@@ -461,8 +466,8 @@ impl Pool for Cache {
         write: WriteId,
         size: u64,
         terms: &Terms,
-    ) -> Result<Commit<Found>, Error> {
-        self.decide(write, size, terms, None).await
+    ) -> Result<CommitOutcome<ObjectRef>, Error> {
+        self.commit_in_turn(write, size, terms, None).await
     }
 
     fn abort(&self, write: WriteId) {
@@ -470,7 +475,7 @@ impl Pool for Cache {
     }
 }
 
-impl Inner {
+impl CacheInner {
     /// The number of the next commit.
     fn next_commit(&self) -> u64 {
         self.commits.fetch_add(1, Relaxed) + 1

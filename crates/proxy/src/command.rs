@@ -14,13 +14,13 @@
 
 mod arguments;
 mod dispatch;
+mod error_reply;
 mod observe;
-mod refused;
+mod pipeline;
 mod send;
 mod session;
 pub(crate) mod store;
 mod subcommand;
-mod swift;
 mod table;
 
 mod auth;
@@ -48,11 +48,11 @@ mod smart;
 mod strlen;
 mod ttl;
 
-pub(crate) use crate::metrics::{Answered, Outcome};
-pub(crate) use dispatch::{Flow, answer_at_hand, run};
+pub(crate) use crate::metrics::{CommandRecord, CommandResult};
+pub(crate) use dispatch::{Flow, answer_now, run};
+pub(crate) use error_reply::{Answer, ErrorReply};
 pub(crate) use observe::Observe;
-pub(crate) use refused::{Answer, Refused};
-pub(crate) use session::{Client, Session, State};
+pub(crate) use session::{Client, RedisSession, ServerContext};
 pub(crate) use store::Store;
 pub(crate) use table::Spec;
 

@@ -7,10 +7,10 @@ use hyper::Uri;
 use infinicache_daemon::{ByteSize, SecretSource, parse_duration};
 use infinicache_erasure::Code;
 
-pub use crate::sessions::Sessions;
+pub use crate::session_options::SessionOptions;
 use infinicache_discovery::Discovery;
 
-use crate::{nodes::NodeAddress, password::PasswordSource};
+use crate::{password::PasswordSource, pool::NodeAddress};
 
 /// The configuration of a proxy.
 #[derive(Args, Clone, Debug)]
@@ -27,7 +27,7 @@ pub struct Config {
     )]
     pub node_listen: SocketAddr,
 
-    /// HOST:PORT that nodes are told to dial; the address of --node-listen, if not given
+    /// HOST:PORT that nodes dial; the address of --node-listen, if not given
     #[arg(long, env = "INFINICACHE_ADVERTISE")]
     pub advertise: Option<String>,
 
@@ -113,7 +113,8 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_RECOVERY_DEADLINE", default_value = "20s", value_parser = parse_duration)]
     pub recovery_deadline: Duration,
 
-    /// How long members that were succeeded may take to dial a new run; what suits --predecessor, if not given
+    /// How long members that were replaced may take to dial a new run; what suits --predecessor, if
+    /// not given
     #[arg(long, env = "INFINICACHE_STRAGGLER_DEADLINE", value_parser = parse_duration, hide = true)]
     pub straggler_deadline: Option<Duration>,
 
@@ -123,7 +124,7 @@ pub struct Config {
 
     /// How long the sessions of nodes last.
     #[command(flatten)]
-    pub sessions: Sessions,
+    pub sessions: SessionOptions,
 
     /// A client that neither sends nor takes anything of a value for this long is dropped
     #[arg(long, env = "INFINICACHE_STALL_TIMEOUT", default_value = "30s", value_parser = parse_duration)]
@@ -167,8 +168,8 @@ pub struct Config {
     pub evacuation_bytes_per_second: ByteSize,
 
     /// An object that there are too few nodes for is written anew with a narrower code after this long
-    #[arg(long, env = "INFINICACHE_RECODE_AFTER", default_value = "60s", value_parser = parse_duration)]
-    pub recode_after: Duration,
+    #[arg(long, env = "INFINICACHE_REENCODE_AFTER", default_value = "60s", value_parser = parse_duration)]
+    pub reencode_after: Duration,
 
     /// Nodes are emptied and let go while the others would be filled no further than this percentage; 0 is never
     #[arg(
@@ -183,7 +184,8 @@ pub struct Config {
     #[arg(long, env = "INFINICACHE_CONSOLIDATE_AFTER", default_value = "120s", value_parser = parse_duration)]
     pub consolidate_after: Duration,
 
-    /// How fast objects that nobody reads are read and verified, in bytes a second; 0 is not at all
+    /// How fast objects that no client reads are read and verified, in bytes a second; 0 is not at
+    /// all
     #[arg(
         long,
         env = "INFINICACHE_SCRUB_BYTES_PER_SECOND",
@@ -205,7 +207,7 @@ pub struct Config {
 pub enum Predecessor {
     /// There was none: nodes hold nothing.
     None,
-    /// It has ended: nobody has to wait for its lease.
+    /// It has ended: its lease need not be waited for.
     Dead,
     /// It may still run.
     Unknown,

@@ -4,23 +4,30 @@
 //! function answers one command.
 
 use bytes::Bytes;
-use infinicache_client::{Commit, Holders, Pool, Terms};
+use infinicache_client::{CommitOutcome, Holders, Pool, Terms};
 use infinicache_host::clock;
 use infinicache_wire::{
     WriteId,
-    control::{Command, Committed, Located, Opened, PoolView},
-    pass::Right,
+    control::{CommitReply, ControlCommand, Located, Opened, PoolStatus},
+    token::Permission,
 };
 use redis_protocol::resp2::types::BytesFrame;
 use serde::Serialize;
 
-use crate::{cache::Cache, catalog::Found, command::Answer, owned::Owned};
+use crate::{
+    cache::Cache, command::Answer, connection_resources::ConnectionResources,
+    metadata::catalog::ObjectRef,
+};
 
 /// Answers one of the commands, of a connection that owns what it opened before.
-pub(crate) async fn run(cache: &Cache, owned: &mut Owned, command: Command) -> Answer {
+pub(crate) async fn run(
+    cache: &Cache,
+    owned: &mut ConnectionResources,
+    command: ControlCommand,
+) -> Answer {
     match command {
-        Command::Nodes => nodes(cache),
-        Command::Open {
+        ControlCommand::Nodes => nodes(cache),
+        ControlCommand::Open {
             key,
             size,
             proposal,
@@ -32,47 +39,52 @@ pub(crate) async fn run(cache: &Cache, owned: &mut Owned, command: Command) -> A
             let opened = cache.open_on(key, size, blind, &proposal).await?;
             open(cache, owned, opened, direct)
         }
-        Command::Reserve { write, bytes } => {
-            let reserved = cache.make_room(write, bytes).await?;
+        ControlCommand::Reserve { write, bytes } => {
+            let reserved = cache.ensure_capacity(write, bytes).await?;
             let reserved = i64::try_from(reserved).unwrap_or(i64::MAX);
             Ok(BytesFrame::Integer(reserved))
         }
-        Command::Replace {
+        ControlCommand::Replace {
             write,
             index,
             direct,
         } => replace(cache, write, index, direct).await,
-        Command::Commit { write, size, terms } => commit(cache, write, size, terms).await,
-        Command::Abort { write } => {
+        ControlCommand::Commit { write, size, terms } => commit(cache, write, size, terms).await,
+        ControlCommand::Abort { write } => {
             cache.abort(write);
             ok()
         }
-        Command::Locate { key, direct } => locate(cache, owned, &key, direct),
-        Command::Release { lease } => {
-            cache.leases().release(lease);
+        ControlCommand::Locate { key, direct } => locate(cache, owned, &key, direct),
+        ControlCommand::Release { lease } => {
+            cache.read_leases().release(lease);
             ok()
         }
         // What follows is the relay's.
-        Command::Link => ok(),
+        ControlCommand::Link => ok(),
     }
 }
 
 fn nodes(cache: &Cache) -> Answer {
     let settings = cache.settings();
-    document(&PoolView {
+    document(&PoolStatus {
         epoch: settings.epoch.get(),
         data: settings.code.data() as u8,
         parity: settings.code.parity() as u8,
         max_object_bytes: settings.max_object_bytes,
-        nodes: cache.nodes().view(),
+        nodes: cache.nodes().status(),
     })
 }
 
-fn open(cache: &Cache, owned: &mut Owned, mut opened: Opened, direct: bool) -> Answer {
+fn open(
+    cache: &Cache,
+    owned: &mut ConnectionResources,
+    mut opened: Opened,
+    direct: bool,
+) -> Answer {
     owned.opened(opened.write);
     if direct {
         let members = opened.members.iter().copied();
-        opened.ways = cache.nodes().ways(members, opened.write, Right::Put);
+        opened.routes = cache.nodes().routes(members, opened.write, Permission::Put);
     }
     document(&opened)
 }
@@ -80,8 +92,10 @@ fn open(cache: &Cache, owned: &mut Owned, mut opened: Opened, direct: bool) -> A
 async fn replace(cache: &Cache, write: WriteId, index: u8, direct: bool) -> Answer {
     let mut placed = cache.replace(write, index).await?;
     if direct {
-        let way = cache.nodes().ways([placed.member], write, Right::Put);
-        placed.way = way.into_iter().next();
+        let route = cache
+            .nodes()
+            .routes([placed.member], write, Permission::Put);
+        placed.route = route.into_iter().next();
     }
     document(&placed)
 }
@@ -89,30 +103,32 @@ async fn replace(cache: &Cache, write: WriteId, index: u8, direct: bool) -> Answ
 async fn commit(cache: &Cache, write: WriteId, size: u64, terms: Terms) -> Answer {
     let committed = cache.commit(write, size, &terms).await?;
     document(&match committed {
-        Commit::Stored { version, .. } => Committed::Stored { version },
-        Commit::ConditionFailed { .. } => Committed::ConditionFailed,
-        Commit::Incomplete(chunks) => Committed::Incomplete { chunks },
+        CommitOutcome::Stored { version, .. } => CommitReply::Stored { version },
+        CommitOutcome::ConditionFailed { .. } => CommitReply::ConditionFailed,
+        CommitOutcome::Incomplete(chunks) => CommitReply::Incomplete { chunks },
     })
 }
 
-fn locate(cache: &Cache, owned: &mut Owned, key: &[u8], direct: bool) -> Answer {
+fn locate(cache: &Cache, owned: &mut ConnectionResources, key: &[u8], direct: bool) -> Answer {
     let found = cache.find(key);
     cache.count_read(found.is_some());
     let Some(found) = found else {
         return Ok(BytesFrame::Null);
     };
-    let Found(object) = &found;
+    let ObjectRef(object) = &found;
     let code = found.geometry().code();
     // What fits one stripe is read anew if it is replaced meanwhile.
     let lease = match found.geometry().stripes() {
         ..=1 => None,
-        _ => cache.leases().grant(&found, clock::now()),
+        _ => cache.read_leases().grant(&found, clock::now()),
     };
     lease.into_iter().for_each(|lease| owned.granted(lease));
     let members = object.members();
-    let ways = if direct {
+    let routes = if direct {
         let holders = members.iter().copied().flatten();
-        cache.nodes().ways(holders, found.write(), Right::Get)
+        cache
+            .nodes()
+            .routes(holders, found.write(), Permission::Get)
     } else {
         Vec::new()
     };
@@ -127,7 +143,7 @@ fn locate(cache: &Cache, owned: &mut Owned, key: &[u8], direct: bool) -> Answer 
             .map(|at| at.saturating_sub(cache.now_ms())),
         lease,
         members,
-        ways,
+        routes,
     })
 }
 

@@ -6,14 +6,14 @@ use std::{fmt::Write, time::Duration};
 /// decide by it what they may send.
 pub(crate) const REDIS_VERSION: &str = "7.0.15";
 
-/// The figures that are told.
+/// The figures of `INFO`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) uptime: Duration,
     /// The Redis port.
     pub(crate) port: u16,
     pub(crate) clients: u64,
-    pub(crate) limits: Limits,
+    pub(crate) limits: ClientLimits,
     pub(crate) connections_total: u64,
     pub(crate) connections_refused_total: u64,
     pub(crate) commands_total: u64,
@@ -41,7 +41,7 @@ pub(crate) struct Figures {
 
 /// What clients may take.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Limits {
+pub(crate) struct ClientLimits {
     /// How many may be connected.
     pub(crate) max_clients: u64,
     /// How long they may ask for nothing; zero is for ever.
@@ -53,7 +53,7 @@ pub(crate) struct Limits {
 /// A section's name, and what writes its lines.
 type Section = (&'static str, fn(&Figures, &mut Lines));
 
-/// The sections, in the order in which they are told.
+/// The sections, in their order.
 const SECTIONS: [Section; 9] = [
     ("Server", server),
     ("Clients", clients),

@@ -9,65 +9,55 @@
 //!
 //! 1. `server` accepts a connection and `resp` reads a command off it;
 //! 2. `command` finds the command's file, which asks for the key's value;
-//! 3. `cache` finds the object in the `catalog`;
+//! 3. `cache` finds the object in the `metadata::catalog`;
 //! 4. [`infinicache_client::Reader`] asks k of its holders for the first stripe,
-//!    over the links that the `nodes` have dialled;
+//!    over the links that the `pool` have dialled;
 //! 5. what is missing, broken or late is made up for from parity;
 //! 6. `resp` writes each stripe to the client while the next is on its way.
 //!
 //! What it knows outlives it on the nodes: `infinicache_membership` has the rules by which a later
 //! run finds it again, `recovery` follows them.
 //!
-//! Beside it, `relay` and `control` serve smart clients, `repair` restores lost
-//! chunks, `evacuation` moves those that are about to be (both take what is most
-//! `endangered` first), `scrub` looks for those that are broken, `thrift` sees to it that
-//! no more nodes are awake than needed, `dissolution` lets go of a pool that was deleted, `house`
-//! tidies up, and `admin` shows what is going on.
+//! Beside it, `relay` and `control` serve smart clients, `upkeep::repair` restores lost chunks,
+//! `upkeep::evacuation` moves those that are about to be (both take what is most
+//! `upkeep::repair_queue` first), `upkeep::scrub` looks for those that are broken,
+//! `upkeep::scale_down` sees to it that no more nodes are awake than needed,
+//! `upkeep::pool_deletion` lets go of a pool that was deleted, `upkeep::background` tidies up, and
+//! `admin` shows what is going on.
 #![forbid(unsafe_code)]
 
 mod admin;
 mod cache;
-mod catalog;
-mod chores;
+mod capacity;
 mod command;
 pub mod config;
-mod connections;
-mod consolidation;
+mod connection_limit;
+mod connection_resources;
 mod control;
-mod desk;
-mod dissolution;
-mod endangered;
-mod evacuation;
-mod house;
+mod gc_queue;
+mod hot_cache;
 mod info;
-mod leases;
+mod metadata;
 mod metrics;
-mod nodes;
-mod owned;
-mod pace;
-mod partings;
 pub mod password;
+mod pool;
 mod pool_clock;
+mod rate_limiter;
 mod recovery;
+mod redis_adapter;
 mod relay;
-mod repair;
-mod room;
-mod scrub;
 mod server;
-mod sessions;
-mod shelf;
-mod thrift;
-mod turns;
-mod writes;
+mod session_options;
+mod upkeep;
 
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
-use infinicache_client::{Budget, Health};
+use infinicache_client::{Budget, LatencyTracker};
 use infinicache_daemon::{files, memory};
 use infinicache_erasure::Kernel;
 use infinicache_host::{fail_point, random, task};
-use infinicache_membership::{Epoch, census::Patience};
+use infinicache_membership::{Epoch, prepare::PrepareTimeouts};
 use infinicache_resp::Timeouts;
 use infinicache_socket::Keepalive;
 use tokio::sync::mpsc;
@@ -79,20 +69,20 @@ use tracing::info;
 
 use crate::{
     cache::Cache,
-    chores::Housekeeper,
-    command::State,
-    consolidation::Policy,
-    desk::{Clerk, ToRelay},
-    endangered::Queue,
+    command::ServerContext,
+    gc_queue::GcQueue,
+    metadata::tombstones::Tombstones,
     metrics::Metrics,
-    nodes::{Nodes, life::Timing},
-    pace::Pace,
-    partings::Partings,
+    pool::{Nodes, lifecycle::LifecycleTimings},
     pool_clock::PoolClock,
+    rate_limiter::RateLimiter,
+    redis_adapter::{RedisObserver, ToRelay},
+    upkeep::consolidation::Policy,
+    upkeep::repair_queue::RepairQueue,
 };
 pub use crate::{
     config::{Config, Predecessor},
-    nodes::NodeAddress,
+    pool::NodeAddress,
 };
 
 /// Repairs that run at once.
@@ -104,7 +94,7 @@ const PLACING: std::time::Duration = std::time::Duration::from_secs(3);
 /// How long a new run that knows some nodes waits for the platform to tell of the others.
 const FIRST_LOOK: std::time::Duration = std::time::Duration::from_secs(10);
 
-/// How long members that were succeeded may take to dial a new run that is where the last one was.
+/// How long members that were replaced may take to dial a new run that is where the last one was.
 const STRAGGLING: std::time::Duration = std::time::Duration::from_secs(1);
 
 /// The same where a name leads to the run: that there is none is believed for some seconds by those
@@ -128,18 +118,18 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     let secret = config.secret.load()?;
     let password = config.password.load()?;
-    let max_connections = connections::affordable(&config, files::limit());
+    let max_connections = connection_limit::affordable(&config, files::limit());
     let bind = async |address, keepalive| {
         infinicache_socket::listen(address, keepalive)
             .await
             .with_context(|| format!("cannot listen on {address}"))
     };
     let redis = bind(config.listen, Keepalive::after(config.tcp_keepalive)).await?;
-    let door = bind(config.node_listen, Keepalive::PROMPT).await?;
+    let node_listener = bind(config.node_listen, Keepalive::PROMPT).await?;
     let admin = bind(config.admin_listen, Keepalive::PROMPT).await?;
     let advertise = match &config.advertise {
         Some(advertise) => advertise.clone(),
-        None => door.local_addr()?.to_string(),
+        None => node_listener.local_addr()?.to_string(),
     };
 
     let clock = PoolClock::default();
@@ -148,10 +138,10 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         false => Epoch::beginning(clock.unix_ms(), random_bits()?),
     };
     let metrics = Arc::new(Metrics::new());
-    let health = Arc::new(Health::default());
+    let latencies = Arc::new(LatencyTracker::default());
     let (events, followed) = mpsc::unbounded_channel();
-    let (chores, to_do) = mpsc::unbounded_channel();
-    let settings = nodes::Settings {
+    let (gc_tasks, to_do) = mpsc::unbounded_channel();
+    let settings = pool::Settings {
         timing: timing(&config),
         secret: secret.clone(),
         advertise,
@@ -165,7 +155,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let nodes = Nodes::new(
         settings,
         config.nodes.clone(),
-        health.clone(),
+        latencies.clone(),
         metrics.clone(),
         events,
     );
@@ -178,38 +168,41 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         small_value: config.small_value_max.0,
         shelf_bytes: config.small_values_bytes.0,
     };
-    let partings = Arc::new(Partings::default());
+    let tombstones = Arc::new(Tombstones::default());
     let cache = Cache::new(
         settings,
         nodes.clone(),
         Budget::new(usize::try_from(config.buffer_bytes.0)?),
-        health,
+        latencies,
         metrics,
-        Arc::new(Housekeeper::new(nodes.clone(), partings.clone(), chores)),
-        partings,
+        Arc::new(GcQueue::new(nodes.clone(), tombstones.clone(), gc_tasks)),
+        tombstones,
     );
-    if let Some(patience) = patience(&config) {
+    if let Some(patience) = prepare_timeouts(&config) {
         recovery::prepare(&cache, config.nodes.len(), patience);
     }
 
-    let endangered = Arc::new(Queue::default());
+    let repair_queue = Arc::new(RepairQueue::default());
 
     let background = |task| AbortOnDropHandle::new(task);
-    let pace = Pace::new(
+    let limiter = RateLimiter::new(
         cache.metrics().clone(),
         config.repair_bytes_per_second.0,
         PARALLEL_REPAIRS,
     );
-    let _doing_chores = background(task::spawn(house::do_chores(
+    let _doing_chores = background(task::spawn(upkeep::background::run_gc_tasks(
         cache.clone(),
-        endangered.clone(),
+        repair_queue.clone(),
         to_do,
     )));
-    let _following = background(task::spawn(house::follow_nodes(cache.clone(), followed)));
-    let _tidying = background(task::spawn(house::tidy(cache.clone())));
+    let _following = background(task::spawn(upkeep::background::follow_nodes(
+        cache.clone(),
+        followed,
+    )));
+    let _tidying = background(task::spawn(upkeep::background::expire_idle(cache.clone())));
     let _refreshing = background(task::spawn(config.secret.clone().follow(secret)));
     let _living = background(task::spawn(nodes.clone().live()));
-    let _admitting = background(task::spawn(nodes::door::open(door, nodes)));
+    let _admitting = background(task::spawn(pool::listener::open(node_listener, nodes)));
     let _discovering = watched.map(|watched| {
         let (nodes, metrics) = (cache.nodes().clone(), cache.metrics().clone());
         background(task::spawn(watched.run(
@@ -218,7 +211,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         )))
     });
     let first_look = is_discovering.then_some(match config.nodes.is_empty() {
-        // Nobody can be asked before anybody is known.
+        // No member can be asked before one is known.
         true => std::time::Duration::MAX,
         false => FIRST_LOOK,
     });
@@ -228,34 +221,37 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         .then(|| background(task::spawn(recovery::run(cache.clone(), first_look))));
     let _repairing: Vec<_> = (0..PARALLEL_REPAIRS)
         .map(|_| {
-            background(task::spawn(repair::run(
+            background(task::spawn(upkeep::repair::run(
                 cache.clone(),
-                endangered.clone(),
-                pace.clone(),
-                config.recode_after,
+                repair_queue.clone(),
+                limiter.clone(),
+                config.reencode_after,
             )))
         })
         .collect();
-    let pace = config.evacuation_bytes_per_second.0 / config.evacuations;
+    let limiter = config.evacuation_bytes_per_second.0 / config.evacuations;
     let _evacuating: Vec<_> = (0..config.evacuations)
         .map(|_| {
-            background(task::spawn(evacuation::run(
+            background(task::spawn(upkeep::evacuation::run(
                 cache.clone(),
-                endangered.clone(),
-                pace,
+                repair_queue.clone(),
+                limiter,
             )))
         })
         .collect();
 
-    let _saving = background(task::spawn(thrift::run(cache.clone(), policy(&config))));
-    let _dissolving = background(task::spawn(dissolution::run(cache.clone())));
+    let _saving = background(task::spawn(upkeep::scale_down::run(
+        cache.clone(),
+        policy(&config),
+    )));
+    let _dissolving = background(task::spawn(upkeep::pool_deletion::run(cache.clone())));
     let rate = config.scrub_bytes_per_second.0;
-    let _scrubbing = background(task::spawn(scrub::run(cache.clone(), rate)));
+    let _scrubbing = background(task::spawn(upkeep::scrub::run(cache.clone(), rate)));
 
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let view = admin::Admin {
         cache: cache.clone(),
-        endangered,
+        repair_queue,
         repair_bytes_per_second: config.repair_bytes_per_second.0,
     };
     let serving = admin::serve(admin, view, stop.clone().cancelled_owned());
@@ -264,25 +260,26 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let port = redis.local_addr()?.port();
     let (address, nodes, kernel) = (redis.local_addr()?, config.nodes.len(), Kernel::detect());
     info!(%address, nodes, %code, kernel = kernel.name(), "serving");
-    let limits = info::Limits {
+    let limits = info::ClientLimits {
         max_clients: max_connections as u64,
         idle_timeout: config.idle_timeout,
         keepalive: config.tcp_keepalive,
     };
-    let clerk = Arc::new(Clerk::new(cache.clone(), port, limits));
+    let clerk = Arc::new(RedisObserver::new(cache.clone(), port, limits));
     let _renewing = background(task::spawn(
         config.password.clone().follow(password.clone()),
     ));
-    let state = State::new(cache.clone(), clerk, config.max_object_bytes.0).guarded_by(password);
+    let state =
+        ServerContext::new(cache.clone(), clerk, config.max_object_bytes.0).guarded_by(password);
     let state = Arc::new(state);
     let timeouts = Timeouts {
         stall: config.stall_timeout,
         idle: (!config.idle_timeout.is_zero()).then_some(config.idle_timeout),
     };
-    let limits = server::Config {
+    let limits = server::ServerConfig {
         max_connections,
         timeouts,
-        ..server::Config::default()
+        ..server::ServerConfig::default()
     };
     let to_relay = ToRelay {
         cache: cache.clone(),
@@ -315,20 +312,20 @@ fn random_bits() -> anyhow::Result<u16> {
 }
 
 /// How long a run before this one is to be reckoned with; `None` if there was none.
-fn patience(config: &Config) -> Option<Patience> {
-    let (lease, straggling) = match config.predecessor {
+fn prepare_timeouts(config: &Config) -> Option<PrepareTimeouts> {
+    let (lease, straggler_grace) = match config.predecessor {
         Predecessor::None => return None,
         Predecessor::Dead => (std::time::Duration::ZERO, STRAGGLING),
         Predecessor::Unknown => (config.lease, STRAGGLING_BY_NAME),
     };
     let is_waited_out = !fail_point("lease_waited_out");
-    Some(Patience {
+    Some(PrepareTimeouts {
         lease: if is_waited_out {
             lease
         } else {
             std::time::Duration::ZERO
         },
-        straggling: config.straggler_deadline.unwrap_or(straggling),
+        straggler_grace: config.straggler_deadline.unwrap_or(straggler_grace),
         deadline: config.recovery_deadline,
         dead_after: config.node_dead_after.max(config.recovery_deadline),
         leader_lease: config.lease,
@@ -340,14 +337,14 @@ fn policy(config: &Config) -> Policy {
     Policy {
         low_percent: config.consolidate_below.into(),
         calm: config.consolidate_after,
-        patience: EMPTYING,
+        drain_timeout: EMPTYING,
     }
 }
 
 /// How the pool deals with its nodes, from what the platform does with them.
-fn timing(config: &Config) -> Timing {
+fn timing(config: &Config) -> LifecycleTimings {
     let lost_after = config.node_lost_after;
-    Timing {
+    LifecycleTimings {
         ping_every: std::time::Duration::from_secs(1),
         lost_after,
         dead_after: config.node_dead_after.max(lost_after),

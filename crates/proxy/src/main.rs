@@ -12,14 +12,14 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 /// The proxy of an infinicache pool: serves Redis clients from nodes that it wakes.
 #[derive(Parser)]
 #[command(name = "infinicache-proxy", version)]
-struct Command {
+struct Arguments {
     #[command(flatten)]
     config: Config,
 }
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    let Command { config } = Command::parse();
+    let Arguments { config } = Arguments::parse();
     telemetry::init_from_env()?;
     files::raise_limit();
     infinicache_proxy::run(config, signals::stop()?).await

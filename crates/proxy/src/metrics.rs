@@ -1,16 +1,16 @@
 //! What the proxy counts, in the Prometheus text format.
 //!
 //! Everything that a user can see go wrong has a counter here. The nodes' own
-//! figures come with their pongs and are exported too, so that nobody has to
+//! figures come with their pongs and are exported too, so that Prometheus need not
 //! scrape, and thereby wake, a node. README.md has the table of all metrics.
 
 mod membership;
-mod served;
+mod requests;
 mod upkeep;
 
 pub(crate) use self::{
     membership::Recovered,
-    served::{Answered, Outcome},
+    requests::{CommandRecord, CommandResult},
 };
 
 use std::{
@@ -37,6 +37,11 @@ struct ByReason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ByResult {
+    result: &'static str,
+}
+
 /// The counters of the proxy.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -44,12 +49,12 @@ pub(crate) struct Metrics {
     incidents: Family<ByReason, Counter>,
     removals: Family<ByReason, Counter>,
     losses: Counter,
-    writes_abandoned: Counter,
-    wakes: Family<ByReason, Counter>,
+    writes_aborted: Counter,
+    wakes: Family<ByResult, Counter>,
     wake_failures: Family<ByReason, Counter>,
-    wake_seconds: Histogram,
-    preflights: Family<ByReason, Counter>,
-    goodbyes: Family<ByReason, Counter>,
+    wake_duration: Histogram,
+    preflights: Family<ByResult, Counter>,
+    byes: Family<ByReason, Counter>,
     watch_failures: Family<ByReason, Counter>,
     joined: Counter,
     suspected: Counter,
@@ -59,12 +64,12 @@ pub(crate) struct Metrics {
     pub(crate) links: Gauge,
     closed: Family<ByReason, Counter>,
     figures: Figures,
-    served: served::Served,
-    membership: membership::Membership,
-    upkeep: upkeep::Upkeep,
+    served: requests::RequestMetrics,
+    membership: membership::MembershipMetrics,
+    upkeep: upkeep::UpkeepMetrics,
 }
 
-/// Gauges that are read when somebody looks.
+/// Gauges that are read when metrics are scraped.
 #[derive(Debug, Default)]
 pub(crate) struct Figures {
     pub(crate) objects: Gauge,
@@ -85,12 +90,12 @@ impl Metrics {
             incidents: Family::default(),
             removals: Family::default(),
             losses: Counter::default(),
-            writes_abandoned: Counter::default(),
+            writes_aborted: Counter::default(),
             wakes: Family::default(),
             wake_failures: Family::default(),
-            wake_seconds: seconds(),
+            wake_duration: seconds(),
             preflights: Family::default(),
-            goodbyes: Family::default(),
+            byes: Family::default(),
             watch_failures: Family::default(),
             joined: Counter::default(),
             suspected: Counter::default(),
@@ -100,9 +105,9 @@ impl Metrics {
             links: Gauge::default(),
             closed: Family::default(),
             figures: Figures::default(),
-            served: served::Served::default(),
-            membership: membership::Membership::default(),
-            upkeep: upkeep::Upkeep::default(),
+            served: requests::RequestMetrics::default(),
+            membership: membership::MembershipMetrics::default(),
+            upkeep: upkeep::UpkeepMetrics::default(),
         };
         let it = &metrics;
         it.served.register(&mut registry);
@@ -111,23 +116,28 @@ impl Metrics {
         let help = "What went wrong in reads and was made up for";
         registry.register("read_incidents", help, it.incidents.clone());
         registry.register(
-            "removals",
+            "objects_removed",
             "Objects removed, by reason",
             it.removals.clone(),
         );
         let help = "Objects lost because too many of their chunks were";
-        registry.register("losses", help, it.losses.clone());
+        registry.register("objects_lost", help, it.losses.clone());
         let help = "Writes given up before their commit";
-        registry.register("writes_abandoned", help, it.writes_abandoned.clone());
+        registry.register("writes_aborted", help, it.writes_aborted.clone());
         registry.register("wakes", "Wakes sent, by outcome", it.wakes.clone());
         let help = "Wakes that failed, by what went wrong";
         registry.register("wake_failures", help, it.wake_failures.clone());
         let help = "Time until a wake was answered";
-        registry.register_with_unit("wake", help, Unit::Seconds, it.wake_seconds.clone());
+        registry.register_with_unit(
+            "wake_duration",
+            help,
+            Unit::Seconds,
+            it.wake_duration.clone(),
+        );
         let help = "Pings sent to nodes before they were relied on, and what became of them";
         registry.register("preflights", help, it.preflights.clone());
         let help = "Goodbyes of nodes, by reason";
-        registry.register("goodbyes", help, it.goodbyes.clone());
+        registry.register("node_byes", help, it.byes.clone());
         let help = "Watches of the platform that broke or could not begin";
         registry.register("watch_failures", help, it.watch_failures.clone());
         registry.register(
@@ -207,13 +217,17 @@ impl Metrics {
             "deleted", "replaced", "expired", "evicted", "flushed", "lost",
         ];
         begin(&self.removals, &removals);
-        begin(&self.wakes, &["woken", "kept_awake", "resumed", "failed"]);
+        for result in ["woken", "kept_awake", "resumed", "failed"] {
+            drop(self.wakes.get_or_create(&ByResult { result }));
+        }
         begin(
             &self.wake_failures,
             &WakeFailure::ALL.map(WakeFailure::as_str),
         );
-        begin(&self.preflights, &["sent", "answered", "late", "rewoken"]);
-        begin(&self.goodbyes, &["session_over", "terminated", "other"]);
+        for result in ["sent", "answered", "late", "rewoken"] {
+            drop(self.preflights.get_or_create(&ByResult { result }));
+        }
+        begin(&self.byes, &["session_over", "terminated", "other"]);
         let reasons = ["forbidden", "gone", "refused", "unreachable", "malformed"];
         begin(&self.watch_failures, &reasons);
         let reasons = [
@@ -246,26 +260,24 @@ impl Metrics {
         }
     }
 
-    pub(crate) fn write_abandoned(&self) {
-        self.writes_abandoned.inc();
+    pub(crate) fn write_aborted(&self) {
+        self.writes_aborted.inc();
     }
 
     /// A wake was answered, or failed.
     pub(crate) fn wake_answered(&self, elapsed: Duration) {
-        self.wake_seconds.observe(elapsed.as_secs_f64());
+        self.wake_duration.observe(elapsed.as_secs_f64());
     }
 
     /// A wake was accepted: `woken`, `kept_awake` or `resumed`.
-    pub(crate) fn wake(&self, reason: &'static str) {
-        self.wakes.get_or_create(&ByReason { reason }).inc();
+    pub(crate) fn wake(&self, result: &'static str) {
+        self.wakes.get_or_create(&ByResult { result }).inc();
     }
 
     pub(crate) fn wake_failed(&self, failure: WakeFailure) {
-        let count = |family: &Family<_, Counter>, reason| {
-            family.get_or_create(&ByReason { reason }).inc();
-        };
-        count(&self.wakes, "failed");
-        count(&self.wake_failures, failure.as_str());
+        self.wake("failed");
+        let reason = failure.as_str();
+        self.wake_failures.get_or_create(&ByReason { reason }).inc();
     }
 
     /// The platform could not be watched.
@@ -276,8 +288,8 @@ impl Metrics {
     }
 
     /// A preflight was `sent`, `answered` or `late`, or its node `rewoken`.
-    pub(crate) fn preflight(&self, reason: &'static str) {
-        self.preflights.get_or_create(&ByReason { reason }).inc();
+    pub(crate) fn preflight(&self, result: &'static str) {
+        self.preflights.get_or_create(&ByResult { result }).inc();
     }
 
     pub(crate) fn goodbye(&self, reason: &ByeReason) {
@@ -287,7 +299,7 @@ impl Metrics {
             // Nodes do not choose the labels.
             ByeReason::Other(_) => "other",
         };
-        self.goodbyes.get_or_create(&ByReason { reason }).inc();
+        self.byes.get_or_create(&ByReason { reason }).inc();
     }
 
     pub(crate) fn node_joined(&self) {
@@ -308,18 +320,18 @@ impl Metrics {
         }
     }
 
-    /// What is counted of what clients ask for and get.
-    pub(crate) fn served(&self) -> &served::Served {
+    /// Metrics of requests: what clients ask for and get.
+    pub(crate) fn served(&self) -> &requests::RequestMetrics {
         &self.served
     }
 
-    /// What is counted of whose chunks count and who is in charge.
-    pub(crate) fn membership(&self) -> &membership::Membership {
+    /// Metrics of membership.
+    pub(crate) fn membership(&self) -> &membership::MembershipMetrics {
         &self.membership
     }
 
-    /// What is counted of the work that keeps objects whole.
-    pub(crate) fn upkeep(&self) -> &upkeep::Upkeep {
+    /// Metrics of the work that keeps objects whole.
+    pub(crate) fn upkeep(&self) -> &upkeep::UpkeepMetrics {
         &self.upkeep
     }
 

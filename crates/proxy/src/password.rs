@@ -2,7 +2,7 @@
 //!
 //! Like the pool's secret it is read from a file again and again. Who has given it
 //! once stays in, as with Redis; who comes next has to give the new one. What is
-//! kept is not the password but a proof of it, under a key that nobody knows.
+//! kept is not the password but a proof of it, under a random key.
 
 use std::{
     io,

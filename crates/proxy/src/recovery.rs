@@ -1,28 +1,29 @@
 //! A new run of the proxy finds out what there is.
 //!
-//! Until then it answers nothing. It wakes all nodes that the platform does not
-//! say are asleep, listens to what their instances tell of the run before ([`census`](infinicache_membership::census)), takes
-//! the inventories of those that are to be believed, and decides which objects
-//! there are ([`verdict`](infinicache_membership::verdict)). Its own roster is in force
-//! before anything is served, or freed.
+//! Until then it answers nothing. It wakes all nodes that the platform does not say are asleep,
+//! listens to what their instances tell of the run before
+//! ([`prepare`](infinicache_membership::prepare)), takes the inventories of those that are to be
+//! believed, and decides which objects there are
+//! ([`recovered_state`](infinicache_membership::recovered_state)). Its own view is committed before
+//! anything is served, or freed.
 
 use std::{collections::BTreeSet, future, sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
-use infinicache_host::{clock, fail_point};
+use infinicache_host::{clock, fail_point, stall_point};
 use infinicache_membership::{
-    census::{Census, Patience, Standing},
+    prepare::{Prepare, PrepareStatus, PrepareTimeouts},
     read_quorum,
-    verdict::Evidence,
+    recovered_state::ChunkInventories,
 };
-use infinicache_wire::{InstanceId, MemberId, Roster};
+use infinicache_wire::{InstanceId, MemberId, MembershipView};
 use tokio::time;
 use tracing::{error, info, warn};
 
 use crate::{
     cache::{Cache, page},
     metrics::Recovered,
-    nodes::{HELD_UP, Observed, Over, member::Member},
+    pool::{HELD_UP, Observed, StepDown, member::Member},
 };
 
 /// How often all who were heard are asked for what they hold, before some may do without.
@@ -38,13 +39,13 @@ const PODS_LOOK: Duration = Duration::from_secs(2);
 /// How long an inventory may take, however large it is.
 const INVENTORY_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long the first roster of a run may take to be in force.
-const ROSTER_DEADLINE: Duration = Duration::from_secs(30);
+/// How long the first view of a run may take to be committed.
+const VIEW_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Begins to listen to instances that dial. To be called before any can.
-pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
-    let census = Census::new(names, patience, clock::now());
-    cache.nodes().begin_census(census);
+pub(crate) fn prepare(cache: &Cache, names: usize, timeouts: PrepareTimeouts) {
+    let prepare = Prepare::new(names, timeouts, clock::now());
+    cache.nodes().begin_prepare(prepare);
 }
 
 /// Finds out what there is, and opens the cache.
@@ -52,22 +53,23 @@ pub(crate) fn prepare(cache: &Cache, names: usize, patience: Patience) {
 /// `first_look` is for how long the platform is asked first which nodes there are, if it is.
 pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
     let started = clock::now();
-    if let Some(patience) = first_look {
-        look(&cache, patience).await;
+    if let Some(timeouts) = first_look {
+        look(&cache, timeouts).await;
     }
     let mut attempts = 0;
     let recovered = loop {
         cache.nodes().wake_all();
-        let Some(roster) = listen(&cache).await else {
+        let Some(view) = listen(&cache).await else {
             break Recovered::default();
         };
         attempts += 1;
-        if let Some(recovered) = restore(&cache, &roster, attempts < ATTEMPTS).await {
+        if let Some(recovered) = restore(&cache, &view, attempts < ATTEMPTS).await {
             break recovered;
         }
-        warn!("members turned away while they told what they hold: they are heard anew");
-        cache.nodes().hear_anew();
+        warn!("members turned away while they told what they hold: they are asked again");
+        cache.nodes().restart_prepare();
     };
+    stall_point().await;
     open(&cache);
     let elapsed = clock::now() - started;
     cache.metrics().membership().recovered(recovered, elapsed);
@@ -86,11 +88,11 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
     );
 }
 
-/// Waits until it is known whom to ask; without end if there is nobody otherwise.
-async fn look(cache: &Cache, patience: Duration) {
+/// Waits until it is known which nodes to ask; without end if there are none otherwise.
+async fn look(cache: &Cache, timeouts: Duration) {
     let nodes = cache.nodes();
     let services = nodes.until_observed(Observed::Services);
-    if time::timeout(patience, services).await.is_err() {
+    if time::timeout(timeouts, services).await.is_err() {
         warn!("the platform tells of no nodes: those that are configured have to do");
     } else {
         let pods = nodes.until_observed(Observed::Pods);
@@ -99,48 +101,48 @@ async fn look(cache: &Cache, patience: Duration) {
         info!(nodes, all_pods, "the platform has told of the nodes");
     }
     // What was waited for so far is no time that anybody had.
-    nodes.hear_anew();
+    nodes.restart_prepare();
 }
 
 /// Waits until it is known whom to believe.
-async fn listen(cache: &Cache) -> Option<Roster> {
+async fn listen(cache: &Cache) -> Option<MembershipView> {
     let nodes = cache.nodes();
-    let mut changes = nodes.roster_changes();
+    let mut changes = nodes.view_changes();
     let mut told = (0, 0);
     loop {
         changes.mark_unchanged();
-        let (standing, progress, roster) = {
-            let mut census = nodes.census();
-            let census = census.as_mut().expect("recovery has not ended");
-            let standing = census.standing(clock::now());
-            if let Standing::Nobody | Standing::Undecidable = standing {
-                census.close();
+        let (standing, progress, view) = {
+            let mut prepare = nodes.prepare();
+            let prepare = prepare.as_mut().expect("recovery has not ended");
+            let standing = prepare.status(clock::now());
+            if let PrepareStatus::Empty | PrepareStatus::NoQuorum = standing {
+                prepare.close();
             }
-            (standing, census.progress(), census.roster())
+            (standing, prepare.progress(), prepare.view())
         };
         if std::mem::replace(&mut told, progress) != progress {
             info!(heard = progress.0, of = progress.1, "listening to nodes");
         }
         match standing {
-            Standing::Believe => return roster,
-            Standing::Nobody => return None,
-            Standing::Led => {
-                error!("nodes hear from another proxy, which leads: this one is one too many");
-                nodes.end(Over::Led);
+            PrepareStatus::Ready => return view,
+            PrepareStatus::Empty => return None,
+            PrepareStatus::OtherLeader => {
+                error!("another proxy leads these nodes: this one steps down");
+                nodes.end(StepDown::OtherLeader);
                 return future::pending().await;
             }
-            Standing::Undecidable => {
-                cache.metrics().membership().undecidable();
-                error!("too few members of the last roster were heard: what the pool held is lost");
+            PrepareStatus::NoQuorum => {
+                cache.metrics().membership().without_quorum();
+                error!("too few members of the last view were heard: what the pool held is lost");
                 return None;
             }
-            Standing::Wait(until) => {
+            PrepareStatus::Wait(until) => {
                 // A wake may have failed; those that are due again are repeated.
                 let until = until.min(clock::now() + REPEAT);
                 let _ = time::timeout_at(until.into(), changes.changed()).await;
                 if clock::now() > until + HELD_UP && !fail_point("own_pauses") {
-                    warn!("this proxy was held up: nodes are heard anew");
-                    nodes.hear_anew();
+                    warn!("this proxy was paused: nodes are asked again");
+                    nodes.restart_prepare();
                 }
                 nodes.wake_all();
             }
@@ -148,27 +150,28 @@ async fn listen(cache: &Cache) -> Option<Roster> {
     }
 }
 
-/// Takes inventory of the members of `roster`, and makes what they hold the pool's again.
+/// Takes inventory of the members of `view`, and makes what they hold the pool's again.
 ///
 /// `None` if too few of them tell, or, when that is asked for, not all who were heard; or if
-/// some may have obeyed another run meanwhile.
-async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered> {
+/// some may have followed another run meanwhile.
+async fn restore(cache: &Cache, view: &MembershipView, all: bool) -> Option<Recovered> {
+    stall_point().await;
     let nodes = cache.nodes();
     let epoch = cache.settings().epoch.get();
     let members: Vec<Arc<Member>> = nodes
         .members()
         .into_iter()
-        .filter(|member| roster.contains(member.instance) || fail_point("members_only"))
+        .filter(|member| view.contains(member.instance) || fail_point("members_only"))
         .collect();
     let inventories = members.iter().map(|member| inventory(member));
     let told = join_all(inventories).await;
     let count = told.iter().flatten().count();
-    let is_enough = count >= read_quorum(roster.members.len(), roster.parity);
+    let is_enough = count >= read_quorum(view.members.len(), view.parity);
     if !is_enough || (all && count < told.len()) {
         return None;
     }
 
-    let mut evidence = Evidence::default();
+    let mut inventories = ChunkInventories::default();
     let mut heard = Vec::new();
     for (member, entries) in members.into_iter().zip(told) {
         let Some(entries) = entries else {
@@ -177,36 +180,36 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
         };
         entries
             .into_iter()
-            .for_each(|entry| evidence.found(member.id, entry));
+            .for_each(|entry| inventories.found(member.id, entry));
         heard.push(member);
     }
-    let verdict = evidence.decide(nodes.clock().unix_ms());
-    let (found, lost) = (verdict.survivors.len(), verdict.lost);
+    let state = inventories.decide(nodes.clock().unix_ms());
+    let (found, lost) = (state.recovered.len(), state.lost);
 
-    nodes.succeed(roster, &heard);
-    if !fail_point("first_roster_in_force")
-        && time::timeout(ROSTER_DEADLINE, nodes.until_settled())
+    nodes.succeed(view, &heard);
+    if !fail_point("first_view_committed")
+        && time::timeout(VIEW_DEADLINE, nodes.until_view_is_stable())
             .await
             .is_err()
     {
         // Nothing may be served or freed before: later runs would not know by whose word.
-        warn!("the first roster of this run is not in force");
+        warn!("the first view of this run is not committed");
         return None;
     }
-    if !nodes.close_census(epoch) && !fail_point("evidence_of_one_epoch") {
+    if !nodes.close_prepare(epoch) && !fail_point("evidence_of_one_epoch") {
         // The run above which it was raised may have changed what there is.
         return None;
     }
-    let degraded = cache.adopt(verdict.survivors);
-    // One that was lost meanwhile was not found by whoever looked for what it held.
+    let degraded = cache.adopt(state.recovered);
+    // One that was lost meanwhile was not found when its chunks were looked for.
     let there: BTreeSet<MemberId> = nodes.members().iter().map(|member| member.id).collect();
     for gone in heard.iter().filter(|member| !there.contains(&member.id)) {
         cache.lose_member(gone.id);
     }
-    let others = verdict.others.iter();
-    others.for_each(|other| cache.part_with_found(other));
-    for (member, chunk) in verdict.leftovers {
-        cache.free_stray(chunk, member);
+    let obsolete = state.obsolete.iter();
+    obsolete.for_each(|other| cache.delete_obsolete(other));
+    for (member, chunk) in state.orphans {
+        cache.free_orphan(chunk, member);
     }
     Some(Recovered {
         objects: found,
@@ -216,7 +219,7 @@ async fn restore(cache: &Cache, roster: &Roster, all: bool) -> Option<Recovered>
 }
 
 /// All that a member holds; `None` if it does not tell.
-async fn inventory(member: &Member) -> Option<Vec<infinicache_wire::inventory::Entry>> {
+async fn inventory(member: &Member) -> Option<Vec<infinicache_wire::inventory::InventoryEntry>> {
     let telling = async {
         let link = member.link()?;
         let mut entries = Vec::new();
@@ -239,9 +242,9 @@ async fn inventory(member: &Member) -> Option<Vec<infinicache_wire::inventory::E
 /// From now on instances that dial join, and what is asked for is answered.
 fn open(cache: &Cache) {
     let nodes = cache.nodes();
-    nodes.bereave();
-    let census = nodes.census().take();
-    let heard: BTreeSet<InstanceId> = census.iter().flat_map(Census::instances).collect();
+    nodes.isolate();
+    let prepare = nodes.prepare().take();
+    let heard: BTreeSet<InstanceId> = prepare.iter().flat_map(Prepare::instances).collect();
     // Those that the run before did not count, or knew nothing of, join as they are: empty,
     // once what they hold has been freed.
     for member in nodes.members() {

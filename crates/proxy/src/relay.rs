@@ -13,7 +13,7 @@ use std::{io, sync::Arc, time::Duration};
 
 use infinicache_client::{Budget, NodeLink, Pool, budget::Reservation};
 use infinicache_host::task;
-use infinicache_resp::{Error, Parts, Timeouts};
+use infinicache_resp::{ConnectionParts, Error, Timeouts};
 use infinicache_wire::{Decoder, Frame, FrameError, MAX_PAYLOAD, Outbox, Reply, Request};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
@@ -40,7 +40,7 @@ const ANSWERS: usize = 64;
 ///
 /// Whatever ended the connection, other than its end.
 pub(crate) async fn serve<R, W>(
-    parts: Parts<R, W>,
+    parts: ConnectionParts<R, W>,
     cache: Cache,
     timeouts: Timeouts,
 ) -> Result<(), Error>
@@ -116,7 +116,7 @@ async fn relay(
             if let Some(memory) = memory {
                 *bytes = memory.hold(std::mem::take(bytes));
             }
-            match cache.writes().get(chunk.write) {
+            match cache.open_writes().get(chunk.write) {
                 Some(write) if write.is_on(chunk.index, member) => {
                     write.touch();
                     None
@@ -220,7 +220,7 @@ mod tests {
         theirs.write_all(&frame[..sent]).await.unwrap();
         let (reader, writer) = split(ours);
         let ahead = bytes::BytesMut::new();
-        let parts = Parts {
+        let parts = ConnectionParts {
             reader,
             writer,
             ahead,

@@ -1,26 +1,26 @@
 //! The Redis port: accepts connections, runs one task for each, here or on a
-//! [`lane`], drains on shutdown.
+//! [`event_loop`], drains on shutdown.
 
-mod lane;
+mod event_loop;
 
 use std::{sync::Arc, time::Duration};
 
 use infinicache_host::task;
-use infinicache_resp::{Command, Connection, Error, Input, Output, Parts, Timeouts};
+use infinicache_resp::{Command, Connection, ConnectionParts, Error, Input, Output, Timeouts};
 use infinicache_socket::{Listener, ReadHalf, Stream, WriteHalf};
 use tokio::{sync::Semaphore, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{Instrument, debug, debug_span, info, warn};
 
-use self::lane::Lanes;
-use crate::command::{self, Flow, Observe, Session, State, Store, store::Owned};
+use self::event_loop::EventLoops;
+use crate::command::{self, Flow, Observe, RedisSession, ServerContext, Store, store::Resources};
 
 /// So many commands of a kind that follow each other are a habit.
 const SETTLED: u32 = 64;
 
 /// Limits of the server.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Config {
+pub(crate) struct ServerConfig {
     /// How many connections may be open at once.
     pub(crate) max_connections: usize,
     pub(crate) timeouts: Timeouts,
@@ -28,7 +28,7 @@ pub(crate) struct Config {
     pub(crate) drain_timeout: Duration,
 }
 
-impl Default for Config {
+impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             max_connections: 10_000,
@@ -46,7 +46,7 @@ pub(crate) trait TakeOver: Clone + Send + 'static {
     /// Serves it to its end, or until `draining` is cancelled and it can stop.
     fn take_over(
         self,
-        parts: Parts<ReadHalf, WriteHalf>,
+        parts: ConnectionParts<ReadHalf, WriteHalf>,
         draining: CancellationToken,
     ) -> impl Future<Output = ()> + Send;
 }
@@ -56,13 +56,13 @@ pub(crate) trait TakeOver: Clone + Send + 'static {
 /// were received on it are answered.
 pub(crate) async fn serve<S: Store>(
     listener: Listener,
-    state: Arc<State<S>>,
+    state: Arc<ServerContext<S>>,
     take_over: impl TakeOver,
-    config: Config,
+    config: ServerConfig,
     shutdown: impl Future,
 ) {
     let server = Server {
-        lanes: Arc::new(Lanes::start()),
+        event_loops: Arc::new(EventLoops::start()),
         state,
         take_over,
         config,
@@ -93,10 +93,10 @@ pub(crate) async fn serve<S: Store>(
 
 /// What every connection is served with.
 struct Server<S, T> {
-    lanes: Arc<Lanes>,
-    state: Arc<State<S>>,
+    event_loops: Arc<EventLoops>,
+    state: Arc<ServerContext<S>>,
     take_over: T,
-    config: Config,
+    config: ServerConfig,
     /// Connections shall end between two commands.
     draining: CancellationToken,
     /// Connections shall end now.
@@ -106,7 +106,7 @@ struct Server<S, T> {
 impl<S, T: Clone> Clone for Server<S, T> {
     fn clone(&self) -> Self {
         Self {
-            lanes: self.lanes.clone(),
+            event_loops: self.event_loops.clone(),
             state: self.state.clone(),
             take_over: self.take_over.clone(),
             config: self.config,
@@ -132,7 +132,7 @@ async fn accept<S: Store>(
                 continue;
             }
         };
-        // A Redis client wants to be told that there are too many, so it is not
+        // A Redis client expects an error when there are too many, so it is not
         // left waiting in the backlog.
         let Ok(slot) = slots.clone().try_acquire_owned() else {
             let _ = stream.try_write(b"-ERR max number of clients reached\r\n");
@@ -183,15 +183,15 @@ async fn serve_one<S: Store>(
     let (reader, writer) = stream.into_split();
     let connection = Connection::new(reader, writer, server.config.timeouts);
     let state = server.state.clone();
-    let mut session = Session::new(state, connection, peer.to_string(), local.to_string());
+    let mut session = RedisSession::new(state, connection, peer.to_string(), local.to_string());
 
     let ended = loop {
         let flow = commands(&mut session, &server.draining).await;
-        if !matches!(flow, Ok(Flow::AtHand)) {
+        if !matches!(flow, Ok(Flow::Immediate)) {
             break flow;
         }
         let flow;
-        (session, flow) = server.lanes.serve(session, &server.draining).await?;
+        (session, flow) = server.event_loops.serve(session, &server.draining).await?;
         if !matches!(flow, Ok(Flow::Continue)) {
             break flow;
         }
@@ -217,11 +217,11 @@ async fn serve_one<S: Store>(
     Ok(())
 }
 
-/// Runs commands until the connection is to be closed or taken over, or suits a lane.
+/// Runs commands until the connection is to be closed or taken over, or suits an event loop.
 ///
 /// Draining is observed only when no whole command is left to answer.
 async fn commands<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     draining: &CancellationToken,
 ) -> Result<Flow, Error> {
     let mut suits_lane = Habit::default();
@@ -230,13 +230,13 @@ async fn commands<S: Store, R: Input, W: Output>(
             return Ok(Flow::Close);
         };
         let flow = command::run(session, command).await?;
-        if !matches!(flow, Flow::Continue | Flow::AtHand) {
+        if !matches!(flow, Flow::Continue | Flow::Immediate) {
             return Ok(flow);
         }
         session.connection.flush_if_full().await?;
         let is_alone = is_first && !session.connection.is_ready();
-        if suits_lane.was(is_alone && flow == Flow::AtHand) {
-            return Ok(Flow::AtHand);
+        if suits_lane.was(is_alone && flow == Flow::Immediate) {
+            return Ok(Flow::Immediate);
         }
     }
 }
@@ -256,7 +256,7 @@ impl Habit {
 /// The next command of a session, and whether it was not received together with the one before;
 /// `None` if there is none before the session is to end.
 async fn next<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     draining: &CancellationToken,
 ) -> Result<Option<(Command, bool)>, Error> {
     let is_first = !session.connection.is_ready();

@@ -16,14 +16,14 @@ use super::{
 /// Queued replies are sent once they are this many bytes, even if more commands wait.
 const FLUSH_AT: usize = 64 * 1024;
 
-/// How long, and to how many bytes, a peer is listened to after it was told to
-/// go away. Closing while its bytes are unread would reset the connection, and
-/// it might never see why.
+/// How long, and to how many bytes, a peer is listened to after its connection
+/// was refused. Closing while its bytes are unread would reset the connection,
+/// and it might never see why.
 const LINGER: (Duration, usize) = (Duration::from_secs(1), 1024 * 1024);
 
 /// The two halves of a connection's socket, and what was read ahead from it.
 #[derive(Debug)]
-pub struct Parts<R, W> {
+pub struct ConnectionParts<R, W> {
     /// What the connection receives from.
     pub reader: R,
     /// What it sends to.
@@ -92,7 +92,7 @@ impl<R: Input, W: Output> Connection<R, W> {
         matches!(self.next, Some(Ok(_)))
     }
 
-    /// The next command, if it has been received already. What is wrong with it is told later.
+    /// The next command, if it has been received already. What is wrong with it is reported later.
     pub fn ready(&mut self) -> Option<Command> {
         match self.is_ready() {
             true => self.next.take()?.ok(),
@@ -226,10 +226,10 @@ impl<R: Input, W: Output> Connection<R, W> {
     }
 
     /// Sends what is queued, and gives the socket away.
-    pub async fn into_parts(mut self) -> Result<Parts<R, W>, Error> {
+    pub async fn into_parts(mut self) -> Result<ConnectionParts<R, W>, Error> {
         self.flush().await?;
         let (reader, ahead) = self.reader.into_parts();
-        Ok(Parts {
+        Ok(ConnectionParts {
             reader,
             writer: self.writer.socket,
             ahead,

@@ -54,7 +54,7 @@ impl Error {
         match self {
             Self::Stalled(_) => Some("stalled"),
             Self::Idle(_) => Some("idle"),
-            // The system has found that nobody acknowledges anything.
+            // The system has found that the peer acknowledges nothing.
             Self::Io(error) if error.kind() == io::ErrorKind::TimedOut => Some("vanished"),
             Self::Io(error) if error.kind() == io::ErrorKind::OutOfMemory => Some("no_memory"),
             _ => None,

@@ -5,7 +5,7 @@ use bytes::{Bytes, BytesMut};
 use super::parser;
 
 /// The arguments that were read, how many the command has, and the length of one too large to be read.
-pub type Command = (Vec<Bytes>, usize, Option<u64>);
+pub type ParsedCommand = (Vec<Bytes>, usize, Option<u64>);
 
 /// Cuts a byte stream into commands.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub struct Parser(parser::Parser);
 
 impl Parser {
     /// The next command, or `None` if more bytes are needed; why there is none, as a text.
-    pub fn parse(&mut self, input: &mut BytesMut) -> Result<Option<Command>, String> {
+    pub fn parse(&mut self, input: &mut BytesMut) -> Result<Option<ParsedCommand>, String> {
         let parsed = self.0.parse(input).map_err(|error| error.to_string())?;
         Ok(parsed.map(|command| (command.args, command.count, command.large)))
     }

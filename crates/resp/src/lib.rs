@@ -15,7 +15,7 @@
 //! Requests are parsed here rather than by the crate `redis-protocol`, because
 //! that one decodes whole frames only, and a value here may be larger than what
 //! the proxy is willing to hold: an argument that is too large is not read but
-//! announced ([`Command::large`]), and whoever runs the command takes it from
+//! announced ([`Command::large`]), and the command takes it from
 //! the socket as a stream, or throws it away. Replies are the crate's frames, but
 //! encoded and read here too: some bulk strings are streamed, the crate's encoder
 //! ends integers near the powers of ten from 10^15 with a zero byte, and its decoder
@@ -73,7 +73,7 @@ pub struct Timeouts {
     pub idle: Option<Duration>,
 }
 
-pub use connection::{Connection, Parts};
+pub use connection::{Connection, ConnectionParts};
 pub use error::{Error, ProtocolError};
 pub use integer::integer;
 pub use parser::{Command, STREAM_THRESHOLD};

@@ -9,14 +9,14 @@ use std::{
 
 use infinicache_wire::{
     InstanceId,
-    control::{Located, NodeState, PoolView},
+    control::{Located, NodeState, PoolStatus},
 };
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::{sleep, timeout};
 
 use crate::{
     clients::{self, FILLERS, KEYS, name},
-    history::{Answer, Command},
+    history::{Invocation, WakeAnswer},
     pages,
     redis::Redis,
     world::{Run, WAKES, World},
@@ -52,7 +52,7 @@ async fn look(world: &World, run: &Run) -> Result<(), String> {
     }
     let figures = pages::figures(run.admin()).await.map_err(text)?;
     let figure = |name: &str| figures.get(&format!("infinicache_proxy_{name}")).copied();
-    for zero in ["objects_degraded", "partings"] {
+    for zero in ["objects_degraded", "tombstones"] {
         match figure(zero) {
             Some(0) => {}
             figure => return Err(format!("{zero} {figure:?}")),
@@ -84,16 +84,13 @@ async fn look(world: &World, run: &Run) -> Result<(), String> {
             ));
         }
     }
-    if figure("roster_members") != Some(members) {
-        return Err(format!(
-            "{:?} members of {members}",
-            figure("roster_members")
-        ));
+    if figure("view_members") != Some(members) {
+        return Err(format!("{:?} members of {members}", figure("view_members")));
     }
     Ok(())
 }
 
-async fn view(redis: &mut Redis) -> Result<PoolView, String> {
+async fn view(redis: &mut Redis) -> Result<PoolStatus, String> {
     match redis.ask(&[b"IC.NODES"]).await {
         Ok(BytesFrame::BulkString(json)) => {
             serde_json::from_slice(&json).map_err(|it| it.to_string())
@@ -112,7 +109,7 @@ pub(crate) async fn look_at_everything(world: &Arc<World>) {
     let mut found = Vec::new();
     for _ in 0..40 {
         let looking = world.clone();
-        found = match reader.spawn(async move { leftovers(&looking).await }).await {
+        found = match reader.spawn(async move { orphans(&looking).await }).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => vec![error],
             Err(error) => vec![error.to_string()],
@@ -131,8 +128,8 @@ async fn read_everything(world: &World) {
         let mut is_read = false;
         // A link may be found broken only when it is used.
         for _ in 0..20 {
-            let answer = clients::ask(world, 9, &mut connection, Command::Get { key }).await;
-            is_read = matches!(answer, Answer::Value(_) | Answer::Absent);
+            let answer = clients::ask(world, 9, &mut connection, Invocation::Get { key }).await;
+            is_read = matches!(answer, WakeAnswer::Value(_) | WakeAnswer::Absent);
             if is_read {
                 break;
             }
@@ -145,7 +142,7 @@ async fn read_everything(world: &World) {
 }
 
 /// Where nodes hold another number of chunks than the metadata lists.
-async fn leftovers(world: &World) -> Result<Vec<String>, String> {
+async fn orphans(world: &World) -> Result<Vec<String>, String> {
     let run = world.newest().ok_or("there is no proxy")?;
     let text = |error: std::io::Error| error.to_string();
     let mut redis = Redis::connect(run.redis()).await.map_err(text)?;
@@ -176,7 +173,7 @@ async fn leftovers(world: &World) -> Result<Vec<String>, String> {
     for instance in instances {
         let address = SocketAddr::new(instance.process.address(), WAKES);
         let figures = pages::figures(address).await.map_err(text)?;
-        let held = figures.get("infinicache_node_complete_chunks").copied();
+        let held = figures.get("infinicache_node_chunks").copied();
         let node = view
             .nodes
             .iter()

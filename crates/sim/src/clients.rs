@@ -13,7 +13,7 @@ use tracing::info;
 
 use crate::{
     TROUBLE,
-    history::{Answer, Command, Millis},
+    history::{Invocation, Millis, WakeAnswer},
     redis::Redis,
     world::{World, chance, client_address, now, pick},
 };
@@ -76,17 +76,17 @@ async fn live(world: Arc<World>, id: u32) {
     while now() < TROUBLE {
         sleep(Duration::from_millis(range(1, 300))).await;
         let key = range(0, KEYS.into()) as u8;
-        let set = |if_absent| Command::Set {
+        let set = |if_absent| Invocation::Set {
             key,
             value: 0,
             if_absent,
         };
         let command = match range(0, 100) {
-            0..40 => Command::Get { key },
+            0..40 => Invocation::Get { key },
             40..60 => set(false),
             60..68 => set(true),
-            68..76 => Command::Delete { key },
-            _ => Command::Expire {
+            68..76 => Invocation::Delete { key },
+            _ => Invocation::Expire {
                 key,
                 at: match range(0, 3) {
                     0 => 0,
@@ -105,12 +105,12 @@ async fn fill(world: Arc<World>, id: u32) {
         sleep(Duration::from_millis(range(1, 1_000))).await;
         let key = KEYS + range(0, FILLERS.into()) as u8;
         let command = match chance(70) {
-            true => Command::Set {
+            true => Invocation::Set {
                 key,
                 value: 0,
                 if_absent: false,
             },
-            false => Command::Get { key },
+            false => Invocation::Get { key },
         };
         ask(&world, id, &mut connection, command).await;
     }
@@ -118,22 +118,22 @@ async fn fill(world: Arc<World>, id: u32) {
 
 /// A connection of a client, and to which run of the proxy.
 #[derive(Default)]
-pub(crate) struct Connection(Option<(Speaks, u32)>);
+pub(crate) struct Connected(Option<(Speaks, u32)>);
 
 /// Asks one thing and tells the history what came of it.
 pub(crate) async fn ask(
     world: &World,
     id: u32,
-    connection: &mut Option<Connection>,
-    command: Command,
-) -> Answer {
-    let Some(Connection(Some((speaks, run)))) = connect(world, connection).await else {
-        return Answer::Failed;
+    connection: &mut Option<Connected>,
+    command: Invocation,
+) -> WakeAnswer {
+    let Some(Connected(Some((speaks, run)))) = connect(world, connection).await else {
+        return WakeAnswer::Failed;
     };
     let operation = world.history().ask(command, now());
     // Every value is told from every other by the operation that wrote it.
     let command = match command {
-        Command::Set { key, if_absent, .. } => Command::Set {
+        Invocation::Set { key, if_absent, .. } => Invocation::Set {
             key,
             value: operation,
             if_absent,
@@ -149,16 +149,16 @@ pub(crate) async fn ask(
         }
     };
     let asked = timeout(PATIENCE, asking).await;
-    let answer = asked.unwrap_or(Ok(Answer::Unknown));
+    let answer = asked.unwrap_or(Ok(WakeAnswer::Unknown));
     let answer = answer.unwrap_or_else(|text| {
         world.violation(text);
-        Answer::Unknown
+        WakeAnswer::Unknown
     });
     info!("client {id} is answered {operation}: {answer:?}");
     // Whoever got no answer cannot take the next for that of another command; and who was refused
     // looks for another proxy.
-    let is_lost = answer == Answer::Unknown;
-    if is_lost || (matches!(answer, Answer::Failed | Answer::Unsure) && chance(70)) {
+    let is_lost = answer == WakeAnswer::Unknown;
+    if is_lost || (matches!(answer, WakeAnswer::Failed | WakeAnswer::Unsure) && chance(70)) {
         *connection = None;
     }
     world.history().answer(operation, command, answer, now());
@@ -167,8 +167,8 @@ pub(crate) async fn ask(
 
 async fn connect<'a>(
     world: &World,
-    connection: &'a mut Option<Connection>,
-) -> Option<&'a mut Connection> {
+    connection: &'a mut Option<Connected>,
+) -> Option<&'a mut Connected> {
     if connection.is_none() {
         let runs: Vec<_> = world.state().runs.values().cloned().collect();
         let run = match chance(80) {
@@ -186,7 +186,7 @@ async fn connect<'a>(
                 .ok()
                 .map(|it| Speaks::Library(Box::new(it)))?,
         };
-        *connection = Some(Connection(Some((speaks, run.id))));
+        *connection = Some(Connected(Some((speaks, run.id))));
     }
     connection.as_mut()
 }
@@ -199,54 +199,56 @@ fn wall(at: Millis) -> u64 {
     }
 }
 
-async fn over_redis(redis: &mut Redis, command: Command) -> Result<Answer, String> {
+async fn over_redis(redis: &mut Redis, command: Invocation) -> Result<WakeAnswer, String> {
     let key = name(command.key());
     let key = key.as_bytes();
     let asked = match command {
-        Command::Get { .. } => redis.ask(&[b"GET", key]).await,
-        Command::Set {
+        Invocation::Get { .. } => redis.ask(&[b"GET", key]).await,
+        Invocation::Set {
             value, if_absent, ..
         } => {
             let value = bytes_of(value);
             let words: &[&[u8]] = &[b"SET", key, &value, b"NX"];
             redis.ask(&words[..3 + usize::from(if_absent)]).await
         }
-        Command::Delete { .. } => redis.ask(&[b"DEL", key]).await,
-        Command::Expire { at, .. } => {
+        Invocation::Delete { .. } => redis.ask(&[b"DEL", key]).await,
+        Invocation::Expire { at, .. } => {
             let at = wall(at).to_string();
             redis.ask(&[b"PEXPIREAT", key, at.as_bytes()]).await
         }
     };
     let Ok(reply) = asked else {
-        return Ok(Answer::Unknown);
+        return Ok(WakeAnswer::Unknown);
     };
     Ok(match (reply, command) {
-        (BytesFrame::Error(text), Command::Get { .. }) => refusal(&text, Answer::Failed),
-        (BytesFrame::Error(text), _) => refusal(&text, Answer::Unsure),
-        (BytesFrame::BulkString(value), Command::Get { .. }) => Answer::Value(id_of(&value)?),
-        (BytesFrame::Null, Command::Get { .. }) => Answer::Absent,
-        (BytesFrame::Null, Command::Set { .. }) => Answer::Refused,
-        (BytesFrame::SimpleString(_), Command::Set { .. }) => Answer::Done,
-        (BytesFrame::Integer(0), _) => Answer::Absent,
-        (BytesFrame::Integer(1), _) => Answer::Done,
+        (BytesFrame::Error(text), Invocation::Get { .. }) => refusal(&text, WakeAnswer::Failed),
+        (BytesFrame::Error(text), _) => refusal(&text, WakeAnswer::Unsure),
+        (BytesFrame::BulkString(value), Invocation::Get { .. }) => {
+            WakeAnswer::Value(id_of(&value)?)
+        }
+        (BytesFrame::Null, Invocation::Get { .. }) => WakeAnswer::Absent,
+        (BytesFrame::Null, Invocation::Set { .. }) => WakeAnswer::Refused,
+        (BytesFrame::SimpleString(_), Invocation::Set { .. }) => WakeAnswer::Done,
+        (BytesFrame::Integer(0), _) => WakeAnswer::Absent,
+        (BytesFrame::Integer(1), _) => WakeAnswer::Done,
         (reply, _) => return Err(format!("{command:?} was answered {reply:?}")),
     })
 }
 
-async fn over_library(library: &Client, command: Command) -> Result<Answer, String> {
+async fn over_library(library: &Client, command: Invocation) -> Result<WakeAnswer, String> {
     let key = name(command.key());
     let failed = |error: Error, otherwise| match error {
         Error::Unreachable(text) => refusal(&text, otherwise),
-        Error::OutOfMemory(_) => Answer::Failed,
+        Error::OutOfMemory(_) => WakeAnswer::Failed,
         _ => otherwise,
     };
     Ok(match command {
-        Command::Get { .. } => match library.get(&key).await {
-            Ok(value) => Answer::Value(id_of(&value)?),
-            Err(Error::Miss) => Answer::Absent,
-            Err(error) => failed(error, Answer::Failed),
+        Invocation::Get { .. } => match library.get(&key).await {
+            Ok(value) => WakeAnswer::Value(id_of(&value)?),
+            Err(Error::Miss) => WakeAnswer::Absent,
+            Err(error) => failed(error, WakeAnswer::Failed),
         },
-        Command::Set {
+        Invocation::Set {
             value, if_absent, ..
         } => {
             let options = PutOptions {
@@ -254,30 +256,30 @@ async fn over_library(library: &Client, command: Command) -> Result<Answer, Stri
                 ..PutOptions::default()
             };
             match library.put_with(&key, bytes_of(value), options).await {
-                Ok(Some(_)) => Answer::Done,
-                Ok(None) => Answer::Refused,
-                Err(error) => failed(error, Answer::Unknown),
+                Ok(Some(_)) => WakeAnswer::Done,
+                Ok(None) => WakeAnswer::Refused,
+                Err(error) => failed(error, WakeAnswer::Unknown),
             }
         }
-        Command::Delete { .. } => match library.delete(&key).await {
-            Ok(true) => Answer::Done,
-            Ok(false) => Answer::Absent,
-            Err(error) => failed(error, Answer::Unknown),
+        Invocation::Delete { .. } => match library.delete(&key).await {
+            Ok(true) => WakeAnswer::Done,
+            Ok(false) => WakeAnswer::Absent,
+            Err(error) => failed(error, WakeAnswer::Unknown),
         },
         // The library has no such thing.
-        Command::Expire { .. } => Answer::Failed,
+        Invocation::Expire { .. } => WakeAnswer::Failed,
     })
 }
 
 /// What an error reply means: that nothing was changed, if it says so.
-fn refusal(text: &str, otherwise: Answer) -> Answer {
+fn refusal(text: &str, otherwise: WakeAnswer) -> WakeAnswer {
     let says_so = [
         "asking its nodes what they hold",
-        "to know whether this proxy is in charge",
+        "to know whether this proxy leads",
         "OOM",
     ];
     match says_so.iter().any(|it| text.contains(it)) {
-        true => Answer::Failed,
+        true => WakeAnswer::Failed,
         false => otherwise,
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use infinicache_host::{
-    simulation::{Process, range},
+    simulation::{Process, range, stall_often},
     task,
 };
 use infinicache_socket::simulation as network;
@@ -23,20 +23,13 @@ use crate::{
     audit::unsettled,
     clients,
     history::Millis,
+    plan::Faults,
     platform::{self, MOST_RUNS, end_node, end_run, start_node, start_run},
     world::{Instance, Run, World, chance, instance_address, now, pick, run_address, service},
 };
 
-/// How much goes wrong.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Faults {
-    /// What the pool is to bear without losing anything.
-    Within,
-    /// No more at once than within the tolerance, but before values are whole again.
-    Often,
-    /// Anything.
-    Beyond,
-}
+/// How many of a thousand stall points hold a proxy up.
+const STALLS: u64 = 10;
 
 /// How long all may take to be well again.
 const RECOVERY: Duration = Duration::from_secs(150);
@@ -53,9 +46,10 @@ async fn look(world: &Arc<World>) -> Option<String> {
 }
 
 /// Lets things go wrong for a while, then lets all be well.
-pub(crate) async fn strike(world: &Arc<World>) {
+pub(crate) async fn remove_lost(world: &Arc<World>) {
     platform::start(world);
     start_run(world);
+    stall_often(STALLS);
     while now() < TROUBLE {
         pause(50, 2_500).await;
         match range(0, 100) {
@@ -247,12 +241,13 @@ fn replace(world: &Arc<World>, name: usize, old: Instance) {
 fn heal(world: &Arc<World>) {
     info!("all is well from here on");
     world.is_calm.store(true, Relaxed);
+    stall_often(0);
     world.state().cuts.clear();
     network::mend();
     let runs: Vec<Run> = world.state().runs.values().cloned().collect();
     match runs.split_last() {
-        Some((last, others)) => {
-            others.iter().for_each(|it| end_run(world, it));
+        Some((last, obsolete)) => {
+            obsolete.iter().for_each(|it| end_run(world, it));
             last.process.thaw();
         }
         None => {
@@ -269,8 +264,8 @@ fn heal(world: &Arc<World>) {
                 None => {
                     start_run(&later);
                 }
-                // One that was superseded by one that is gone is started again, as an operator would.
-                Some(run) if later.is_superseded(&run) => end_run(&later, &run),
+                // One that was fenced by one that is gone is started again, as an operator would.
+                Some(run) if later.is_fenced(&run) => end_run(&later, &run),
                 Some(_) => {}
             }
         }

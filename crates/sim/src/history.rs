@@ -20,7 +20,7 @@ pub(crate) type Operation = u64;
 pub(crate) const CLOCK_TOLERANCE: Millis = 2_000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum Invocation {
     Get {
         key: u8,
     },
@@ -39,7 +39,7 @@ pub(crate) enum Command {
     },
 }
 
-impl Command {
+impl Invocation {
     pub(crate) fn key(self) -> u8 {
         match self {
             Self::Get { key }
@@ -51,7 +51,7 @@ impl Command {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Answer {
+pub(crate) enum WakeAnswer {
     Value(u64),
     /// No value, or no value that the command could be about.
     Absent,
@@ -80,15 +80,15 @@ struct Value {
 
 /// A way how everything may have been so far.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct State {
+struct KeyState {
     value: Option<Value>,
     /// What took effect and is yet to be answered.
-    answers: BTreeMap<Operation, Answer>,
+    answers: BTreeMap<Operation, WakeAnswer>,
     /// What took effect and will never be answered.
     used: BTreeSet<Operation>,
 }
 
-impl State {
+impl KeyState {
     /// Whether it explains whatever the other does.
     fn covers(&self, other: &Self) -> bool {
         self.value == other.value
@@ -99,7 +99,7 @@ impl State {
 
 #[derive(Clone, Copy, Debug)]
 struct Asked {
-    command: Command,
+    command: Invocation,
     at: Millis,
     /// Its outcome will never be known.
     is_open: bool,
@@ -109,14 +109,14 @@ struct Asked {
 
 #[derive(Clone, Debug)]
 struct Key {
-    states: Vec<State>,
+    states: Vec<KeyState>,
     pending: BTreeMap<Operation, Asked>,
 }
 
 impl Default for Key {
     fn default() -> Self {
         Self {
-            states: vec![State {
+            states: vec![KeyState {
                 value: None,
                 answers: BTreeMap::new(),
                 used: BTreeSet::new(),
@@ -141,7 +141,7 @@ pub(crate) struct History {
 }
 
 impl History {
-    pub(crate) fn ask(&mut self, command: Command, at: Millis) -> Operation {
+    pub(crate) fn ask(&mut self, command: Invocation, at: Millis) -> Operation {
         self.asked += 1;
         let key = self.keys.entry(command.key()).or_default();
         key.pending.insert(
@@ -157,7 +157,7 @@ impl History {
     }
 
     /// What is asked turns out to be this.
-    pub(crate) fn name(&mut self, operation: Operation, command: Command) {
+    pub(crate) fn name(&mut self, operation: Operation, command: Invocation) {
         let key = self.keys.entry(command.key()).or_default();
         if let Some(asked) = key.pending.get_mut(&operation) {
             asked.command = command;
@@ -167,13 +167,13 @@ impl History {
     pub(crate) fn answer(
         &mut self,
         operation: Operation,
-        command: Command,
-        answer: Answer,
+        command: Invocation,
+        answer: WakeAnswer,
         at: Millis,
     ) {
         match answer {
-            Answer::Done => self.acknowledged += 1,
-            Answer::Value(_) => self.hits += 1,
+            WakeAnswer::Done => self.acknowledged += 1,
+            WakeAnswer::Value(_) => self.hits += 1,
             _ => {}
         }
         let key = self.keys.entry(command.key()).or_default();
@@ -214,19 +214,19 @@ impl History {
 }
 
 impl Key {
-    fn answer(&mut self, operation: Operation, answer: Answer, at: Millis) -> bool {
+    fn answer(&mut self, operation: Operation, answer: WakeAnswer, at: Millis) -> bool {
         let Some(asked) = self.pending.get_mut(&operation) else {
             return true;
         };
-        if matches!(answer, Answer::Unknown | Answer::Unsure) {
-            if let Command::Get { .. } = asked.command {
+        if matches!(answer, WakeAnswer::Unknown | WakeAnswer::Unsure) {
+            if let Invocation::Get { .. } = asked.command {
                 self.pending.remove(&operation);
                 self.states.iter_mut().for_each(|it| {
                     it.answers.remove(&operation);
                 });
             } else {
                 asked.is_open = true;
-                asked.unsure_since = (answer == Answer::Unsure).then_some(at);
+                asked.unsure_since = (answer == WakeAnswer::Unsure).then_some(at);
                 for state in &mut self.states {
                     if state.answers.remove(&operation).is_some() {
                         state.used.insert(operation);
@@ -236,7 +236,7 @@ impl Key {
             self.prune();
             return true;
         }
-        if answer == Answer::Failed {
+        if answer == WakeAnswer::Failed {
             self.pending.remove(&operation);
             self.states
                 .retain(|it| !it.answers.contains_key(&operation));
@@ -275,16 +275,16 @@ impl Key {
     }
 
     /// What was unsure when something later was asked cannot come back once that is acknowledged.
-    fn close(&mut self, by: Asked, answer: Answer) {
-        let is_set = matches!(by.command, Command::Set { .. }) && answer == Answer::Done;
-        if is_set || matches!(by.command, Command::Delete { .. }) {
+    fn close(&mut self, by: Asked, answer: WakeAnswer) {
+        let is_set = matches!(by.command, Invocation::Set { .. }) && answer == WakeAnswer::Done;
+        if is_set || matches!(by.command, Invocation::Delete { .. }) {
             let is_over = |it: &Asked| it.unsure_since.is_some_and(|since| since < by.at);
             self.pending.retain(|_, asked| !is_over(asked));
         }
     }
 
     fn prune(&mut self) {
-        let mut kept: Vec<State> = Vec::new();
+        let mut kept: Vec<KeyState> = Vec::new();
         for state in std::mem::take(&mut self.states) {
             if !kept.iter().any(|it| it.covers(&state)) {
                 kept.retain(|it| !state.covers(it));
@@ -295,7 +295,7 @@ impl Key {
     }
 }
 
-impl State {
+impl KeyState {
     /// The states that an operation may lead to.
     fn after(&self, operation: Operation, asked: &Asked, now: Millis) -> Vec<Self> {
         let may_be_present = self
@@ -304,7 +304,7 @@ impl State {
         let may_be_absent = self.value.is_none_or(|value| {
             value.is_faint || now.saturating_add(CLOCK_TOLERANCE) >= value.expires.0
         });
-        let with = |value: Option<Value>, answer: Answer| {
+        let with = |value: Option<Value>, answer: WakeAnswer| {
             let mut next = self.clone();
             next.value = value;
             match asked.is_open {
@@ -319,15 +319,15 @@ impl State {
         };
         let mut next = Vec::new();
         match asked.command {
-            Command::Get { .. } => {
+            Invocation::Get { .. } => {
                 if let Some(value) = self.value.filter(|_| may_be_present) {
-                    next.push(with(self.value, Answer::Value(value.id)));
+                    next.push(with(self.value, WakeAnswer::Value(value.id)));
                 }
                 if may_be_absent {
-                    next.push(with(self.value, Answer::Absent));
+                    next.push(with(self.value, WakeAnswer::Absent));
                 }
             }
-            Command::Set {
+            Invocation::Set {
                 value, if_absent, ..
             } => {
                 if !if_absent || may_be_absent {
@@ -338,26 +338,26 @@ impl State {
                         expires: (u64::MAX, u64::MAX),
                         expirer: None,
                     };
-                    next.push(with(Some(value), Answer::Done));
+                    next.push(with(Some(value), WakeAnswer::Done));
                 }
                 if if_absent && may_be_present {
-                    next.push(with(self.value, Answer::Refused));
+                    next.push(with(self.value, WakeAnswer::Refused));
                 }
             }
-            Command::Delete { .. } => {
+            Invocation::Delete { .. } => {
                 let faint = self.value.map(|value| Value {
                     is_faint: true,
                     deleter: Some(operation),
                     ..value
                 });
                 if may_be_present {
-                    next.push(with(faint, Answer::Done));
+                    next.push(with(faint, WakeAnswer::Done));
                 }
                 if may_be_absent {
-                    next.push(with(faint, Answer::Absent));
+                    next.push(with(faint, WakeAnswer::Absent));
                 }
             }
-            Command::Expire { at, .. } => {
+            Invocation::Expire { at, .. } => {
                 let at = if at == 0 { u64::MAX } else { at };
                 if let Some(value) = self.value.filter(|_| may_be_present) {
                     let (from, to) = value.expires;
@@ -366,10 +366,10 @@ impl State {
                         expirer: Some((operation, at)),
                         ..value
                     };
-                    next.push(with(Some(value), Answer::Done));
+                    next.push(with(Some(value), WakeAnswer::Done));
                 }
                 if may_be_absent {
-                    next.push(with(self.value, Answer::Absent));
+                    next.push(with(self.value, WakeAnswer::Absent));
                 }
             }
         }
@@ -396,11 +396,11 @@ impl State {
 mod tests {
     use super::*;
 
-    const GET: Command = Command::Get { key: 0 };
-    const DELETE: Command = Command::Delete { key: 0 };
+    const GET: Invocation = Invocation::Get { key: 0 };
+    const DELETE: Invocation = Invocation::Delete { key: 0 };
 
-    fn set(value: u64) -> Command {
-        Command::Set {
+    fn set(value: u64) -> Invocation {
+        Invocation::Set {
             key: 0,
             value,
             if_absent: false,
@@ -408,7 +408,7 @@ mod tests {
     }
 
     /// Whether a sequence of answers, each to what was asked just before, can be.
-    fn is_sound(steps: &[(Command, Answer)]) -> bool {
+    fn is_sound(steps: &[(Invocation, WakeAnswer)]) -> bool {
         let mut history = History::default();
         for (at, &(command, answer)) in (0..).zip(steps) {
             let operation = history.ask(command, at);
@@ -419,7 +419,7 @@ mod tests {
 
     #[test]
     fn a_read_gives_the_last_value() {
-        use Answer::{Absent, Done, Value};
+        use WakeAnswer::{Absent, Done, Value};
         assert!(is_sound(&[(GET, Absent), (set(1), Done), (GET, Value(1))]));
         assert!(!is_sound(&[(set(1), Done), (GET, Absent)]));
         assert!(!is_sound(&[
@@ -436,7 +436,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_takes_effect_late_or_never_but_once() {
-        use Answer::{Absent, Done, Unknown, Value};
+        use WakeAnswer::{Absent, Done, Unknown, Value};
         assert!(is_sound(&[
             (set(1), Unknown),
             (GET, Absent),
@@ -460,11 +460,11 @@ mod tests {
         for seen in [1, 2] {
             let mut history = History::default();
             let first = history.ask(set(1), 0);
-            history.answer(first, set(1), Answer::Done, 1);
+            history.answer(first, set(1), WakeAnswer::Done, 1);
             let read = history.ask(GET, 2);
             let second = history.ask(set(2), 3);
-            history.answer(second, set(2), Answer::Done, 4);
-            history.answer(read, GET, Answer::Value(seen), 5);
+            history.answer(second, set(2), WakeAnswer::Done, 4);
+            history.answer(read, GET, WakeAnswer::Value(seen), 5);
             assert!(history.violations.is_empty());
         }
     }

@@ -20,6 +20,7 @@ mod faults;
 mod history;
 mod log;
 mod pages;
+mod plan;
 mod platform;
 mod redis;
 mod rules;
@@ -30,24 +31,14 @@ use std::collections::BTreeMap;
 use infinicache_host::simulation;
 use tokio::task::JoinHandle;
 
-pub use self::{faults::Faults, rules::RULES};
 use self::{history::Millis, log::Log, world::World};
+pub use self::{
+    plan::{Faults, Plan},
+    rules::RULES,
+};
 
 /// How long clients ask and things go wrong.
 const TROUBLE: Millis = 25_000;
-
-/// What is to be simulated.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    /// Decides everything else.
-    pub seed: u64,
-    /// How much goes wrong.
-    pub faults: Faults,
-    /// The fail points that are on.
-    pub left_out: Vec<String>,
-    /// Whether what the programs log is kept.
-    pub log: bool,
-}
 
 /// What came of a run.
 #[derive(Debug, Default)]
@@ -100,7 +91,7 @@ pub fn run(plan: &Plan) -> Outcome {
     let ran = simulation::run(plan.seed, plan.left_out.iter().cloned(), async || {
         let world = World::new(plan, log.clone());
         let clients = clients::start(&world);
-        faults::strike(&world).await;
+        faults::remove_lost(&world).await;
         clients.iter().for_each(JoinHandle::abort);
         if world.is_sound() {
             audit::look_at_everything(&world).await;
@@ -117,7 +108,7 @@ pub fn run(plan: &Plan) -> Outcome {
             "{losses} lost, {undecided} undecided, within the tolerance"
         ));
     }
-    // A roster that too few have stored may be forgotten: nothing is promised from then on.
+    // A view that too few have stored may be forgotten: nothing is promised from then on.
     let is_excused = plan.faults != Faults::Within
         && history.forced > 0
         && history

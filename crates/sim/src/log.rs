@@ -16,7 +16,12 @@ use tracing::{
     span,
 };
 
-use crate::{Faults, Plan, clients::key_of, history::History, world::now};
+use crate::{
+    clients::key_of,
+    history::History,
+    plan::{Faults, Plan},
+    world::now,
+};
 
 /// Writes down what is logged. Clones are handles to the same.
 #[derive(Clone, Debug)]
@@ -30,7 +35,7 @@ struct Inner {
     lines: Mutex<Vec<String>>,
     history: Mutex<History>,
     /// The names of proxies that know of a later one.
-    superseded: Mutex<BTreeSet<String>>,
+    fenced: Mutex<BTreeSet<String>>,
 }
 
 impl Log {
@@ -41,7 +46,7 @@ impl Log {
             spans: AtomicU64::new(0),
             lines: Mutex::default(),
             history: Mutex::default(),
-            superseded: Mutex::default(),
+            fenced: Mutex::default(),
         }))
     }
 
@@ -54,9 +59,9 @@ impl Log {
     }
 
     /// Whether a proxy knows of a later one.
-    pub(crate) fn is_superseded(&self, proxy: &Process) -> bool {
-        let superseded = self.0.superseded.lock().expect("plain data");
-        superseded.contains(proxy.name())
+    pub(crate) fn is_fenced(&self, proxy: &Process) -> bool {
+        let fenced = self.0.fenced.lock().expect("plain data");
+        fenced.contains(proxy.name())
     }
 
     /// What it means for clients.
@@ -82,19 +87,19 @@ impl Log {
                 history.losses += line.field("lost").parse().unwrap_or(0);
                 history.all_may_vanish(now());
             }
-            "too few members of the last roster were heard: what the pool held is lost" => {
+            "too few members of the last view were heard: what the pool held is lost" => {
                 history.undecided += 1;
                 history.all_may_vanish(now());
             }
-            "too many members are lost for a quorum to store the roster: the pool goes on with the rest" =>
+            "too many members are lost for a quorum to store the view: the pool goes on with the rest" =>
             {
                 history.forced += 1;
                 history.all_may_vanish(now());
             }
-            "a node obeys a later run of the proxy" => {
+            "a node follows a later run of the proxy" => {
                 let proxy = Process::current().map(|it| it.name().to_owned());
-                let mut superseded = self.0.superseded.lock().expect("plain data");
-                superseded.extend(proxy);
+                let mut fenced = self.0.fenced.lock().expect("plain data");
+                fenced.extend(proxy);
             }
             _ => {}
         }
@@ -112,7 +117,7 @@ impl Subscriber for Log {
             Level::ERROR | Level::WARN => is_ours,
             Level::INFO => is_ours && (self.0.is_kept || target.starts_with(MATTERS)),
             Level::DEBUG => is_ours && self.0.is_kept,
-            Level::TRACE => target == "infinicache_proxy::cache::retire",
+            Level::TRACE => target == "infinicache_proxy::cache::delete",
         }
     }
 

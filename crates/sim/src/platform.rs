@@ -12,13 +12,13 @@ use infinicache_host::{
     task,
 };
 use infinicache_node::Node;
-use infinicache_socket::simulation::{Listener, Stream, connect, part, switch_off};
+use infinicache_socket::simulation::{Listener, SimulatedStream, connect, part, switch_off};
 use tokio::{io::copy_bidirectional, time::sleep};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    faults::Faults,
+    plan::Faults,
     world::{
         ADMIN, Instance, REDIS, Run, WAKES, World, chance, instance_address, name_of, run_address,
         service,
@@ -52,7 +52,7 @@ pub(crate) fn start(world: &Arc<World>) {
 }
 
 /// Hands a wake to the instance of a name, which is started if there is none.
-async fn forward(world: Arc<World>, name: usize, mut stream: Stream) {
+async fn forward(world: Arc<World>, name: usize, mut stream: SimulatedStream) {
     if chance(5) {
         return;
     }
@@ -177,7 +177,7 @@ pub(crate) fn start_run(world: &Arc<World>) -> Run {
         "--wake-deadline=2s".into(),
         "--predecessor=unknown".into(),
         "--straggler-deadline=1s".into(),
-        "--recode-after=20s".into(),
+        "--reencode-after=20s".into(),
         "--small-value-max=4KiB".into(),
         format!(
             "--small-values-bytes={}",

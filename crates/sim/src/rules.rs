@@ -4,21 +4,21 @@
 /// Each rule, and what it says.
 pub const RULES: &[(&str, &str)] = &[
     (
-        "bereft",
-        "a run that was left without members by silence does not answer before one obeys it",
+        "no_lease_after_losing_all",
+        "a run that was left without members by silence does not answer before one follows it",
     ),
     ("distinct_epochs", "no two runs have the same epoch"),
     ("distinct_indexes", "chunks count by distinct index"),
     (
-        "earlier_farewells",
+        "earlier_tombstones",
         "a change waits for earlier values of its key too",
     ),
     (
-        "earlier_stay_covered",
+        "tombstones_stay_covered",
         "a value does not go while earlier ones of its key are on their way out",
     ),
     (
-        "emptied_first",
+        "emptied_before_joining",
         "an instance that is a new member counts once it has been emptied",
     ),
     (
@@ -31,16 +31,16 @@ pub const RULES: &[(&str, &str)] = &[
     ),
     ("expiry_sequence", "the later change of expiry counts"),
     (
-        "expulsion_in_force",
-        "a change of the roster is awaited before anybody it expels is left out",
+        "removal_committed",
+        "a change of the view is awaited before anybody it removes is left out",
     ),
     (
-        "farewell",
+        "delete_quorum",
         "a delete, and an overwrite, wait until the value is gone from all who count",
     ),
     (
-        "first_roster_in_force",
-        "a new run has a roster of its own in force before it frees or serves anything",
+        "first_view_committed",
+        "a new run has a view of its own committed before it frees or serves anything",
     ),
     (
         "forget_unfinished",
@@ -54,7 +54,7 @@ pub const RULES: &[(&str, &str)] = &[
         "given_up_is_removed",
         "a write that is given up after a Finish is on its way out until it is removed",
     ),
-    ("highest_epoch", "nodes obey the highest epoch only"),
+    ("highest_epoch", "nodes follow the highest epoch only"),
     ("highest_version", "the highest version wins"),
     (
         "holders_in_force",
@@ -74,17 +74,17 @@ pub const RULES: &[(&str, &str)] = &[
         "a new run waits until the lease of the one before it has ended",
     ),
     (
-        "leftovers_part",
+        "leftovers_get_tombstones",
         "what a new run found and does not need is gone before its key is said to be empty",
     ),
     (
-        "loss_in_force",
-        "what a member held is lost once a roster without it is in force",
+        "loss_committed",
+        "what a member held is lost once a view without it is committed",
     ),
     ("members_only", "only the chunks of members count"),
     (
-        "no_more_expelled_than_parity",
-        "no more members are expelled than the parity",
+        "no_more_removed_than_parity",
+        "no more members are removed than the parity",
     ),
     (
         "one_change_at_a_time",
@@ -95,7 +95,7 @@ pub const RULES: &[(&str, &str)] = &[
         "no two chunks of a write are on the same node",
     ),
     (
-        "open_writes_let_go",
+        "moved_chunks_not_kept",
         "a chunk of an open write that has moved elsewhere is not kept by who comes back",
     ),
     (
@@ -115,31 +115,31 @@ pub const RULES: &[(&str, &str)] = &[
         "a repair looks whether the value is still current before it completes a chunk",
     ),
     (
-        "return_after_expulsion",
-        "an expelled member is reconciled after its expulsion is in force, not before",
+        "readmitted_after_removal",
+        "an removed member is reconciled after its expulsion is committed, not before",
     ),
     (
-        "roster_quorum",
-        "a roster is in force when a quorum has stored it, not the first member",
+        "view_quorum",
+        "a view is committed when a quorum has stored it, not the first member",
     ),
     (
         "silence_is_no_loss",
         "a member that is silent is not lost by that alone",
     ),
     (
-        "strays",
+        "orphans",
         "chunks that were taken off an object are remembered until they are freed",
     ),
     (
-        "superseded_keeps_its_roster",
-        "a run changes its roster no more once a node says that it obeys a later one",
+        "fenced_keeps_its_view",
+        "a run changes its view no more once a node says that it follows a later one",
     ),
     (
         "told_time",
         "a proxy's time is never below what an earlier one stored on nodes",
     ),
     (
-        "unvouched_for_a_lease_only",
-        "a run without members goes if it was held up for a lease",
+        "memberless_for_a_lease_only",
+        "a run without members goes if it was paused for a lease",
     ),
 ];

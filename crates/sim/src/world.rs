@@ -14,10 +14,9 @@ use infinicache_wire::InstanceId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    Plan,
-    faults::Faults,
     history::{History, Millis},
     log::Log,
+    plan::{Faults, Plan},
 };
 
 /// The port of a proxy's Redis clients.
@@ -57,7 +56,7 @@ impl Run {
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct State {
+pub(crate) struct WorldState {
     /// The instance to which the platform hands the wakes of each name.
     pub(crate) current: Vec<Option<Instance>>,
     /// All instances that run.
@@ -84,7 +83,7 @@ pub(crate) struct World {
     pub(crate) is_calm: AtomicBool,
     ended_at: AtomicU64,
     log: Log,
-    state: Mutex<State>,
+    state: Mutex<WorldState>,
 }
 
 impl World {
@@ -96,9 +95,9 @@ impl World {
         let (names, parity) = [(3, 1), (4, 1), (5, 2), (6, 2)][(plan.seed % 4) as usize];
         // So little that values have to go.
         let is_tight = faults != Faults::Within && range(0, 3) == 0;
-        let state = State {
+        let state = WorldState {
             current: vec![None; names],
-            ..State::default()
+            ..WorldState::default()
         };
         Arc::new(Self {
             faults,
@@ -113,7 +112,7 @@ impl World {
         })
     }
 
-    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+    pub(crate) fn state(&self) -> MutexGuard<'_, WorldState> {
         self.state.lock().expect("plain data")
     }
 
@@ -122,8 +121,8 @@ impl World {
     }
 
     /// Whether a run knows of a later one.
-    pub(crate) fn is_superseded(&self, run: &Run) -> bool {
-        self.log.is_superseded(&run.process)
+    pub(crate) fn is_fenced(&self, run: &Run) -> bool {
+        self.log.is_fenced(&run.process)
     }
 
     pub(crate) fn is_sound(&self) -> bool {

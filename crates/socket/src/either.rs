@@ -60,7 +60,7 @@ pub enum Stream {
     /// Of the system.
     Tcp(TcpStream),
     /// Of a simulation.
-    Simulated(simulation::Stream),
+    Simulated(simulation::SimulatedStream),
 }
 
 /// What is received of a TCP connection.

@@ -28,7 +28,7 @@ use infinicache_host::{
 use tokio::time::sleep;
 
 use self::pipe::Pipe;
-pub use self::stream::{ReadHalf, Stream, WriteHalf};
+pub use self::stream::{ReadHalf, SimulatedStream, WriteHalf};
 
 /// Connections that wait to be accepted.
 const BACKLOG: usize = 128;
@@ -154,11 +154,11 @@ fn latency() -> Duration {
 
 /// Those who wait to be accepted.
 #[derive(Debug, Default)]
-struct Queue(Mutex<(VecDeque<Stream>, Option<Waker>)>);
+struct Queue(Mutex<(VecDeque<SimulatedStream>, Option<Waker>)>);
 
 impl Queue {
     /// Whether there was room.
-    fn push(&self, stream: Stream) -> bool {
+    fn push(&self, stream: SimulatedStream) -> bool {
         let mut queue = self.0.lock().expect("plain data");
         if queue.0.len() >= BACKLOG {
             return false;
@@ -212,7 +212,7 @@ impl Listener {
     /// # Errors
     ///
     /// None.
-    pub async fn accept(&self) -> io::Result<(Stream, SocketAddr)> {
+    pub async fn accept(&self) -> io::Result<(SimulatedStream, SocketAddr)> {
         let stream = poll_fn(|context| {
             let mut queue = self.queue.0.lock().expect("plain data");
             match queue.0.pop_front() {
@@ -238,7 +238,7 @@ impl Listener {
 /// # Panics
 ///
 /// Outside a process.
-pub async fn connect(to: SocketAddr) -> io::Result<Stream> {
+pub async fn connect(to: SocketAddr) -> io::Result<SimulatedStream> {
     let from = Process::current().expect("a process dials").address();
     sleep(latency()).await;
     let reaches = NETWORK.with_borrow(|it| it.reaches(from, to.ip()));
@@ -254,7 +254,7 @@ pub async fn connect(to: SocketAddr) -> io::Result<Stream> {
         network
             .connections
             .insert(network.made, Arc::downgrade(&pipe));
-        let [near, far] = Stream::pair(pipe);
+        let [near, far] = SimulatedStream::pair(pipe);
         (queue, near, far)
     });
     let is_accepted = queue.is_some_and(|queue| queue.push(far));

@@ -20,7 +20,7 @@ const MAX_REASON: usize = 64;
 pub enum ByeReason {
     /// Its session is over; it rests until the next wake.
     SessionOver,
-    /// Its process was told to go.
+    /// Its process got SIGTERM.
     Terminated,
     /// Something that this version does not know.
     Other(String),

@@ -1,11 +1,11 @@
 //! The `IC.*` commands, by which a smart client and the proxy agree on where chunks are, and the
 //! documents that answer them.
 //!
-//! Commands are Redis commands on the proxy's Redis port: the client encodes a [`Command`], the
+//! Commands are Redis commands on the proxy's Redis port: the client encodes a [`ControlCommand`], the
 //! proxy parses it. Their answers are the documents here, as JSON in a bulk string.
 //!
 //! ```text
-//! IC.NODES                                        -> PoolView
+//! IC.NODES                                        -> PoolStatus
 //! IC.OPEN key size|? [member,...|-] [DIRECT] [BLIND]
 //!                                                 -> Opened        a placement may be proposed
 //! IC.RESERVE write bytes                          -> integer       before more than is reserved is sent:
@@ -23,8 +23,7 @@
 //! connection. So a client keeps a connection open until its writes are committed or aborted and
 //! its leases are released, though it need not use it for anything else.
 //!
-//! With `DIRECT`, the answer tells the ways to the members besides, and gives
-//! passes for them.
+//! With `DIRECT`, the answer tells the routes to the members besides, and gives tokens for them.
 //!
 //! Times go over the wire as what is left of them: a value lives for so long
 //! (`PX` of a commit) from when the proxy decides the commit, whatever the
@@ -39,7 +38,7 @@
 
 mod command;
 
-pub use command::{Command, CommandError, Verb};
+pub use command::{CommandError, ControlCommand, Verb};
 
 use serde::{Deserialize, Serialize};
 
@@ -59,8 +58,8 @@ pub struct Opened {
     /// How many bytes of value may be sent before more are reserved.
     pub reserved: u64,
     /// How to reach members directly, if that was asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ways: Vec<Way>,
+    #[serde(rename = "ways", default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }
 
 /// Who shall hold a chunk instead.
@@ -69,18 +68,19 @@ pub struct Placed {
     /// The member.
     pub member: MemberId,
     /// How to reach it directly, if that was asked for.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub way: Option<Way>,
+    #[serde(rename = "way", default, skip_serializing_if = "Option::is_none")]
+    pub route: Option<Route>,
 }
 
-/// How a member is reached directly, and what proves that it may be: a [`Pass`](crate::pass::Pass).
+/// How a member is reached directly, and what proves that it may be: a
+/// [`Token`](crate::token::Token).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Way {
+pub struct Route {
     /// The member.
     pub member: MemberId,
     /// `host:port` of its direct listener.
     pub address: String,
-    /// Until when the pass is good, in milliseconds since 1970 by the clocks of proxy and node.
+    /// Until when the token is good, in milliseconds since 1970 by the clocks of proxy and node.
     pub until_ms: u64,
     /// For how long that is from now on, in milliseconds.
     pub ttl_ms: u64,
@@ -91,7 +91,7 @@ pub struct Way {
 /// What became of a commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Committed {
+pub enum CommitReply {
     /// The value is now the one of its key.
     Stored {
         /// Its version.
@@ -126,16 +126,16 @@ pub struct Located {
     /// read anew if it is replaced meanwhile.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lease: Option<u64>,
-    /// Who holds which chunk, by index; nobody, if it is lost.
+    /// Which member holds which chunk, by index; none, if it is lost.
     pub members: Vec<Option<MemberId>>,
     /// How to reach them directly, if that was asked for.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub ways: Vec<Way>,
+    #[serde(rename = "ways", default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<Route>,
 }
 
 /// The pool as the proxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolView {
+pub struct PoolStatus {
     /// The run of the proxy.
     pub epoch: u64,
     /// Data chunks of a large object.
@@ -145,12 +145,12 @@ pub struct PoolView {
     /// Largest value in bytes.
     pub max_object_bytes: u64,
     /// Its nodes, by name.
-    pub nodes: Vec<NodeView>,
+    pub nodes: Vec<NodeStatus>,
 }
 
 /// One node as the proxy sees it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeView {
+pub struct NodeStatus {
     /// Its name.
     pub name: String,
     /// Where it is in its life.
@@ -195,21 +195,24 @@ pub enum WakeFailure {
     Unreachable,
     /// No answer came in time.
     TimedOut,
-    /// The node, or whoever stands before it, refused it.
+    /// The node, or a proxy before it, refused it.
     Refused,
-    /// The node obeys a proxy of a later epoch.
-    Superseded,
+    /// The node follows a proxy of a later epoch.
+    #[serde(rename = "superseded")]
+    Fenced,
     /// Another run of the proxy leads the node.
-    Led,
+    #[serde(rename = "led")]
+    OtherLeader,
     /// What was answered is not what nodes answer.
-    Garbage,
+    #[serde(rename = "garbage")]
+    Malformed,
     /// A node of another name answered.
     OtherNode,
     /// Another process than the member behind the name answered.
     OtherInstance,
     /// The answer did not prove the pool's secret.
     Forged,
-    /// It was accepted, but nobody dialled back.
+    /// It was accepted, but no instance dialled back.
     NeverDialled,
     /// Something that this version does not know.
     #[serde(other)]
@@ -222,9 +225,9 @@ impl WakeFailure {
         Self::Unreachable,
         Self::TimedOut,
         Self::Refused,
-        Self::Superseded,
-        Self::Led,
-        Self::Garbage,
+        Self::Fenced,
+        Self::OtherLeader,
+        Self::Malformed,
         Self::OtherNode,
         Self::OtherInstance,
         Self::Forged,
@@ -237,9 +240,9 @@ impl WakeFailure {
             Self::Unreachable => "unreachable",
             Self::TimedOut => "timed_out",
             Self::Refused => "refused",
-            Self::Superseded => "superseded",
-            Self::Led => "led",
-            Self::Garbage => "garbage",
+            Self::Fenced => "fenced",
+            Self::OtherLeader => "other_leader",
+            Self::Malformed => "malformed",
             Self::OtherNode => "other_node",
             Self::OtherInstance => "other_instance",
             Self::Forged => "forged",

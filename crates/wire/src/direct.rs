@@ -22,15 +22,15 @@ use crate::{
     secret::Secret,
 };
 
-/// Most bytes of each of the documents: nobody has proved anything yet.
+/// Most bytes of each of the documents: neither side has proved anything yet.
 pub const MAX_DOCUMENT: usize = 512;
 
 /// A random number that is used once.
 pub type Nonce = [u64; 2];
 
-/// What whoever dials says first.
+/// What the dialling side says first.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Call {
+pub struct DirectCall {
     /// Version of the protocol that they speak.
     pub protocol: u16,
     /// The process that they want.
@@ -41,7 +41,7 @@ pub struct Call {
 
 /// What the node answers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Answer {
+pub struct DirectAnswer {
     /// Version of the protocol that it speaks.
     pub protocol: u16,
     /// The process that it is.
@@ -52,16 +52,16 @@ pub struct Answer {
     pub proof: String,
 }
 
-/// What whoever dials says last.
+/// What the dialling side says last.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seal {
+pub struct DirectProof {
     /// Proof of the secret.
     pub proof: String,
 }
 
 /// Why a direct link does not come about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum DirectRefused {
     /// The other side speaks another version.
     #[error("protocol {0}, this is {PROTOCOL_VERSION}")]
     Protocol(u16),
@@ -78,7 +78,7 @@ pub enum Refused {
     Forged,
 }
 
-impl Call {
+impl DirectCall {
     /// A call for `instance`.
     pub fn new(instance: InstanceId, nonce: Nonce) -> Self {
         let protocol = PROTOCOL_VERSION;
@@ -113,11 +113,11 @@ impl Call {
         instance: InstanceId,
         nonce: Nonce,
         secret: &Secret,
-    ) -> Result<Answer, Refused> {
+    ) -> Result<DirectAnswer, DirectRefused> {
         self.check(self.protocol, instance)?;
         let proof = secret.prove("direct answer", &[&said(self, nonce)]);
         let protocol = PROTOCOL_VERSION;
-        Ok(Answer {
+        Ok(DirectAnswer {
             protocol,
             instance,
             nonce,
@@ -125,33 +125,37 @@ impl Call {
         })
     }
 
-    /// What is said last to whoever gave `answer`.
+    /// What is said last to the node that gave `answer`.
     ///
     /// # Errors
     ///
     /// If they are not to be spoken to.
-    pub fn seal(&self, answer: &Answer, secret: &Secret) -> Result<Seal, Refused> {
+    pub fn seal(
+        &self,
+        answer: &DirectAnswer,
+        secret: &Secret,
+    ) -> Result<DirectProof, DirectRefused> {
         self.check(answer.protocol, answer.instance)?;
         let said = said(self, answer.nonce);
         match secret.verify("direct answer", &[&said], &answer.proof) {
-            true => Ok(Seal {
+            true => Ok(DirectProof {
                 proof: secret.prove("direct seal", &[&said]),
             }),
-            false => Err(Refused::Forged),
+            false => Err(DirectRefused::Forged),
         }
     }
 
-    fn check(&self, protocol: u16, found: InstanceId) -> Result<(), Refused> {
+    fn check(&self, protocol: u16, found: InstanceId) -> Result<(), DirectRefused> {
         let wanted = self.instance;
         match (is_compatible(protocol), found == wanted) {
-            (false, _) => Err(Refused::Protocol(protocol)),
-            (true, false) => Err(Refused::OtherInstance { wanted, found }),
+            (false, _) => Err(DirectRefused::Protocol(protocol)),
+            (true, false) => Err(DirectRefused::OtherInstance { wanted, found }),
             (true, true) => Ok(()),
         }
     }
 }
 
-impl Answer {
+impl DirectAnswer {
     /// The document as a frame.
     pub fn to_frame(&self) -> Frame {
         to_frame(self)
@@ -167,16 +171,21 @@ impl Answer {
     }
 }
 
-impl Seal {
+impl DirectProof {
     /// Checks it at the side that gave `answer` to `call`.
     ///
     /// # Errors
     ///
     /// If it was not made with the secret, for these two.
-    pub fn check(&self, call: &Call, answer: &Answer, secret: &Secret) -> Result<(), Refused> {
+    pub fn check(
+        &self,
+        call: &DirectCall,
+        answer: &DirectAnswer,
+        secret: &Secret,
+    ) -> Result<(), DirectRefused> {
         let said = said(call, answer.nonce);
         let is_genuine = secret.verify("direct seal", &[&said], &self.proof);
-        is_genuine.then_some(()).ok_or(Refused::Forged)
+        is_genuine.then_some(()).ok_or(DirectRefused::Forged)
     }
 
     /// The document as a frame.
@@ -195,7 +204,7 @@ impl Seal {
 }
 
 /// All that is proved: the call, and the nonce that answers its own.
-fn said(call: &Call, nonce: Nonce) -> Vec<u8> {
+fn said(call: &DirectCall, nonce: Nonce) -> Vec<u8> {
     serde_json::to_vec(&(call, nonce)).expect("plain data has a JSON form")
 }
 
@@ -230,59 +239,71 @@ mod tests {
 
     #[test]
     fn two_who_know_the_secret_believe_each_other() {
-        let call = Call::new(NODE, [u64::MAX, 2]);
-        let call = Call::from_frame(&call.to_frame()).unwrap();
+        let call = DirectCall::new(NODE, [u64::MAX, 2]);
+        let call = DirectCall::from_frame(&call.to_frame()).unwrap();
         let answer = call.answer(NODE, [3, 4], &ours()).unwrap();
-        let answer = Answer::from_frame(&answer.to_frame()).unwrap();
+        let answer = DirectAnswer::from_frame(&answer.to_frame()).unwrap();
         let seal = call.seal(&answer, &ours()).unwrap();
-        let seal = Seal::from_frame(&seal.to_frame()).unwrap();
+        let seal = DirectProof::from_frame(&seal.to_frame()).unwrap();
         assert_eq!(seal.check(&call, &answer, &ours()), Ok(()));
     }
 
     #[test]
     fn whoever_does_not_know_it_is_believed_by_nobody() {
         let theirs = secret("fedcba9876543210");
-        let call = Call::new(NODE, [1, 2]);
+        let call = DirectCall::new(NODE, [1, 2]);
         let forged = call.answer(NODE, [3, 4], &theirs).unwrap();
-        assert_eq!(call.seal(&forged, &ours()), Err(Refused::Forged));
+        assert_eq!(call.seal(&forged, &ours()), Err(DirectRefused::Forged));
         let answer = call.answer(NODE, [3, 4], &ours()).unwrap();
-        let echo = Seal {
+        let echo = DirectProof {
             proof: answer.proof.clone(),
         };
-        assert_eq!(echo.check(&call, &answer, &ours()), Err(Refused::Forged));
+        assert_eq!(
+            echo.check(&call, &answer, &ours()),
+            Err(DirectRefused::Forged)
+        );
     }
 
     #[test]
     fn no_proof_can_be_used_again() {
-        let call = Call::new(NODE, [1, 2]);
+        let call = DirectCall::new(NODE, [1, 2]);
         let answer = call.answer(NODE, [3, 4], &ours()).unwrap();
         let seal = call.seal(&answer, &ours()).unwrap();
         let later = call.answer(NODE, [5, 6], &ours()).unwrap();
-        assert_eq!(seal.check(&call, &later, &ours()), Err(Refused::Forged));
-        let another = Call::new(NODE, [8, 9]);
-        assert_eq!(another.seal(&answer, &ours()), Err(Refused::Forged));
+        assert_eq!(
+            seal.check(&call, &later, &ours()),
+            Err(DirectRefused::Forged)
+        );
+        let another = DirectCall::new(NODE, [8, 9]);
+        assert_eq!(another.seal(&answer, &ours()), Err(DirectRefused::Forged));
     }
 
     #[test]
     fn another_process_or_another_version_is_told_apart() {
-        let call = Call::new(NODE, [1, 2]);
+        let call = DirectCall::new(NODE, [1, 2]);
         let (wanted, found) = (NODE, InstanceId(8));
-        let other = Refused::OtherInstance { wanted, found };
+        let other = DirectRefused::OtherInstance { wanted, found };
         assert_eq!(call.answer(found, [3, 4], &ours()), Err(other));
         let protocol = PROTOCOL_VERSION + 1;
-        let newer = Call { protocol, ..call };
+        let newer = DirectCall { protocol, ..call };
         let refused = newer.answer(NODE, [3, 4], &ours());
-        assert_eq!(refused, Err(Refused::Protocol(protocol)));
+        assert_eq!(refused, Err(DirectRefused::Protocol(protocol)));
     }
 
     #[test]
     fn what_is_no_such_document_is_refused() {
         let of = |kind, text: String| Frame::new(Header::of(kind), text.into());
         let malformed = Err(FrameError::Malformed(Kind::Direct));
-        assert_eq!(Seal::from_frame(&of(Kind::Direct, "{".into())), malformed);
+        assert_eq!(
+            DirectProof::from_frame(&of(Kind::Direct, "{".into())),
+            malformed
+        );
         let long = format!("{{\"proof\":\"{}\"}}", "x".repeat(MAX_DOCUMENT));
-        assert_eq!(Seal::from_frame(&of(Kind::Direct, long)), malformed);
+        assert_eq!(DirectProof::from_frame(&of(Kind::Direct, long)), malformed);
         let unexpected = Err(FrameError::Unexpected(Kind::Put));
-        assert_eq!(Seal::from_frame(&of(Kind::Put, "{}".into())), unexpected);
+        assert_eq!(
+            DirectProof::from_frame(&of(Kind::Put, "{}".into())),
+            unexpected
+        );
     }
 }

@@ -73,18 +73,18 @@ bytes! {
         /// Asks for a page of the chunks that are complete.
         Inventory = 11,
         /// Whose chunks count from now on.
-        Roster = 12,
+        StoreView = 12,
         /// Asks what the node remembers of earlier runs of the proxy.
-        Recall = 13,
+        ReadState = 13,
         /// Asks the node to put a chunk on [another](crate::copy).
         Copy = 14,
         /// Opens a [direct link](crate::direct): one of three documents as JSON.
         Direct = 15,
         /// The answer to any request; `status` says which.
         Reply = 16,
-        /// Client to node: what it [may do](crate::pass).
-        Pass = 17,
-        /// Stores a chunk of one unit and completes it, [in one](crate::whole).
+        /// Client to node: what it [may do](crate::token).
+        Token = 17,
+        /// Stores a chunk of one unit and completes it, [in one](crate::labelled_unit).
         Store = 18,
     }
 }

@@ -56,7 +56,7 @@ impl Hello {
         self
     }
 
-    /// Whether it was signed by somebody who knows the secret.
+    /// Whether it was signed by a process that knows the secret.
     pub fn is_genuine(&self, secret: &Secret) -> bool {
         secret.verify("hello", &[&self.said()], &self.proof)
     }
@@ -91,7 +91,7 @@ pub struct Welcome {
     pub protocol: u16,
     /// The number under which the instance is a member.
     pub member: MemberId,
-    /// The run of the proxy in charge.
+    /// The run of the leading proxy.
     pub epoch: u64,
     /// Whether the pool counts on nothing that the instance holds: it shall drop it all.
     pub fresh: bool,
@@ -108,7 +108,7 @@ impl Welcome {
         self
     }
 
-    /// Whether it was signed, as the answer to `hello`, by somebody who knows the secret.
+    /// Whether it was signed, as the answer to `hello`, by a process that knows the secret.
     pub fn is_genuine(&self, secret: &Secret, hello: &Hello) -> bool {
         secret.verify("welcome", &[&self.said(), &hello.said()], &self.proof)
     }

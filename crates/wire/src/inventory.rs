@@ -36,7 +36,7 @@ pub struct Expiry {
 
 /// One complete chunk.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
+pub struct InventoryEntry {
     /// Which chunk.
     pub chunk: ChunkId,
     /// How many units it has.
@@ -86,7 +86,7 @@ impl Page {
 /// # Errors
 ///
 /// If the bytes are not entries from the first to the last.
-pub fn read_page(mut page: Bytes) -> Result<Vec<Entry>, FrameError> {
+pub fn read_page(mut page: Bytes) -> Result<Vec<InventoryEntry>, FrameError> {
     let mut entries = Vec::new();
     while !page.is_empty() {
         if page.len() < HEAD {
@@ -109,7 +109,7 @@ pub fn read_page(mut page: Bytes) -> Result<Vec<Entry>, FrameError> {
         if page.len() < length {
             return Err(FrameError::Malformed(Kind::Inventory));
         }
-        entries.push(Entry {
+        entries.push(InventoryEntry {
             chunk,
             units,
             expiry,
@@ -125,30 +125,32 @@ mod tests {
 
     use super::*;
 
-    fn entry() -> impl Strategy<Value = Entry> {
+    fn entry() -> impl Strategy<Value = InventoryEntry> {
         let chunk = (any::<u64>(), any::<u64>(), any::<u8>());
         let expiry = (any::<u32>(), any::<u64>());
         let label = prop::collection::vec(any::<u8>(), 0..64);
-        (chunk, any::<u32>(), expiry, label).prop_map(|(chunk, units, expiry, label)| Entry {
-            chunk: ChunkId {
-                write: WriteId {
-                    epoch: chunk.0,
-                    sequence: chunk.1,
+        (chunk, any::<u32>(), expiry, label).prop_map(|(chunk, units, expiry, label)| {
+            InventoryEntry {
+                chunk: ChunkId {
+                    write: WriteId {
+                        epoch: chunk.0,
+                        sequence: chunk.1,
+                    },
+                    index: chunk.2,
                 },
-                index: chunk.2,
-            },
-            units,
-            expiry: Expiry {
-                sequence: expiry.0,
-                at_ms: expiry.1,
-            },
-            label: label.into(),
+                units,
+                expiry: Expiry {
+                    sequence: expiry.0,
+                    at_ms: expiry.1,
+                },
+                label: label.into(),
+            }
         })
     }
 
-    fn page(entries: &[Entry]) -> Bytes {
+    fn page(entries: &[InventoryEntry]) -> Bytes {
         let mut page = Page::default();
-        let mut push = |it: &Entry| page.push(it.chunk, it.units, it.expiry, &it.label);
+        let mut push = |it: &InventoryEntry| page.push(it.chunk, it.units, it.expiry, &it.label);
         assert!(entries.iter().all(&mut push));
         page.into_bytes()
     }

@@ -1,8 +1,7 @@
 //! What travels between the pool, its nodes and its clients, as bytes and as types.
 //!
-//! This crate does no I/O and reads no clock: a [`Decoder`] is fed by whoever
-//! owns the socket, an [`Outbox`] is drained by them. It knows nothing of
-//! erasure codes, RESP or Kubernetes.
+//! This crate does no I/O and reads no clock: the owner of the socket feeds a [`Decoder`] and
+//! drains an [`Outbox`]. It knows nothing of erasure codes, RESP or Kubernetes.
 //!
 //! In reading order:
 //!
@@ -13,17 +12,16 @@
 //! - [`mod@checksum`]: what each unit is sealed with;
 //! - [`mod@footprint`]: what a chunk takes of a node's memory;
 //! - [`handshake`]: how a node and a pool introduce themselves;
-//! - [`direct`]: how whoever dials a node introduces themselves to it;
+//! - [`direct`]: how the dialling side introduces itself to a node;
 //! - [`mod@copy`]: what nodes are asked to pass on to each other;
-//! - [`roster`]: whose chunks count; [`inventory`]: what a node tells of its chunks;
-//! - [`wake`] and [`answer`]: the document that wakes a node, and what it answers;
+//! - [`view`]: whose chunks count; [`inventory`]: what a node tells of its chunks;
+//! - [`wake`] and [`wake_answer`]: the document that wakes a node, and what it answers;
 //! - [`bye`]: why a node says goodbye;
 //! - [`terms`]: on which terms a write becomes a value, and how `SET` says so;
 //! - [`control`]: the `IC.*` commands and the documents that answer them;
 //! - [`secret`]: proofs of the pool's shared secret.
 #![forbid(unsafe_code)]
 
-pub mod answer;
 pub mod bye;
 pub mod checksum;
 pub mod control;
@@ -35,14 +33,15 @@ pub mod frame;
 pub mod handshake;
 pub mod id;
 pub mod inventory;
+pub mod labelled_unit;
 pub mod message;
 pub mod outbox;
-pub mod pass;
-pub mod roster;
 pub mod secret;
 pub mod terms;
+pub mod token;
+pub mod view;
 pub mod wake;
-pub mod whole;
+pub mod wake_answer;
 
 pub use bye::ByeReason;
 pub use checksum::checksum;
@@ -50,12 +49,12 @@ pub use decode::Decoder;
 pub use footprint::footprint;
 pub use frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD};
 pub use id::{ChunkId, InstanceId, MemberId, Version, WriteId};
-pub use message::{LeaseTerms, Reply, Request};
+pub use labelled_unit::LabelledUnit;
+pub use message::{LeaseOffer, Reply, Request};
 pub use outbox::Outbox;
-pub use roster::{Roster, RosterId};
 pub use secret::Secret;
 pub use terms::{Condition, Expiry, Terms};
-pub use whole::Whole;
+pub use view::{MembershipView, ViewId};
 
 /// The version of the frame protocol, of the handshake and of the wake document.
 pub const PROTOCOL_VERSION: u16 = 1;

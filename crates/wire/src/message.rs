@@ -11,9 +11,9 @@
 //! | [`Free`](Request::Free) | let go of a chunk's memory | `Done` |
 //! | [`Expire`](Request::Expire) | change when a complete chunk expires | `Done`, `NotFound` |
 //! | [`Inventory`](Request::Inventory) | tell of its complete chunks | `Done` with a [page](crate::inventory) |
-//! | [`Recall`](Request::Recall) | tell what it remembers of earlier runs of the proxy | `Done` with a [`Testimony`](crate::roster::Testimony) |
+//! | [`Recall`](Request::ReadState) | tell what it remembers of earlier runs of the proxy | `Done` with a [`PromiseInfo`](crate::view::PromiseInfo) |
 //! | [`Copy`](Request::Copy) | put a complete chunk on another node | `Done` when that holds every unit, `NotFound`, or why not: `Full`, `Conflict`, `Unreachable`, `Late` |
-//! | [`Roster`](Request::Roster) | keep the list of members | `Done`, `Conflict` if it knows a later one |
+//! | [`MembershipView`](Request::StoreView) | keep the list of members | `Done`, `Conflict` if it knows a later one |
 //!
 //! Every request may be repeated: a second Put of the same unit, a Finish of a
 //! complete chunk, a Store of the same chunk, a Delete or Free of an unknown one, an Expire that is older
@@ -33,15 +33,15 @@ use crate::{
     frame::{Frame, FrameError, Header, Kind, MAX_PAYLOAD},
     id::ChunkId,
     inventory::Expiry,
-    roster::Roster,
-    whole::Whole,
+    labelled_unit::LabelledUnit,
+    view::MembershipView,
 };
 
 /// What a run of the proxy relies on after a node has answered its Ping.
 ///
 /// Senders that know nothing of it leave the fields at 0, which grants nothing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct LeaseTerms {
+pub struct LeaseOffer {
     /// For how long, in milliseconds from when the Ping was sent.
     pub ms: u32,
     /// Whether the run leads: it has a majority of its members, and is not a candidate that
@@ -58,7 +58,7 @@ pub enum Request {
         /// clock is not behind it.
         now_ms: u64,
         /// What the sender relies on once this is answered.
-        lease: LeaseTerms,
+        lease: LeaseOffer,
     },
     /// Keep one unit of a chunk that is being written.
     Put {
@@ -87,7 +87,7 @@ pub enum Request {
         /// What the writer sealed its unit with.
         checksum: u64,
         /// The unit, and the label that is kept with the chunk.
-        whole: Whole,
+        whole: LabelledUnit,
     },
     /// Give one unit back.
     Get {
@@ -129,10 +129,10 @@ pub enum Request {
         /// Where to.
         target: Target,
     },
-    /// Keep the roster, unless you know a later one.
-    Roster(Roster),
+    /// Keep the view, unless you know a later one.
+    StoreView(MembershipView),
     /// Tell what you remember of earlier runs of the proxy.
-    Recall,
+    ReadState,
 }
 
 impl Request {
@@ -140,7 +140,7 @@ impl Request {
     pub fn want(&self) -> usize {
         match self {
             Self::Get { want, .. } => *want as usize,
-            Self::Inventory { .. } | Self::Recall => MAX_PAYLOAD,
+            Self::Inventory { .. } | Self::ReadState => MAX_PAYLOAD,
             _ => 0,
         }
     }
@@ -152,7 +152,7 @@ impl Request {
             Self::Finish { label, .. } => label.len(),
             Self::Store { whole, .. } => whole.payload().len(),
             Self::Copy { target, .. } => target.to_bytes().len(),
-            Self::Roster(roster) => roster.to_bytes().len(),
+            Self::StoreView(view) => view.to_bytes().len(),
             _ => 0,
         }
     }
@@ -261,7 +261,7 @@ statuses!(
 );
 
 /// What a node tells of itself with each Pong, as JSON: the proxy exports it,
-/// so that nobody has to scrape, and thereby wake, the node.
+/// so that Prometheus need not scrape, and thereby wake, the node.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct NodeReport {
@@ -283,7 +283,7 @@ pub struct NodeReport {
     pub not_found: u64,
     /// Units refused for want of room.
     pub full: u64,
-    /// Pending chunks dropped because nobody went on writing them.
+    /// Pending chunks dropped because no proxy went on writing them.
     pub abandoned: u64,
     /// Bytes received in units.
     pub bytes_in: u64,
@@ -300,7 +300,7 @@ mod tests {
     use super::*;
     use crate::{
         id::{InstanceId, MemberId, WriteId},
-        roster,
+        view,
     };
 
     fn chunk() -> impl Strategy<Value = ChunkId> {
@@ -314,17 +314,18 @@ mod tests {
         prop::collection::vec(any::<u8>(), least..64).prop_map(Bytes::from)
     }
 
-    fn roster() -> impl Strategy<Value = Roster> {
-        let entry = ("[a-z0-9-]{1,9}", any::<u64>()).prop_map(|(node, instance)| roster::Entry {
-            node,
-            instance: InstanceId(instance),
-        });
+    fn view() -> impl Strategy<Value = MembershipView> {
+        let entry =
+            ("[a-z0-9-]{1,9}", any::<u64>()).prop_map(|(node, instance)| view::ViewMember {
+                node,
+                instance: InstanceId(instance),
+            });
         let members = prop::collection::vec(entry, 0..5);
         (any::<u64>(), any::<u64>(), 0usize..9, members).prop_map(
-            |(epoch, number, parity, members)| Roster {
-                id: roster::RosterId { epoch, number },
+            |(epoch, number, parity, members)| MembershipView {
+                id: view::ViewId { epoch, number },
                 parity,
-                before: members[..members.len() / 2].to_vec(),
+                old_members: members[..members.len() / 2].to_vec(),
                 members,
             },
         )
@@ -333,7 +334,7 @@ mod tests {
     fn request() -> impl Strategy<Value = Request> {
         prop_oneof![
             (any::<u64>(), any::<u32>(), any::<bool>()).prop_map(|(now_ms, ms, leads)| {
-                let lease = LeaseTerms { ms, leads };
+                let lease = LeaseOffer { ms, leads };
                 Request::Ping { now_ms, lease }
             }),
             (chunk(), any::<u32>(), any::<u64>()).prop_map(|(chunk, sequence, at_ms)| {
@@ -341,8 +342,8 @@ mod tests {
                 Request::Expire { chunk, expiry }
             }),
             prop::option::of(chunk()).prop_map(|after| Request::Inventory { after }),
-            roster().prop_map(Request::Roster),
-            Just(Request::Recall),
+            view().prop_map(Request::StoreView),
+            Just(Request::ReadState),
             (
                 chunk(),
                 any::<u32>(),
@@ -380,7 +381,7 @@ mod tests {
                 |(chunk, checksum, label, unit)| Request::Store {
                     chunk,
                     checksum,
-                    whole: Whole::new(&label, &unit).unwrap(),
+                    whole: LabelledUnit::new(&label, &unit).unwrap(),
                 }
             ),
             (chunk(), any::<u32>(), 0..=MAX_PAYLOAD as u32)

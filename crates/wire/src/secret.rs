@@ -1,9 +1,10 @@
 //! The secret that the members of a pool share, and proofs of knowing it.
 //!
-//! A secret can be rotated while everybody runs. Not all learn of the new one at
-//! the same moment, so while there is a previous one it is accepted too, and
-//! proofs are made with both: whoever has not heard of the new one believes the
-//! second. A proof is thus one or two tags, separated by a full stop.
+//! A secret can be rotated while all processes run. Not all learn of the new one
+//! at the same moment, so while there is a previous one it is accepted too, and
+//! proofs are made with both: a process that has not heard of the new one
+//! believes the second. A proof is thus one or two tags, separated by a full
+//! stop.
 
 use std::{
     fmt,
@@ -77,7 +78,7 @@ impl Secret {
         proof
     }
 
-    /// Whether `proof` was made by [`prove`](Self::prove) of the same, by somebody who knows the
+    /// Whether `proof` was made by [`prove`](Self::prove) of the same, by a process that knows the
     /// secret or the previous one; in constant time.
     pub fn verify(&self, purpose: &str, said: &[&[u8]], proof: &str) -> bool {
         let mut tags = Vec::with_capacity(MOST_TAGS);

@@ -7,9 +7,9 @@
 //! ```
 //!
 //! It tells a process where to dial, as whom, and how long the session lasts that
-//! begins with it. The proof covers every other field, so that nobody without the
+//! begins with it. The proof covers every other field, so that no one without the
 //! pool's secret can send a node to another proxy.
-//! What a node says to it is in [`answer`](crate::answer).
+//! What a node says to it is in [`wake_answer`](crate::wake_answer).
 
 use serde::{Deserialize, Serialize};
 
@@ -132,7 +132,7 @@ impl Wake {
     ///
     /// # Errors
     ///
-    /// One for each way in which it can be wrong; forgery is told last, so
+    /// One for each way in which it can be wrong; forgery is reported last, so
     /// that a version mismatch between honest parties is seen as such.
     pub fn parse(body: &[u8], secret: &Secret) -> Result<Self, WakeError> {
         let wake: Self = serde_json::from_slice(body)?;

@@ -7,7 +7,7 @@ use rustix::process::Signal;
 use super::{Cluster, until};
 use crate::processes::kill;
 
-/// A node, as the front knows it.
+/// A node, as the activator knows it.
 #[derive(Clone, Debug)]
 pub(crate) struct Node {
     pub(crate) name: String,

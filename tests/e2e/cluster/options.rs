@@ -80,7 +80,7 @@ impl Options {
 
     /// How long a process is left in peace once it was decided that it goes, and
     /// how long it may take to go.
-    pub(crate) fn farewell(self, term_delay: &str, grace: &str) -> Self {
+    pub(crate) fn stop_after(self, term_delay: &str, grace: &str) -> Self {
         self.arg("--term-delay", term_delay).arg("--grace", grace)
     }
 

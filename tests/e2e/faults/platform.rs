@@ -39,7 +39,7 @@ async fn wakes_that_fail() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_rolling_restart() {
     Scenario::new("rolling restart")
-        .with(|up| up.farewell("200ms", "8s"))
+        .with(|up| up.stop_after("200ms", "8s"))
         .play(async |stage| {
             for node in stage.cluster.awake().await {
                 stage.cluster.replace(&node.name).await;
@@ -53,7 +53,7 @@ async fn a_rolling_restart() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_instances_of_one_name() {
     Scenario::new("two of a name")
-        .with(|up| up.idle_window("2s").farewell("1s", "8s"))
+        .with(|up| up.idle_window("2s").stop_after("1s", "8s"))
         .play(async |stage| {
             let victims = stage.victims().await;
             for node in &victims {
@@ -82,7 +82,7 @@ async fn two_instances_of_one_name() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_replaced_at_once() {
     Scenario::new("all replaced")
-        .with(|up| up.farewell("500ms", "15s"))
+        .with(|up| up.stop_after("500ms", "15s"))
         .play(async |stage| {
             let nodes: Vec<Node> = stage.cluster.awake().await;
             stage.cluster.replace_all().await;

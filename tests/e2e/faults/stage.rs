@@ -154,7 +154,8 @@ impl Stage {
             .await;
 
         let metrics = self.cluster.metrics().await;
-        let removed = |reason| metrics.of("infinicache_proxy_removals_total", "reason", reason);
+        let removed =
+            |reason| metrics.of("infinicache_proxy_objects_removed_total", "reason", reason);
         let (evicted, lost) = (removed("evicted"), removed("lost"));
         let checked = check(&self.load.history().events(), (evicted + lost) as u64);
         let violations = checked.err().unwrap_or_default();

@@ -29,7 +29,7 @@ use axum::{
 use hyper::StatusCode;
 use infinicache::http;
 use infinicache_client::{Client, Options};
-use infinicache_wire::control::NodeView;
+use infinicache_wire::control::NodeStatus;
 use redis::aio::MultiplexedConnection;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -53,7 +53,7 @@ const MOUNT: &str = "/etc/infinicache/secret";
 const KNATIVE: &str = "serving.knative.dev/v1";
 
 /// What a node tells of itself: complete chunks.
-const CHUNKS: &str = "infinicache_node_complete_chunks";
+const CHUNKS: &str = "infinicache_node_chunks";
 
 /// Hosts that there are.
 const HOSTS: usize = 4;
@@ -419,7 +419,7 @@ impl Platform {
     }
 
     /// A node, as the proxy sees it; `None` if it is not in the pool.
-    pub(crate) async fn node(&self, name: &str) -> Option<NodeView> {
+    pub(crate) async fn node(&self, name: &str) -> Option<NodeStatus> {
         let view = self.client().await.pool().await.unwrap();
         view.nodes.into_iter().find(|node| node.name == name)
     }

@@ -15,7 +15,7 @@ use crate::{
 
 /// What came of a replay.
 #[derive(Clone, Debug, Serialize)]
-pub struct Outcome {
+pub struct ReplayOutcome {
     /// Who was asked.
     pub target: String,
     /// Requests of the trace that were made again.
@@ -67,7 +67,7 @@ pub struct Class {
     pub kinds: BTreeMap<&'static str, (u64, Latency)>,
 }
 
-impl Outcome {
+impl ReplayOutcome {
     /// What came of a replay of `trace`.
     pub fn new(target: String, trace: &Trace, played: &Played, cost: Cost) -> Self {
         let mut all = Tally::default();
@@ -214,15 +214,15 @@ mod tests {
 
     use super::*;
     use crate::{
-        replay::{play::class_of, trace::Limits},
-        request::{Failure, Outcome as Answer},
+        replay::{play::class_of, trace::TraceLimits},
+        request::{Failure, RequestOutcome as Answer},
     };
 
-    fn outcome() -> Outcome {
+    fn outcome() -> ReplayOutcome {
         let text = "timestamp_ms,op,key,bytes\n0,GET,a,100\n1,HEAD,a,1\n2000,GET,a,900\n";
         let trace = Trace::read(
             text.as_bytes(),
-            Limits {
+            TraceLimits {
                 requests: 10,
                 largest: 500,
             },
@@ -242,7 +242,7 @@ mod tests {
         large.answer(Answer::Hit(200), 4_000);
         large.fail(&Failure::TimedOut, 2);
         let cost = Cost::new(None, 0.0, 100, 1.0);
-        Outcome::new("redis://127.0.0.1:1".into(), &trace, &played, cost)
+        ReplayOutcome::new("redis://127.0.0.1:1".into(), &trace, &played, cost)
     }
 
     #[test]

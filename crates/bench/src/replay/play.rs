@@ -24,8 +24,8 @@ use crate::{
     keys::Keys,
     link::Link,
     random::Random,
-    request::{Failure, Operation, Outcome, Request},
-    session::{Session, SessionError},
+    request::{Failure, Operation, Request, RequestOutcome},
+    session::{SessionError, TargetSession},
     tally::Tally,
     target::Target,
     value::{Pattern, VERSIONS},
@@ -45,7 +45,7 @@ pub struct Replay {
     pub timeout: Duration,
     /// The part of the values got of which every byte is checked.
     pub verified: f64,
-    /// Threads that ask; see [`Session::open`].
+    /// Threads that ask; see [`TargetSession::open`].
     pub threads: Option<usize>,
     /// What the names of keys begin with.
     pub prefix: String,
@@ -135,7 +135,7 @@ impl Replay {
         self.check(&trace)?;
         let keys = u64::from(trace.keys);
         let pattern = Pattern::up_to(trace.largest());
-        let mut session = Session::open(
+        let mut session = TargetSession::open(
             &self.target,
             self.threads,
             self.connections,
@@ -200,7 +200,7 @@ impl Stage {
             let outcome = self
                 .ask(link, entry, entry.operation, version, is_verified, since)
                 .await;
-            if outcome == Ok(Outcome::Miss) {
+            if outcome == Ok(RequestOutcome::Miss) {
                 // Fetched from elsewhere in no time.
                 let since = self.began.elapsed();
                 let _ = self
@@ -236,7 +236,7 @@ impl Stage {
         version: u64,
         is_verified: bool,
         since: Duration,
-    ) -> Result<Outcome, Failure> {
+    ) -> Result<RequestOutcome, Failure> {
         let request = Request {
             operation,
             key: entry.key.into(),
@@ -258,31 +258,34 @@ impl Stage {
         &self,
         entry: &Entry,
         request: &Request,
-        answer: &Result<Outcome, Failure>,
+        answer: &Result<RequestOutcome, Failure>,
         since: Duration,
     ) {
         let now = self.began.elapsed();
         let mut ledger = self.ledger();
         let Ledger { played, holdings } = &mut *ledger;
         let size = match answer {
-            Ok(Outcome::Hit(bytes)) => *bytes,
+            Ok(RequestOutcome::Hit(bytes)) => *bytes,
             _ => entry.bytes,
         };
         let tally = played.by_size.entry(class_of(size)).or_default();
-        let is_value = matches!(answer, Ok(Outcome::Hit(_)) | Err(Failure::WrongBytes));
+        let is_value = matches!(
+            answer,
+            Ok(RequestOutcome::Hit(_)) | Err(Failure::WrongBytes)
+        );
         tally.verified += u64::from(request.is_verified && is_value);
         match answer {
             Ok(outcome) => tally.answer(*outcome, now.saturating_sub(since).as_nanos() as u64),
             Err(failure) => tally.fail(failure, 1),
         }
         match answer {
-            Ok(Outcome::Miss) => {
+            Ok(RequestOutcome::Miss) => {
                 played.missed_bytes += entry.bytes;
                 holdings.unset(entry.key, now);
             }
-            Ok(Outcome::Deleted) => holdings.unset(entry.key, now),
-            Ok(Outcome::Stored(bytes)) => holdings.set(entry.key, *bytes, now),
-            Ok(Outcome::Hit(_)) | Err(_) => {}
+            Ok(RequestOutcome::Deleted) => holdings.unset(entry.key, now),
+            Ok(RequestOutcome::Stored(bytes)) => holdings.set(entry.key, *bytes, now),
+            Ok(RequestOutcome::Hit(_)) | Err(_) => {}
         }
     }
 
@@ -294,7 +297,7 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::replay::trace::Limits;
+    use crate::replay::trace::TraceLimits;
 
     #[test]
     fn sizes_belong_to_the_least_class_that_holds_them() {
@@ -307,7 +310,7 @@ mod tests {
     #[test]
     fn a_replay_that_would_take_days_is_refused_before_anything_is_asked() {
         let text = "timestamp_ms,op,key,bytes\n0,GET,a,1\n604800000,GET,a,1\n";
-        let limits = Limits {
+        let limits = TraceLimits {
             requests: 10,
             largest: 10,
         };

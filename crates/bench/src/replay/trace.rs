@@ -31,7 +31,7 @@ const OTHERS: usize = 16;
 
 /// How much of a trace is read.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct TraceLimits {
     /// Requests; those after them are left out.
     pub requests: usize,
     /// Bytes of a value; larger ones are replayed as values of this size.
@@ -118,10 +118,10 @@ impl Trace {
     /// # Errors
     ///
     /// The first line that is wrong, and why; or if there is nothing to replay.
-    pub fn read(mut from: impl BufRead, limits: Limits) -> Result<Self, TraceError> {
-        let mut reader = Reader {
+    pub fn read(mut from: impl BufRead, limits: TraceLimits) -> Result<Self, TraceError> {
+        let mut reader = TraceReader {
             limits,
-            ..Reader::default()
+            ..TraceReader::default()
         };
         let mut buffer = Vec::new();
         let mut line = 0;
@@ -170,19 +170,19 @@ impl Trace {
 
 /// A trace, as far as it was read.
 #[derive(Debug)]
-struct Reader {
+struct TraceReader {
     trace: Trace,
-    limits: Limits,
+    limits: TraceLimits,
     names: HashMap<Box<[u8]>, u32>,
     first: Option<u64>,
     last: u64,
 }
 
-impl Default for Reader {
+impl Default for TraceReader {
     fn default() -> Self {
         Self {
             trace: Trace::default(),
-            limits: Limits {
+            limits: TraceLimits {
                 requests: 0,
                 largest: 0,
             },
@@ -193,7 +193,7 @@ impl Default for Reader {
     }
 }
 
-impl Reader {
+impl TraceReader {
     fn line(&mut self, text: &[u8]) -> Result<(), Wrong> {
         if text.len() > LINE {
             return Err(Wrong::Long);

@@ -13,7 +13,7 @@ use tokio::{
 
 use crate::{
     keys::Keys,
-    request::{Failure, Operation, Outcome, Request},
+    request::{Failure, Operation, Request, RequestOutcome},
     value::{Check, Pattern},
 };
 
@@ -26,18 +26,18 @@ const LARGE: u64 = 16 << 10;
 
 /// A connection, and the buffers of fixed size that belong to it.
 #[derive(Debug)]
-pub struct Connection {
+pub struct RespConnection {
     stream: TcpStream,
     replies: Replies,
     out: Vec<u8>,
 }
 
-impl Connection {
+impl RespConnection {
     /// Connects, and gives the login if the address has one.
     ///
     /// # Errors
     ///
-    /// If nobody listens, or the login is refused.
+    /// If no server listens, or the login is refused.
     pub async fn open(address: &Address) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address.as_str()).await?;
         stream.set_nodelay(true)?;
@@ -77,7 +77,7 @@ impl Connection {
         requests: &[Request],
         keys: &Keys,
         pattern: &Pattern,
-        mut told: impl FnMut(Result<Outcome, Failure>),
+        mut told: impl FnMut(Result<RequestOutcome, Failure>),
     ) -> Result<(), Failure> {
         let Self {
             stream,
@@ -97,7 +97,7 @@ impl Connection {
     }
 }
 
-impl Connection {
+impl RespConnection {
     /// What the server tells of itself in a section of `INFO`.
     ///
     /// # Errors
@@ -160,10 +160,10 @@ async fn answer(
     reader: &mut ReadHalf<'_>,
     request: &Request,
     pattern: &Pattern,
-) -> Result<Result<Outcome, Failure>, Failure> {
+) -> Result<Result<RequestOutcome, Failure>, Failure> {
     Ok(match (request.operation, replies.head(reader).await?) {
         (_, Head::Error(text)) => Err(refused(text)),
-        (Operation::Get, Head::Null) => Ok(Outcome::Miss),
+        (Operation::Get, Head::Null) => Ok(RequestOutcome::Miss),
         (Operation::Get, Head::Bulk(size)) => {
             let mut check = request
                 .is_verified
@@ -177,19 +177,23 @@ async fn answer(
             value(request, size, check)
         }
         (Operation::Set, Head::Simple(_) | Head::Integer(_)) => {
-            Ok(Outcome::Stored(request.size.unwrap_or(0)))
+            Ok(RequestOutcome::Stored(request.size.unwrap_or(0)))
         }
-        (Operation::Delete, Head::Simple(_) | Head::Integer(_)) => Ok(Outcome::Deleted),
+        (Operation::Delete, Head::Simple(_) | Head::Integer(_)) => Ok(RequestOutcome::Deleted),
         _ => return Err(Failure::Protocol),
     })
 }
 
 /// What a value is that came to its end.
-fn value(request: &Request, size: u64, check: Option<Check<'_>>) -> Result<Outcome, Failure> {
+fn value(
+    request: &Request,
+    size: u64,
+    check: Option<Check<'_>>,
+) -> Result<RequestOutcome, Failure> {
     match check {
         _ if request.size.is_some_and(|expected| expected != size) => Err(Failure::WrongLength),
         Some(check) if !check.is_whole() => Err(Failure::WrongBytes),
-        _ => Ok(Outcome::Hit(size)),
+        _ => Ok(RequestOutcome::Hit(size)),
     }
 }
 

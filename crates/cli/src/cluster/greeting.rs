@@ -15,11 +15,11 @@ const DEFAULT_SERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOS
 /// # Errors
 ///
 /// As of [`exit::unwritten`].
-pub(super) fn print(plan: &Plan, front: SocketAddr) -> Result<()> {
-    exit::print(&text(plan, front))
+pub(super) fn print(plan: &Plan, activator: SocketAddr) -> Result<()> {
+    exit::print(&text(plan, activator))
 }
 
-fn text(plan: &Plan, front: SocketAddr) -> String {
+fn text(plan: &Plan, activator: SocketAddr) -> String {
     let Plan {
         nodes,
         data,
@@ -43,7 +43,7 @@ fn text(plan: &Plan, front: SocketAddr) -> String {
          \x20   infinicache get backup -o ./copy.tar{server}\n\
          \n\
          metrics   http://{admin}/metrics\n\
-         nodes     http://{front}/\n\
+         nodes     http://{activator}/\n\
          \n\
          Ctrl-C stops everything.\n"
     )

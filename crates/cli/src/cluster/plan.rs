@@ -9,9 +9,9 @@ use std::{
 use anyhow::{Context, Result};
 use infinicache_daemon::ByteSize;
 
-use super::rig::Rig;
+use super::test_options::TestOptions;
 use crate::{
-    front::{self, life::Timing},
+    activator::{self, lifecycle::ProcessTimings},
     launcher::Launcher,
 };
 
@@ -49,7 +49,7 @@ pub struct Plan {
     /// What all of them log.
     pub log: String,
     /// What tests change about the platform.
-    pub rig: Rig,
+    pub test_options: TestOptions,
 }
 
 impl Plan {
@@ -76,14 +76,14 @@ impl Plan {
         reachable(self.admin)
     }
 
-    /// The front and its nodes.
-    pub(super) fn front(&self) -> Result<front::Config> {
-        let timing = Timing {
+    /// The activator and its nodes.
+    pub(super) fn activator(&self) -> Result<activator::ActivatorConfig> {
+        let timing = ProcessTimings {
             idle_window: self.idle_window,
-            start: self.rig.start_timeout,
-            term_delay: self.rig.term_delay,
-            grace: self.rig.grace,
-            ..Timing::default()
+            start: self.test_options.start_timeout,
+            term_delay: self.test_options.term_delay,
+            grace: self.test_options.grace,
+            ..ProcessTimings::default()
         };
         let drain = timing.grace.saturating_sub(DRAIN_MARGIN);
         let launcher = Launcher::subcommand("node")
@@ -94,16 +94,16 @@ impl Plan {
             .env("INFINICACHE_DRAIN", format!("{}ms", drain.as_millis()))
             .env("INFINICACHE_SECRET", &self.secret)
             .env("INFINICACHE_LOG", &self.log);
-        Ok(front::Config {
+        Ok(activator::ActivatorConfig {
             names: self.names().collect(),
             launcher,
             timing,
-            faults: self.rig.faults,
+            faults: self.test_options.faults,
         })
     }
 
-    /// The proxy of the nodes behind `front`.
-    pub(super) fn proxy(&self, front: SocketAddr) -> Result<Launcher> {
+    /// The proxy of the nodes behind `activator`.
+    pub(super) fn proxy(&self, activator: SocketAddr) -> Result<Launcher> {
         let mut launcher = Launcher::subcommand("proxy")
             .context("cannot start the proxy")?
             .without(SECRET_FILE)
@@ -111,10 +111,10 @@ impl Plan {
             .env("INFINICACHE_LISTEN", self.redis)
             .env(
                 "INFINICACHE_NODE_LISTEN",
-                SocketAddr::from((Ipv4Addr::LOCALHOST, self.rig.node_port)),
+                SocketAddr::from((Ipv4Addr::LOCALHOST, self.test_options.node_port)),
             )
             .env("INFINICACHE_ADMIN_LISTEN", self.admin)
-            .env("INFINICACHE_NODES", self.urls(front))
+            .env("INFINICACHE_NODES", self.urls(activator))
             .env("INFINICACHE_DATA", self.data)
             .env("INFINICACHE_PARITY", self.parity)
             .env("INFINICACHE_NODE_MEMORY", self.memory.0)
@@ -128,7 +128,7 @@ impl Plan {
         if let Some(most) = self.max_object_bytes {
             launcher = launcher.env("INFINICACHE_MAX_OBJECT_BYTES", most.0);
         }
-        if let Some(advertise) = &self.rig.advertise {
+        if let Some(advertise) = &self.test_options.advertise {
             launcher = launcher.env("INFINICACHE_ADVERTISE", advertise);
         }
         Ok(launcher)
@@ -138,9 +138,9 @@ impl Plan {
         (0..self.nodes).map(|number| format!("node-{number}"))
     }
 
-    fn urls(&self, front: SocketAddr) -> String {
+    fn urls(&self, activator: SocketAddr) -> String {
         self.names()
-            .map(|name| format!("{name}=http://{front}/{name}"))
+            .map(|name| format!("{name}=http://{activator}/{name}"))
             .collect::<Vec<_>>()
             .join(",")
     }
@@ -154,7 +154,7 @@ pub(super) fn reachable(mut address: SocketAddr) -> SocketAddr {
     address
 }
 
-/// A secret that nobody can guess: 256 bits, in hexadecimal.
+/// A random secret: 256 bits, in hexadecimal.
 ///
 /// # Errors
 ///
@@ -187,7 +187,7 @@ mod tests {
             buffer_bytes: ByteSize(1 << 30),
             secret: random_secret().unwrap(),
             log: "info".into(),
-            rig: Rig::default(),
+            test_options: TestOptions::default(),
         }
     }
 
@@ -214,26 +214,26 @@ mod tests {
     #[test]
     fn nodes_and_proxy_share_the_secret_and_a_node_has_time_to_drain_within_its_grace() {
         let plan = plan();
-        let front = plan.front().unwrap();
+        let activator = plan.activator().unwrap();
         let secret = "INFINICACHE_SECRET";
-        assert_eq!(variable(&front.launcher, secret), Some(plan.secret));
-        let drain = variable(&front.launcher, "INFINICACHE_DRAIN").unwrap();
-        assert!(parse_duration(&drain).unwrap() < front.timing.grace);
-        assert_eq!(front.names, ["node-0", "node-1", "node-2"]);
+        assert_eq!(variable(&activator.launcher, secret), Some(plan.secret));
+        let drain = variable(&activator.launcher, "INFINICACHE_DRAIN").unwrap();
+        assert!(parse_duration(&drain).unwrap() < activator.timing.grace);
+        assert_eq!(activator.names, ["node-0", "node-1", "node-2"]);
     }
 
     #[test]
     fn nodes_dial_the_port_of_the_proxy_unless_a_test_says_otherwise() {
-        let front = "127.0.0.1:99".parse().unwrap();
-        let proxy = plan().proxy(front).unwrap();
+        let activator = "127.0.0.1:99".parse().unwrap();
+        let proxy = plan().proxy(activator).unwrap();
         let listen = variable(&proxy, "INFINICACHE_NODE_LISTEN").unwrap();
         assert_eq!(listen, "127.0.0.1:0");
         assert_eq!(variable(&proxy, "INFINICACHE_ADVERTISE"), None);
 
         let mut plan = plan();
-        plan.rig.node_port = 7;
-        plan.rig.advertise = Some("between:8".into());
-        let proxy = plan.proxy(front).unwrap();
+        plan.test_options.node_port = 7;
+        plan.test_options.advertise = Some("between:8".into());
+        let proxy = plan.proxy(activator).unwrap();
         let listen = variable(&proxy, "INFINICACHE_NODE_LISTEN").unwrap();
         assert_eq!(listen, "127.0.0.1:7");
         assert_eq!(

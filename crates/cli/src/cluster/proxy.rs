@@ -38,7 +38,7 @@ const ASKING: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The proxy process of this machine.
-pub(super) struct Proxy {
+pub(super) struct ProxyProcess {
     launcher: Launcher,
     child: Option<Child>,
     /// Whether there has been one.
@@ -46,7 +46,7 @@ pub(super) struct Proxy {
     seen: Arc<Seen>,
 }
 
-/// What is told about it at `GET /proxy` of the front.
+/// What is told about it at `GET /proxy` of the activator.
 #[derive(Default)]
 struct Seen {
     /// 0 while there is none.
@@ -54,7 +54,7 @@ struct Seen {
     restarts: AtomicU64,
 }
 
-impl Proxy {
+impl ProxyProcess {
     pub(super) fn new(launcher: Launcher) -> Self {
         Self {
             launcher,
@@ -138,7 +138,7 @@ impl Proxy {
     }
 
     fn spawn(&mut self) -> Result<&mut Child> {
-        // Whoever waits for its end knows that it has ended; before the first there was none.
+        // A caller that waits for its end knows that it has ended; before the first there was none.
         let predecessor = match self.started {
             false => "none",
             true => "dead",
@@ -172,8 +172,8 @@ mod tests {
     const DEADLINE: Duration = Duration::from_secs(30);
 
     /// A proxy that is a line of shell script.
-    fn proxy(script: &str) -> Proxy {
-        Proxy::new(Launcher {
+    fn proxy(script: &str) -> ProxyProcess {
+        ProxyProcess::new(Launcher {
             program: "/bin/sh".into(),
             args: vec!["-c".into(), script.into()],
             env: Vec::new(),
@@ -181,7 +181,7 @@ mod tests {
         })
     }
 
-    /// An address at which nobody answers.
+    /// An address at which no server answers.
     fn nobody() -> SocketAddr {
         "127.0.0.1:1".parse().unwrap()
     }

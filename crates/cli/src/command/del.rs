@@ -34,7 +34,7 @@ impl Del {
                     missing.push(key);
                 }
             }
-            // All but the last are told here, the last by whoever tells of errors.
+            // All but the last are reported here, the last by the caller.
             let Some((last, others)) = missing.split_last() else {
                 return Ok(());
             };

@@ -8,7 +8,7 @@ use infinicache_daemon::{ByteSize, parse_duration};
 
 use crate::{
     exit,
-    manifests::{Pool, life::Life},
+    manifests::{PoolManifest, pod_lifetime::PodLifetime},
 };
 
 /// The node's image, as the files in `docker/` name it on one machine.
@@ -85,8 +85,8 @@ impl Manifests {
 
     /// The documents, and above them what they were written by.
     fn text(self) -> Result<String> {
-        let life = Life::surviving(self.survive_outage, self.idle_window)?;
-        let pool = Pool {
+        let life = PodLifetime::surviving(self.survive_outage, self.idle_window)?;
+        let pool = PoolManifest {
             nodes: self.nodes,
             prefix: self.name_prefix,
             namespace: self.namespace,

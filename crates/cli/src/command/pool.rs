@@ -5,7 +5,7 @@ use std::{fmt::Write, time::Duration};
 use anyhow::{Context, Result};
 use clap::Args;
 use infinicache_client::{Client, Error};
-use infinicache_wire::control::{NodeState, NodeView, PoolView};
+use infinicache_wire::control::{NodeState, NodeStatus, PoolStatus};
 use serde_json::{Value, json};
 
 use crate::{
@@ -34,7 +34,7 @@ pub struct Pool {
 }
 
 /// What each proxy says, or why it says nothing.
-type Pools = [(String, Result<PoolView, Error>)];
+type Pools = [(String, Result<PoolStatus, Error>)];
 
 impl Pool {
     pub fn run(self) -> Result<()> {
@@ -54,7 +54,7 @@ impl Pool {
 }
 
 fn json(pools: &Pools) -> String {
-    let pool = |(server, view): &(String, Result<PoolView, Error>)| match view {
+    let pool = |(server, view): &(String, Result<PoolStatus, Error>)| match view {
         Err(error) => json!({ "server": server, "error": error.to_string() }),
         Ok(view) => {
             let mut document = json!(view);
@@ -85,8 +85,8 @@ fn text(pools: &Pools) -> String {
     text
 }
 
-fn nodes(view: &PoolView) -> String {
-    let row = |node: &NodeView| {
+fn nodes(view: &PoolStatus) -> String {
+    let row = |node: &NodeStatus| {
         // A name without a process has no memory either.
         let of_process = |cell: String| if node.capacity > 0 { cell } else { "-".into() };
         [
@@ -116,7 +116,7 @@ fn nodes(view: &PoolView) -> String {
 }
 
 /// `active, slow, resting`, `lost, wake refused`.
-fn state(node: &NodeView) -> String {
+fn state(node: &NodeStatus) -> String {
     let mut state = format!("{}{}", node.state.as_str(), human::slow(node.slow));
     if node.resting {
         state += ", resting";
@@ -128,13 +128,13 @@ fn state(node: &NodeView) -> String {
     state
 }
 
-fn heard(node: &NodeView) -> String {
+fn heard(node: &NodeStatus) -> String {
     let ago = |millis| format!("{} ago", human::time(Duration::from_millis(millis)));
     node.heard_ms.map_or("-".into(), ago)
 }
 
 /// `14 nodes: 12 active, 2 asleep; 1.20 GiB of 3.00 GiB used (40%), 24 chunks`.
-fn summary(view: &PoolView) -> String {
+fn summary(view: &PoolStatus) -> String {
     const STATES: [NodeState; 5] = [
         NodeState::Active,
         NodeState::Waking,
@@ -147,7 +147,7 @@ fn summary(view: &PoolView) -> String {
         (count > 0).then(|| format!("{count} {}", state.as_str()))
     };
     let states: Vec<String> = STATES.into_iter().filter_map(count).collect();
-    let sum = |of: fn(&NodeView) -> u64| view.nodes.iter().map(of).sum::<u64>();
+    let sum = |of: fn(&NodeStatus) -> u64| view.nodes.iter().map(of).sum::<u64>();
     let (used, capacity) = (sum(|node| node.used), sum(|node| node.capacity));
     format!(
         "{} nodes: {}; {} of {} used ({}), {} chunks",
@@ -166,9 +166,9 @@ mod tests {
 
     use super::*;
 
-    fn node(number: u32, state: NodeState) -> NodeView {
+    fn node(number: u32, state: NodeState) -> NodeStatus {
         let is_up = state == NodeState::Active;
-        NodeView {
+        NodeStatus {
             name: format!("node-{number}"),
             state,
             member: is_up.then_some(MemberId(number)),
@@ -185,14 +185,14 @@ mod tests {
         }
     }
 
-    fn pools() -> Vec<(String, Result<PoolView, Error>)> {
+    fn pools() -> Vec<(String, Result<PoolStatus, Error>)> {
         let nodes = vec![
             node(0, NodeState::Active),
             node(1, NodeState::Active),
             node(2, NodeState::Asleep),
             node(3, NodeState::Lost),
         ];
-        let view = PoolView {
+        let view = PoolStatus {
             epoch: 1,
             data: 2,
             parity: 1,

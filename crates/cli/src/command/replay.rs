@@ -13,9 +13,9 @@ use clap::Args;
 use infinicache_bench::{
     replay::{
         cost::{Cost, NodeTime},
-        outcome::Outcome,
+        outcome::ReplayOutcome,
         play::Replay as Plan,
-        trace::{Limits, Trace},
+        trace::{Trace, TraceLimits},
     },
     target::Target,
 };
@@ -98,7 +98,7 @@ struct Speed(Option<f64>);
 
 impl Replay {
     pub fn run(self) -> Result<()> {
-        let limits = Limits {
+        let limits = TraceLimits {
             requests: self.limit as usize,
             largest: self.largest.0,
         };
@@ -117,7 +117,7 @@ impl Replay {
         };
         let (held, most) = (played.byte_seconds, played.most_held);
         let cost = Cost::new(passed, held, most, played.took.as_secs_f64());
-        let outcome = Outcome::new(self.target.to_string(), &trace, &played, cost);
+        let outcome = ReplayOutcome::new(self.target.to_string(), &trace, &played, cost);
         if let Some(file) = &self.json {
             write(
                 file,
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn the_traces_that_come_with_it_can_be_replayed() {
-        let limits = Limits {
+        let limits = TraceLimits {
             requests: 10_000,
             largest: 256 << 20,
         };

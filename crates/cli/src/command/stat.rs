@@ -5,7 +5,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use anyhow::{Context, Result};
 use clap::Args;
 use infinicache_client::{ChunkStat, Client, Stat as Value};
-use infinicache_wire::{InstanceId, control::PoolView};
+use infinicache_wire::{InstanceId, control::PoolStatus};
 use serde_json::json;
 
 use crate::{
@@ -40,7 +40,7 @@ impl Stat {
         let stat = async |client: &Client| {
             let value = client.stat(&self.key).await?;
             let pools = client.pools().await;
-            let views: Vec<PoolView> = pools
+            let views: Vec<PoolStatus> = pools
                 .into_iter()
                 .filter_map(|(_, view)| view.ok())
                 .collect();
@@ -68,7 +68,7 @@ fn role(chunk: &ChunkStat) -> &'static str {
 }
 
 /// The instance that holds a chunk, if exactly one node of the pools can be meant.
-fn instance(chunk: &ChunkStat, views: &[PoolView]) -> Option<InstanceId> {
+fn instance(chunk: &ChunkStat, views: &[PoolStatus]) -> Option<InstanceId> {
     let nodes = views.iter().flat_map(|view| &view.nodes);
     let mut meant = nodes.filter(|node| {
         node.member.is_some()
@@ -79,7 +79,7 @@ fn instance(chunk: &ChunkStat, views: &[PoolView]) -> Option<InstanceId> {
     node.instance.filter(|_| meant.next().is_none())
 }
 
-fn text(key: &Key, value: &Value, views: &[PoolView], now: SystemTime) -> String {
+fn text(key: &Key, value: &Value, views: &[PoolStatus], now: SystemTime) -> String {
     let Value {
         size,
         code,
@@ -128,7 +128,7 @@ fn text(key: &Key, value: &Value, views: &[PoolView], now: SystemTime) -> String
     )
 }
 
-fn json(key: &Key, value: &Value, views: &[PoolView]) -> String {
+fn json(key: &Key, value: &Value, views: &[PoolStatus]) -> String {
     let chunk = |chunk: &ChunkStat| {
         json!({
             "index": chunk.index,
@@ -164,7 +164,7 @@ mod tests {
     use infinicache_client::{Code, Version};
     use infinicache_wire::{
         MemberId, WriteId,
-        control::{NodeState, NodeView},
+        control::{NodeState, NodeStatus},
     };
 
     use super::*;
@@ -195,8 +195,8 @@ mod tests {
         }
     }
 
-    fn view() -> PoolView {
-        let node = |number: u32| NodeView {
+    fn view() -> PoolStatus {
+        let node = |number: u32| NodeStatus {
             name: format!("node-{number}"),
             state: NodeState::Active,
             member: Some(MemberId(number)),
@@ -212,7 +212,7 @@ mod tests {
             wake_failure: None,
         };
         let nodes = (0..3).map(node).collect();
-        PoolView {
+        PoolStatus {
             epoch: 10,
             data: 2,
             parity: 1,

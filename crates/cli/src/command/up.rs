@@ -10,7 +10,7 @@ use infinicache_wire::Secret;
 use tokio::runtime::Builder;
 
 use crate::{
-    cluster::{self, Plan, Rig},
+    cluster::{self, Plan, TestOptions},
     exit, launcher, leash,
 };
 
@@ -99,7 +99,7 @@ pub struct Up {
     secret: Option<String>,
 
     #[command(flatten)]
-    rig: Rig,
+    test_options: TestOptions,
 }
 
 /// Any port but 0, which would be another after each restart.
@@ -169,7 +169,7 @@ impl Up {
             buffer_bytes: self.buffer_bytes,
             secret,
             log,
-            rig: self.rig,
+            test_options: self.test_options,
         })
     }
 }
@@ -207,10 +207,12 @@ mod tests {
 
     #[test]
     fn a_test_can_have_the_platform_of_its_wishes_and_a_user_is_not_shown_it() {
-        let rig = plan("--term-delay 30s --grace 5s --faults").unwrap().rig;
-        assert_eq!(rig.term_delay, Duration::from_secs(30));
-        assert_eq!(rig.grace, Duration::from_secs(5));
-        assert!(rig.faults && !plan("").unwrap().rig.faults);
+        let test_options = plan("--term-delay 30s --grace 5s --faults")
+            .unwrap()
+            .test_options;
+        assert_eq!(test_options.term_delay, Duration::from_secs(30));
+        assert_eq!(test_options.grace, Duration::from_secs(5));
+        assert!(test_options.faults && !plan("").unwrap().test_options.faults);
         let help = <Line as clap::CommandFactory>::command().render_long_help();
         for hidden in ["--term-delay", "--faults", "--advertise", "--node-port"] {
             assert!(!help.to_string().contains(hidden), "{hidden}");

@@ -26,7 +26,7 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         access::policies(&facts.policies),
         pods::visible(&facts.pods, &facts.events),
         proxy::deployment(&facts.proxy, &facts.pods, &facts.events),
-        proxy::door(&facts.door),
+        proxy::node_service(&facts.node_service),
         nodes::pool(&facts.nodes),
         nodes::each(&facts.nodes, &facts.pods, &facts.events),
         nodes::kept(&facts.nodes, &facts.configuration),

@@ -79,7 +79,7 @@ pub async fn examine(client: &Client, place: &Place) -> Facts {
         let seen = asking.get("", "ConfigMap", Some(SERVING), name).await;
         settings.insert(name, seen);
     }
-    let door = format!("{}-nodes", place.name);
+    let node_service = format!("{}-nodes", place.name);
     Facts {
         namespace: place.namespace.clone(),
         secret_name: place.name.clone(),
@@ -94,7 +94,7 @@ pub async fn examine(client: &Client, place: &Place) -> Facts {
         policies: asking
             .list("networking.k8s.io", "NetworkPolicy", ours, &all)
             .await,
-        door: asking.get("", "Service", ours, &door).await,
+        node_service: asking.get("", "Service", ours, &node_service).await,
         configuration: asking.get("", "ConfigMap", ours, &place.name).await,
         pods: asking.list("", "Pod", ours, &labelled(PODS)).await,
         events: asking.list("", "Event", ours, &warnings).await,

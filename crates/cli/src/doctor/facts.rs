@@ -61,7 +61,7 @@ pub struct Facts {
     /// The proxy's ConfigMap.
     pub configuration: Seen<DynamicObject>,
     /// The Service that nodes dial.
-    pub door: Seen<DynamicObject>,
+    pub node_service: Seen<DynamicObject>,
     /// The nodes' Knative Services.
     pub nodes: Seen<Vec<DynamicObject>>,
     /// The pods of nodes and proxy.

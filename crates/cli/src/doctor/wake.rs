@@ -1,7 +1,7 @@
 //! Wakes a node without the secret, to see whether a wake reaches it.
 //!
 //! The node has to refuse that with 401: then the whole way works - name, ingress,
-//! activator, a pod that starts - and nobody without the secret gets further.
+//! activator, a pod that starts - and no caller without the secret gets further.
 
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use hyper::{Request, Uri, header};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use infinicache_wire::{
     PROTOCOL_VERSION,
-    answer::{Refusal, RefusalKind},
     wake::{Lifetimes, Wake},
+    wake_answer::{WakeRefusal, WakeRefusalKind},
 };
 use tokio::time;
 
@@ -55,8 +55,8 @@ async fn post(node: &str, url: &str) -> WakeSeen {
 
 /// What an answer means.
 fn read(status: u16, body: &[u8]) -> WakeSeen {
-    let refusal = Refusal::parse(body);
-    let is_forged = |refusal: &Refusal| refusal.refused == RefusalKind::Forged;
+    let refusal = WakeRefusal::parse(body);
+    let is_forged = |refusal: &WakeRefusal| refusal.refused == WakeRefusalKind::Forged;
     if status == 401 && refusal.as_ref().is_some_and(is_forged) {
         return WakeSeen::AsksForProof;
     }
@@ -97,14 +97,14 @@ mod tests {
 
     #[test]
     fn only_a_node_that_asks_for_proof_is_one() {
-        let refusal = Refusal::new(RefusalKind::Forged, "no proof").to_line();
+        let refusal = WakeRefusal::new(WakeRefusalKind::Forged, "no proof").to_line();
         assert_eq!(read(401, &refusal), WakeSeen::AsksForProof);
         assert_eq!(
             read(401, b"who are you"),
             WakeSeen::Answered(401, "who are you".into())
         );
         assert!(matches!(read(200, &refusal), WakeSeen::Answered(200, _)));
-        let superseded = Refusal::new(RefusalKind::OtherNode, "other").to_line();
+        let superseded = WakeRefusal::new(WakeRefusalKind::OtherNode, "other").to_line();
         assert!(matches!(read(409, &superseded), WakeSeen::Answered(409, _)));
     }
 

@@ -4,17 +4,17 @@
 //! | --- | --- |
 //! | `max-scale: 1` | a name is a node; that two pods overlap for a while is known to the pool |
 //! | `min-scale: 0` | a node that holds nothing is no pod |
-//! | `window`, `scale-to-zero-pod-retention-period` | see [`life`](super::life) |
+//! | `window`, `scale-to-zero-pod-retention-period` | see [`pod_lifetime`](super::pod_lifetime) |
 //! | `target-burst-capacity: 200` | one pod's capacity is 100, so all requests go through the activator, which counts the shortest |
 //! | `containerConcurrency: 0` | a wake is never queued behind another, nor a reason for a second pod |
 //! | `timeoutSeconds: 600` | it is the pod's grace too: the longest that Knative takes unless its configuration is changed |
 //! | a readiness probe only | a liveness probe could kill a node that is busy, and all that it holds |
-//! | memory requested as limited | nobody else can make the kernel kill it |
+//! | memory requested as limited | no other container can make the kernel kill it |
 //! | no limit on CPU | a node that is throttled is a slow node |
 //! | secrets of the pool only | the password of clients is none of its business |
 
 use crate::manifests::{
-    Pool,
+    PoolManifest,
     pool::quantity,
     service::{
         Capabilities, Container, HttpGet, Item, Map, Metadata, Mount, Name, Port, Probe, Projected,
@@ -45,7 +45,7 @@ const NON_ROOT: u32 = 65532;
 const POOL_LABEL: &str = "infinicache.io/pool";
 
 /// The Service of the node with this number.
-pub fn service(pool: &Pool, number: usize) -> Service {
+pub fn service(pool: &PoolManifest, number: usize) -> Service {
     let mut labels = labels(pool);
     labels.insert(
         "networking.knative.dev/visibility".into(),
@@ -60,7 +60,7 @@ pub fn service(pool: &Pool, number: usize) -> Service {
     Service::new(metadata, template(pool))
 }
 
-fn template(pool: &Pool) -> Template {
+fn template(pool: &PoolManifest) -> Template {
     Template {
         metadata: Metadata {
             labels: labels(pool),
@@ -89,7 +89,7 @@ fn template(pool: &Pool) -> Template {
     }
 }
 
-fn labels(pool: &Pool) -> Map {
+fn labels(pool: &PoolManifest) -> Map {
     map([
         ("app.kubernetes.io/name", "infinicache-node"),
         ("app.kubernetes.io/part-of", "infinicache"),
@@ -98,7 +98,7 @@ fn labels(pool: &Pool) -> Map {
     ])
 }
 
-fn annotations(pool: &Pool) -> Map {
+fn annotations(pool: &PoolManifest) -> Map {
     let seconds = |span: std::time::Duration| format!("{}s", span.as_secs());
     let mut annotations = map([
         ("autoscaling.knative.dev/min-scale", "0"),
@@ -124,7 +124,7 @@ fn annotations(pool: &Pool) -> Map {
     annotations
 }
 
-fn container(pool: &Pool) -> Container {
+fn container(pool: &PoolManifest) -> Container {
     let memory = quantity(pool.memory);
     Container {
         image: pool.image.clone(),
@@ -193,7 +193,7 @@ fn secret() -> Volume {
 }
 
 /// Pods of the pool on as many hosts as there are. Knative's own spreading knows revisions only.
-fn spread(pool: &Pool) -> Spread {
+fn spread(pool: &PoolManifest) -> Spread {
     Spread {
         max_skew: 1,
         topology_key: "kubernetes.io/hostname",

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use infinicache_daemon::ByteSize;
 use infinicache_node::config::capacity_within;
 
-use super::{life::Life, node, service::Service};
+use super::{node, pod_lifetime::PodLifetime, service::Service};
 
 /// Smallest memory of a node's container: half of it is left for chunks.
 const MIN_MEMORY: ByteSize = ByteSize(64 << 20);
@@ -17,7 +17,7 @@ const MAX_NAME: usize = 63;
 
 /// The nodes of one pool.
 #[derive(Clone, Debug)]
-pub struct Pool {
+pub struct PoolManifest {
     /// How many nodes.
     pub nodes: usize,
     /// What their names begin with; a dash and a number follow.
@@ -38,15 +38,15 @@ pub struct Pool {
     pub sidecar_cpu: String,
     /// Memory that is requested for Knative's sidecar.
     pub sidecar_memory: ByteSize,
-    /// How long a pod stays when nobody asks for it.
-    pub life: Life,
+    /// How long a pod stays that gets no request.
+    pub life: PodLifetime,
     /// Whether pods are spread over hosts, which takes a feature flag of Knative.
     pub spread_hosts: bool,
     /// Whether Services begin without a pod, which Knative has to allow.
     pub asleep: bool,
 }
 
-impl Pool {
+impl PoolManifest {
     /// The name of the node with this number.
     pub fn name(&self, number: usize) -> String {
         format!("{}-{number}", self.prefix)
@@ -118,8 +118,8 @@ mod tests {
 
     use super::*;
 
-    fn pool() -> Pool {
-        Pool {
+    fn pool() -> PoolManifest {
+        PoolManifest {
             nodes: 14,
             prefix: "infinicache-node".into(),
             namespace: "infinicache".into(),
@@ -130,13 +130,14 @@ mod tests {
             cpu: "100m".into(),
             sidecar_cpu: "25m".into(),
             sidecar_memory: ByteSize(32 << 20),
-            life: Life::surviving(Duration::from_secs(600), Duration::from_secs(60)).unwrap(),
+            life: PodLifetime::surviving(Duration::from_secs(600), Duration::from_secs(60))
+                .unwrap(),
             spread_hosts: false,
             asleep: false,
         }
     }
 
-    fn refusal(change: impl FnOnce(&mut Pool)) -> String {
+    fn refusal(change: impl FnOnce(&mut PoolManifest)) -> String {
         let mut pool = pool();
         change(&mut pool);
         format!("{:#}", pool.services().unwrap_err())

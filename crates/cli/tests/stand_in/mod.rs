@@ -1,4 +1,4 @@
-//! A program that behaves like a node towards the front, and a place to run it.
+//! A program that behaves like a node towards the activator, and a place to run it.
 //!
 //! The program is the test binary itself, started again with the name of an
 //! ignored test: a real process, without another binary to build.
@@ -22,7 +22,7 @@ use axum::{
 };
 use http_body_util::BodyExt;
 use infinicache::{
-    front::{Config, life::Timing, serve},
+    activator::{ActivatorConfig, lifecycle::ProcessTimings, serve},
     http,
     launcher::Launcher,
     leash,
@@ -121,7 +121,7 @@ async fn describe(request: Request) -> axum::Json<Value> {
     }))
 }
 
-/// A front with the nodes `a` and `b`.
+/// An activator with the nodes `a` and `b`.
 pub(crate) struct Stage {
     pub(crate) address: SocketAddr,
     stop: Option<oneshot::Sender<()>>,
@@ -130,19 +130,19 @@ pub(crate) struct Stage {
 
 impl Stage {
     /// With timers that never fire, but for what `change` changes.
-    pub(crate) async fn new(launcher: Launcher, change: impl FnOnce(&mut Timing)) -> Self {
-        let mut timing = Timing {
+    pub(crate) async fn new(launcher: Launcher, change: impl FnOnce(&mut ProcessTimings)) -> Self {
+        let mut timing = ProcessTimings {
             start: DEADLINE,
             idle_window: NEVER,
             term_delay: Duration::ZERO,
             grace: NEVER,
-            farewell: Duration::from_millis(100),
+            stop_grace: Duration::from_millis(100),
             answer: DEADLINE,
         };
         change(&mut timing);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
-        let config = Config {
+        let config = ActivatorConfig {
             names: vec!["a".into(), "b".into()],
             launcher,
             timing,
@@ -183,7 +183,7 @@ impl Stage {
         self.ask(path).await["pid"].as_u64().unwrap()
     }
 
-    /// Tells the front what node `name` suffers from now on.
+    /// Tells the activator what node `name` suffers from now on.
     pub(crate) async fn harm(&self, name: &str, faults: &str) {
         let request = Request::post(format!("/faults/{name}"))
             .header("content-type", "application/json")
@@ -196,14 +196,14 @@ impl Stage {
         send(self.address, request).await
     }
 
-    /// What the front says of the nodes.
+    /// What the activator says of the nodes.
     pub(crate) async fn status(&self) -> Value {
         let (status, body) = http::get(self.address, "/", DEADLINE).await.unwrap();
         assert_eq!(status, StatusCode::OK);
         serde_json::from_slice::<Value>(&body).unwrap()["nodes"].take()
     }
 
-    /// Waits until the front says of node `a` what is wanted.
+    /// Waits until the activator says of node `a` what is wanted.
     pub(crate) async fn until(&self, wanted: impl Fn(&Value) -> bool) -> Value {
         let give_up = Instant::now() + DEADLINE;
         loop {
@@ -216,7 +216,7 @@ impl Stage {
         }
     }
 
-    /// Stops the front and waits for its end.
+    /// Stops the activator and waits for its end.
     pub(crate) async fn stop(mut self) {
         drop(self.stop.take());
         time::timeout(DEADLINE, self.served)

@@ -4,7 +4,7 @@
 //! are the Redis commands of their names.
 
 use bytes::Bytes;
-use infinicache_wire::control::Command;
+use infinicache_wire::control::ControlCommand;
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use serde::de::DeserializeOwned;
 
@@ -19,7 +19,10 @@ use crate::Error;
 
 impl Control {
     /// Sends a command that is answered with a document.
-    pub(super) async fn ask<T: DeserializeOwned>(&self, command: &Command) -> Result<T, Error> {
+    pub(super) async fn ask<T: DeserializeOwned>(
+        &self,
+        command: &ControlCommand,
+    ) -> Result<T, Error> {
         document(self.send(command).await?)
     }
 
@@ -27,7 +30,7 @@ impl Control {
     /// nothing to open.
     pub(super) async fn ask_to_open<T: DeserializeOwned>(
         &self,
-        command: &Command,
+        command: &ControlCommand,
     ) -> Result<Option<(T, Owner)>, Error> {
         let answer = self.request_to_open(repeat(command), command.encode());
         match answer.await? {
@@ -37,12 +40,12 @@ impl Control {
     }
 
     /// Sends a command that is answered with a number.
-    pub(super) async fn ask_number(&self, command: &Command) -> Result<u64, Error> {
+    pub(super) async fn ask_number(&self, command: &ControlCommand) -> Result<u64, Error> {
         number(self.send(command).await?)
     }
 
     /// Sends a command that is answered with nothing but whether it was done.
-    pub(super) async fn tell(&self, command: &Command) -> Result<(), Error> {
+    pub(super) async fn tell(&self, command: &ControlCommand) -> Result<(), Error> {
         self.send(command).await.map(drop)
     }
 
@@ -62,24 +65,24 @@ impl Control {
         Ok(counted > 0)
     }
 
-    async fn send(&self, command: &Command) -> Result<BytesFrame, Error> {
+    async fn send(&self, command: &ControlCommand) -> Result<BytesFrame, Error> {
         self.request(repeat(command), command.encode()).await
     }
 }
 
 /// A write that nobody knows of is given up when its connection ends, or when it idles; so to open
 /// one twice does no harm.
-fn repeat(command: &Command) -> Repeat {
+fn repeat(command: &ControlCommand) -> Repeat {
     match command {
-        Command::Commit { .. } => Never,
-        Command::Nodes
-        | Command::Open { .. }
-        | Command::Reserve { .. }
-        | Command::Replace { .. }
-        | Command::Abort { .. }
-        | Command::Locate { .. }
-        | Command::Release { .. }
-        | Command::Link => Harmless,
+        ControlCommand::Commit { .. } => Never,
+        ControlCommand::Nodes
+        | ControlCommand::Open { .. }
+        | ControlCommand::Reserve { .. }
+        | ControlCommand::Replace { .. }
+        | ControlCommand::Abort { .. }
+        | ControlCommand::Locate { .. }
+        | ControlCommand::Release { .. }
+        | ControlCommand::Link => Harmless,
     }
 }
 

@@ -1,9 +1,10 @@
 //! One connection to a proxy's Redis port: requests out, answers in, one at a time.
 //!
-//! To the proxy, what is opened over a connection belongs to it, and ends with it.
-//! Here a connection may be closed because a request over it was cancelled, which
-//! has nothing to do with what was opened over it before. So whoever opens
-//! something gets an [`Owner`], and the socket stays open for as long as that.
+//! To the proxy, what is opened over a connection belongs to it, and ends with
+//! it. Here a connection may be closed because a request over it was cancelled,
+//! which has nothing to do with what was opened over it before. So a caller that
+//! opens something gets an [`Owner`], and the socket stays open for as long as
+//! that.
 
 use std::{io, sync::Arc};
 

@@ -13,7 +13,7 @@ use tracing::debug;
 
 use super::{
     connection::{Connection, Owner},
-    door::Door,
+    connector::Connector,
 };
 use crate::Error;
 
@@ -29,7 +29,7 @@ pub(super) enum Repeat {
 /// Connections to one proxy, as many as there are requests at once, up to a bound.
 #[derive(Debug)]
 pub(super) struct Control {
-    door: Arc<Door>,
+    connector: Arc<Connector>,
     idle: Mutex<Vec<Connection>>,
     slots: Semaphore,
     deadline: Duration,
@@ -37,9 +37,9 @@ pub(super) struct Control {
 
 impl Control {
     /// At most `connections`, each request for at most `deadline`.
-    pub(super) fn new(door: Arc<Door>, connections: usize, deadline: Duration) -> Self {
+    pub(super) fn new(connector: Arc<Connector>, connections: usize, deadline: Duration) -> Self {
         Self {
-            door,
+            connector,
             idle: Mutex::default(),
             slots: Semaphore::new(connections),
             deadline,
@@ -93,7 +93,7 @@ impl Control {
             let is_used = used.is_some();
             let mut connection = match used.take() {
                 Some(connection) => connection,
-                None => self.door.enter().await?,
+                None => self.connector.enter().await?,
             };
             match connection.exchange(request).await {
                 Ok(answer) => {
@@ -103,7 +103,7 @@ impl Control {
                 }
                 // The peer may have closed it just before: a new one shows.
                 Err(error) if is_used && repeat == Repeat::Harmless => {
-                    debug!(proxy = self.door.address(), %error, "idle connection broken");
+                    debug!(proxy = self.connector.address(), %error, "idle connection broken");
                 }
                 Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                     return Err(Error::Protocol(error.to_string()));
@@ -111,7 +111,7 @@ impl Control {
                 Err(error) => {
                     return Err(Error::Unreachable(format!(
                         "{}: {error}",
-                        self.door.address()
+                        self.connector.address()
                     )));
                 }
             }

@@ -1,9 +1,9 @@
 //! Direct links: units go between client and nodes without the proxy in between.
 //!
-//! Whoever opens or locates a value is told the ways to its members, with a pass
-//! for each. A node is dialled when it is first needed; until it answers, and
-//! wherever it cannot be reached, the relay is the way. A pass is shown once over
-//! a link, before the first request that it covers.
+//! A client that opens or locates a value gets the routes to its members, with a
+//! token for each. A node is dialled when it is first needed; until it answers,
+//! and wherever it cannot be reached, the relay is the way. A token is shown once
+//! over a link, before the first request that it covers.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -18,25 +18,25 @@ use infinicache_host::{
 use infinicache_socket::Keepalive;
 use infinicache_wire::{
     Decoder, Frame, MemberId, Reply, Request, WriteId,
-    control::Way,
-    pass::{Pass, Right},
+    control::Route,
+    token::{Permission, Token},
 };
 use tokio::{runtime::Handle, time};
 use tracing::debug;
 
-use super::{door::Pause, relay::Relayed};
+use super::{connector::Pause, relay::Relayed};
 use crate::{Mux, MuxLink, NodeLink};
 
-/// How long dialling may take. Nobody waits for it.
+/// How long dialling may take. No request waits for it.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
 
-/// No pass is taken to be good for longer. Its issuer may say what it likes.
+/// No token is taken to be good for longer. Its issuer may say what it likes.
 const LONGEST: Duration = Duration::from_secs(3600);
 
 /// A link that ends sooner than this never was one.
 const STABLE: Duration = Duration::from_secs(1);
 
-/// Nodes and passes that are remembered. Beyond that there is the relay.
+/// Nodes and tokens that are remembered. Beyond that there is the relay.
 const MOST: usize = 4096;
 
 /// The direct links to the nodes of one pool.
@@ -45,29 +45,29 @@ const MOST: usize = 4096;
 #[derive(Debug)]
 pub(super) struct Direct {
     peers: Mutex<HashMap<String, Arc<Peer>>>,
-    passes: Mutex<HashMap<(WriteId, Right), Ways>>,
+    tokens: Mutex<HashMap<(WriteId, Permission), KnownRoutes>>,
     runtime: Handle,
 }
 
-/// The ways of one write, and for how many operations.
+/// The routes of one write, and for how many operations.
 #[derive(Debug)]
-struct Ways {
+struct KnownRoutes {
     users: usize,
-    ways: Vec<Known>,
+    routes: Vec<KnownRoute>,
 }
 
-/// A way, and until when its pass is good by the clock of this process.
+/// A route, and until when its token is good by the clock of this process.
 #[derive(Debug)]
-struct Known {
-    way: Way,
+struct KnownRoute {
+    route: Route,
     until: Instant,
 }
 
-impl Known {
-    fn new(way: Way) -> Self {
-        let ttl = Duration::from_millis(way.ttl_ms).min(LONGEST);
+impl KnownRoute {
+    fn new(route: Route) -> Self {
+        let ttl = Duration::from_millis(route.ttl_ms).min(LONGEST);
         let until = clock::now() + ttl;
-        Self { way, until }
+        Self { route, until }
     }
 }
 
@@ -75,11 +75,11 @@ impl Known {
 #[derive(Debug)]
 struct Peer {
     address: String,
-    state: Mutex<State>,
+    state: Mutex<PeerState>,
 }
 
 #[derive(Debug, Default)]
-struct State {
+struct PeerState {
     linked: Option<Linked>,
     dialling: bool,
     pause: Pause,
@@ -89,7 +89,7 @@ struct State {
 struct Linked {
     link: MuxLink,
     since: Instant,
-    shown: HashSet<(WriteId, Right)>,
+    shown: HashSet<(WriteId, Permission)>,
 }
 
 impl Direct {
@@ -97,43 +97,43 @@ impl Direct {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Self {
             peers: Mutex::default(),
-            passes: Mutex::default(),
+            tokens: Mutex::default(),
             runtime: Handle::current(),
         })
     }
 
-    /// An operation on a write has begun, and may use these ways until [`Direct::forget`].
-    pub(super) fn learn(&self, write: WriteId, right: Right, ways: Vec<Way>) {
-        let ways = ways.into_iter().map(Known::new).collect();
-        let mut passes = lock(&self.passes);
-        if let Some(known) = passes.get_mut(&(write, right)) {
+    /// An operation on a write has begun, and may use these routes until [`Direct::forget`].
+    pub(super) fn learn(&self, write: WriteId, right: Permission, routes: Vec<Route>) {
+        let routes = routes.into_iter().map(KnownRoute::new).collect();
+        let mut tokens = lock(&self.tokens);
+        if let Some(known) = tokens.get_mut(&(write, right)) {
             known.users += 1;
-            known.ways = ways;
+            known.routes = routes;
             return;
         }
-        if passes.len() >= MOST {
+        if tokens.len() >= MOST {
             let now = clock::now();
-            passes.retain(|_, known| known.ways.iter().any(|known| now < known.until));
+            tokens.retain(|_, known| known.routes.iter().any(|known| now < known.until));
         }
-        if passes.len() < MOST {
-            passes.insert((write, right), Ways { users: 1, ways });
+        if tokens.len() < MOST {
+            tokens.insert((write, right), KnownRoutes { users: 1, routes });
         }
     }
 
-    /// The same operation may use another way besides.
-    pub(super) fn learn_more(&self, write: WriteId, right: Right, way: Way) {
-        if let Some(known) = lock(&self.passes).get_mut(&(write, right)) {
-            known.ways.push(Known::new(way));
+    /// The same operation may use another route besides.
+    pub(super) fn learn_more(&self, write: WriteId, right: Permission, route: Route) {
+        if let Some(known) = lock(&self.tokens).get_mut(&(write, right)) {
+            known.routes.push(KnownRoute::new(route));
         }
     }
 
     /// An operation on a write has ended.
-    pub(super) fn forget(&self, write: WriteId, right: Right) {
-        let mut passes = lock(&self.passes);
-        if let Some(known) = passes.get_mut(&(write, right)) {
+    pub(super) fn forget(&self, write: WriteId, right: Permission) {
+        let mut tokens = lock(&self.tokens);
+        if let Some(known) = tokens.get_mut(&(write, right)) {
             known.users -= 1;
             if known.users == 0 {
-                passes.remove(&(write, right));
+                tokens.remove(&(write, right));
             }
         }
     }
@@ -141,28 +141,31 @@ impl Direct {
     /// The node that a request to a member is for, and the link to it, if there is one that may be
     /// used for it.
     fn link(self: &Arc<Self>, member: MemberId, request: &Request) -> Option<(Arc<Peer>, MuxLink)> {
-        let (write, right) = Right::needed(request)?;
-        let (peer, pass, until) = {
-            let passes = lock(&self.passes);
-            let ways = &passes.get(&(write, right))?.ways;
-            let known = ways.iter().rev().find(|known| known.way.member == member)?;
-            let way = &known.way;
-            let peer = self.peer(&way.address);
+        let (write, right) = Permission::needed(request)?;
+        let (peer, token, until) = {
+            let tokens = lock(&self.tokens);
+            let routes = &tokens.get(&(write, right))?.routes;
+            let known = routes
+                .iter()
+                .rev()
+                .find(|known| known.route.member == member)?;
+            let route = &known.route;
+            let peer = self.peer(&route.address);
             if let Some(link) = peer.shown(write, right) {
                 return Some((peer, link));
             }
-            let pass = Pass {
+            let token = Token {
                 write,
                 right,
-                until_ms: way.until_ms,
-                proof: way.proof.clone(),
+                until_ms: route.until_ms,
+                proof: route.proof.clone(),
             };
-            (peer, pass, known.until)
+            (peer, token, known.until)
         };
         if until <= clock::now() {
             return None;
         }
-        let link = peer.show(&pass, &self.runtime)?;
+        let link = peer.show(&token, &self.runtime)?;
         Some((peer, link))
     }
 
@@ -184,33 +187,33 @@ impl Direct {
 }
 
 impl Peer {
-    /// The link, if a pass has been shown over it.
-    fn shown(&self, write: WriteId, right: Right) -> Option<MuxLink> {
+    /// The link, if a token has been shown over it.
+    fn shown(&self, write: WriteId, right: Permission) -> Option<MuxLink> {
         let state = lock(&self.state);
         let linked = state.linked.as_ref()?;
         let is_usable = !linked.link.mux().is_closed() && linked.shown.contains(&(write, right));
         is_usable.then(|| linked.link.clone())
     }
 
-    /// Shows a pass over the link; dials, if there is none.
-    fn show(self: &Arc<Self>, pass: &Pass, runtime: &Handle) -> Option<MuxLink> {
+    /// Shows a token over the link; dials, if there is none.
+    fn show(self: &Arc<Self>, token: &Token, runtime: &Handle) -> Option<MuxLink> {
         let mut state = lock(&self.state);
-        state.settle(clock::now());
+        state.drop_ended(clock::now());
         let Some(linked) = &mut state.linked else {
             if !state.dialling && state.pause.rest(clock::now()).is_none() {
                 state.dialling = true;
-                let (peer, first) = (self.clone(), pass.to_frame());
+                let (peer, first) = (self.clone(), token.to_frame());
                 runtime.spawn(task::scoped(async move { peer.dial(first).await }));
             }
             return None;
         };
-        if !linked.link.mux().post(pass.to_frame()) {
+        if !linked.link.mux().post(token.to_frame()) {
             return None;
         }
         if linked.shown.len() >= MOST {
             linked.shown.clear();
         }
-        linked.shown.insert((pass.write, pass.right));
+        linked.shown.insert((token.write, token.right));
         Some(linked.link.clone())
     }
 
@@ -221,7 +224,7 @@ impl Peer {
         }
     }
 
-    /// `first` is a pass, which lets the link come about.
+    /// `first` is a token, which lets the link come about.
     async fn dial(&self, first: Frame) {
         let dialled = time::timeout(
             DIAL_DEADLINE,
@@ -256,9 +259,9 @@ impl Peer {
     }
 }
 
-impl State {
+impl PeerState {
     /// Lets go of a link that has ended.
-    fn settle(&mut self, now: Instant) {
+    fn drop_ended(&mut self, now: Instant) {
         let ended = self.linked.take_if(|linked| linked.link.mux().is_closed());
         match ended {
             Some(linked) if now.saturating_duration_since(linked.since) < STABLE => {
@@ -270,7 +273,7 @@ impl State {
     }
 }
 
-/// The way to one member: the direct one if there is one, the relay otherwise.
+/// The route to one member: the direct one if there is one, the relay otherwise.
 #[derive(Clone, Debug)]
 pub(super) struct Routed {
     /// `None` if there is to be nothing but the relay.
@@ -325,7 +328,7 @@ mod tests {
         sequence: 7,
     };
 
-    /// A node that believes every pass and answers every request with its name.
+    /// A node that believes every token and answers every request with its name.
     async fn node(name: &'static str) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -379,7 +382,7 @@ mod tests {
     async fn members_that_are_numbered_anew_are_found_at_their_new_numbers() {
         let nodes = [node("first").await, node("second").await];
         let numbered = |numbers: [u32; 2]| {
-            let way = |(address, number): (&String, u32)| Way {
+            let route = |(address, number): (&String, u32)| Route {
                 member: MemberId(number),
                 address: address.clone(),
                 // The node's clock is none of the client's business.
@@ -387,15 +390,15 @@ mod tests {
                 ttl_ms: 60_000,
                 proof: "proof".to_owned(),
             };
-            nodes.iter().zip(numbers).map(way).collect::<Vec<_>>()
+            nodes.iter().zip(numbers).map(route).collect::<Vec<_>>()
         };
         let direct = Direct::new();
-        direct.learn(WRITE, Right::Get, numbered([1, 2]));
+        direct.learn(WRITE, Permission::Get, numbered([1, 2]));
         assert_eq!(answers(&direct, MemberId(1)).await, "first");
         assert_eq!(answers(&direct, MemberId(2)).await, "second");
-        direct.forget(WRITE, Right::Get);
+        direct.forget(WRITE, Permission::Get);
 
-        direct.learn(WRITE, Right::Get, numbered([2, 1]));
+        direct.learn(WRITE, Permission::Get, numbered([2, 1]));
         assert_eq!(answers(&direct, MemberId(1)).await, "second");
         assert_eq!(answers(&direct, MemberId(2)).await, "first");
     }

@@ -11,7 +11,7 @@ use bytes::Bytes;
 use infinicache_wire::Version;
 use tokio::time;
 
-use super::proxy::{Found, Proxy};
+use super::proxy::{LocatedValue, Proxy};
 use crate::{Error, Holders, Reader};
 
 /// A value on its way to this process.
@@ -22,7 +22,7 @@ use crate::{Error, Holders, Reader};
 pub struct Download {
     reader: Reader<Proxy>,
     pieces: VecDeque<Bytes>,
-    found: Found,
+    found: LocatedValue,
     length: u64,
     deadline: Duration,
 }
@@ -31,7 +31,7 @@ impl Download {
     /// Waits for the first stripe, so that nothing is promised that cannot be read.
     pub(super) async fn begin(
         proxy: Proxy,
-        found: Found,
+        found: LocatedValue,
         range: Range<u64>,
         deadline: Duration,
     ) -> Result<Self, Error> {

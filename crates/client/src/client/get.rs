@@ -17,7 +17,7 @@ use tokio::{
 use super::{
     Client,
     download::Download,
-    proxy::{Found, Proxy},
+    proxy::{LocatedValue, Proxy},
 };
 use crate::{
     Error, Holders, Pool, Reader,
@@ -114,7 +114,7 @@ async fn located<T, Reading>(
     proxy: &Proxy,
     key: &[u8],
     deadline: Duration,
-    read: impl Fn(Found) -> Reading,
+    read: impl Fn(LocatedValue) -> Reading,
 ) -> Result<T, Error>
 where
     Reading: Future<Output = Result<T, Error>>,
@@ -149,7 +149,7 @@ where
 /// Reads a range into one buffer of its own.
 async fn whole(
     proxy: &Proxy,
-    found: Found,
+    found: LocatedValue,
     range: Range<u64>,
     deadline: Duration,
 ) -> Result<Bytes, Error> {
@@ -177,7 +177,7 @@ async fn whole(
 }
 
 /// Reads a value that is a single unit, without copying it.
-async fn one_unit(proxy: &Proxy, found: &Found) -> Result<Bytes, Error> {
+async fn one_unit(proxy: &Proxy, found: &LocatedValue) -> Result<Bytes, Error> {
     let mut memory = reserve(proxy.budget(), stripe_memory(&found.geometry())).await?;
     // What the caller keeps is the caller's: it must not weigh on the budget any longer.
     let nothing = memory.split(0);

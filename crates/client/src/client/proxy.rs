@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
-    time::{Duration, SystemTime},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use bytes::Bytes;
@@ -13,8 +13,8 @@ use infinicache_erasure::{Code, Geometry, UNIT_MAX};
 use infinicache_host::{clock, hash::HashMap, random, task};
 use infinicache_wire::{
     MemberId, WriteId,
-    control::{Command, Committed, Located, Opened, Placed, PoolView},
-    pass::Right,
+    control::{CommitReply, ControlCommand, Located, Opened, Placed, PoolStatus},
+    token::Permission,
 };
 use tokio::{
     runtime::Handle,
@@ -25,16 +25,16 @@ use tracing::debug;
 use super::{
     address::Address,
     connection::Owner,
+    connector::Connector,
     control::Control,
     direct::{Direct, Routed},
-    door::Door,
     options::Options,
+    pool_status::{StatusCache, propose},
     relay::{Relay, Relayed},
-    view::{View, propose},
 };
-use crate::{Budget, Commit, Error, Health, Holders, Incident, Pool, Terms};
+use crate::{Budget, CommitOutcome, Error, Holders, Incident, LatencyTracker, Pool, Terms};
 
-/// Messages under way that nobody waits for. Those beyond are not sent: the proxy
+/// Messages under way that no caller waits for. Those beyond are not sent: the proxy
 /// notices in its own time.
 const MOST_MESSAGES: usize = 256;
 
@@ -43,17 +43,17 @@ const PRESUMED_DATA: usize = 10;
 
 /// A proxy. Clones are handles to the same.
 #[derive(Clone, Debug)]
-pub(super) struct Proxy(Arc<Inner>);
+pub(super) struct Proxy(Arc<ProxyInner>);
 
 #[derive(Debug)]
-struct Inner {
+struct ProxyInner {
     address: String,
     control: Control,
     relay: Arc<Relay>,
     direct: Option<Arc<Direct>>,
-    view: View,
+    view: StatusCache,
     budget: Budget,
-    health: Health,
+    latencies: LatencyTracker,
     seed: AtomicU64,
     messages: Arc<Semaphore>,
     /// The connections to which the writes belong that are open.
@@ -66,15 +66,15 @@ impl Proxy {
     pub(super) fn new(at: Address, options: &Options, budget: Budget) -> Self {
         let address = at.to_string();
         let login = at.login().or(options.login.as_ref());
-        let door = Arc::new(Door::new(address.clone(), login.cloned()));
-        Self(Arc::new(Inner {
+        let connector = Arc::new(Connector::new(address.clone(), login.cloned()));
+        Self(Arc::new(ProxyInner {
             address,
-            control: Control::new(door.clone(), options.connections, options.deadline),
-            relay: Arc::new(Relay::new(door, options.links)),
+            control: Control::new(connector.clone(), options.connections, options.deadline),
+            relay: Arc::new(Relay::new(connector, options.links)),
             direct: options.direct.then(Direct::new),
-            view: View::default(),
+            view: StatusCache::default(),
             budget,
-            health: Health::default(),
+            latencies: LatencyTracker::default(),
             seed: AtomicU64::new(random::u64().unwrap_or(0)),
             messages: Arc::new(Semaphore::new(MOST_MESSAGES)),
             owners: Mutex::default(),
@@ -91,8 +91,13 @@ impl Proxy {
     }
 
     /// Asks for the view of the pool, and keeps it.
-    pub(super) async fn fetch_view(&self) -> Result<Arc<PoolView>, Error> {
-        let fetched = self.0.control.ask(&Command::Nodes).await.map(Arc::new);
+    pub(super) async fn fetch_status(&self) -> Result<Arc<PoolStatus>, Error> {
+        let fetched = self
+            .0
+            .control
+            .ask(&ControlCommand::Nodes)
+            .await
+            .map(Arc::new);
         self.0
             .view
             .fetched(fetched.as_ref().ok().cloned(), clock::now());
@@ -100,12 +105,12 @@ impl Proxy {
     }
 
     /// The view of the pool, as far as it is known; fetched again beside, if it is old.
-    fn view(&self) -> Option<Arc<PoolView>> {
+    fn view(&self) -> Option<Arc<PoolStatus>> {
         let now = clock::now();
         if self.0.view.must_fetch(now) {
             let proxy = self.clone();
             self.0.runtime.spawn(task::scoped(async move {
-                if let Err(error) = proxy.fetch_view().await {
+                if let Err(error) = proxy.fetch_status().await {
                     debug!(proxy = proxy.address(), %error, "no view of the pool");
                 }
             }));
@@ -135,20 +140,20 @@ impl Proxy {
     }
 
     /// Where a value is.
-    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<LocatedValue>, Error> {
         self.locate_by(key, self.0.direct.is_some()).await
     }
 
-    /// The same without the ways to its members, which are not to be read.
-    pub(super) async fn locate_only(&self, key: &[u8]) -> Result<Option<Found>, Error> {
+    /// The same without the routes to its members, which are not to be read.
+    pub(super) async fn locate_only(&self, key: &[u8]) -> Result<Option<LocatedValue>, Error> {
         self.locate_by(key, false).await
     }
 
-    async fn locate_by(&self, key: &[u8], direct: bool) -> Result<Option<Found>, Error> {
+    async fn locate_by(&self, key: &[u8], direct: bool) -> Result<Option<LocatedValue>, Error> {
         let key = Bytes::copy_from_slice(key);
-        let locate = Command::Locate { key, direct };
+        let locate = ControlCommand::Locate { key, direct };
         let located = self.0.control.ask_to_open(&locate).await?;
-        let found = |(located, owner)| Found::new(self.clone(), located, owner);
+        let found = |(located, owner)| LocatedValue::new(self.clone(), located, owner);
         located.map(found).transpose()
     }
 
@@ -156,7 +161,7 @@ impl Proxy {
     fn sent(&self, write: WriteId) {
         self.owners().remove(&write);
         if let Some(direct) = &self.0.direct {
-            direct.forget(write, Right::Put);
+            direct.forget(write, Permission::Put);
         }
     }
 
@@ -172,10 +177,10 @@ impl Proxy {
         blind: bool,
     ) -> Result<Opened, Error> {
         let seed = self.0.seed.fetch_add(1, Relaxed);
-        let is_slow = |member| self.0.health.is_slow(member, clock::now());
+        let is_slow = |member| self.0.latencies.is_slow(member, clock::now());
         let view = self.view();
         let proposal = view.map_or(Vec::new(), |view| propose(&view, size, seed, is_slow));
-        let open = Command::Open {
+        let open = ControlCommand::Open {
             key: Bytes::copy_from_slice(key),
             size,
             proposal: proposal.clone(),
@@ -187,7 +192,11 @@ impl Proxy {
         let (mut opened, owner) = answer.ok_or_else(no_write)?;
         self.owners().insert(opened.write, owner);
         if let Some(direct) = &self.0.direct {
-            direct.learn(opened.write, Right::Put, std::mem::take(&mut opened.ways));
+            direct.learn(
+                opened.write,
+                Permission::Put,
+                std::mem::take(&mut opened.routes),
+            );
         }
         if opened.members != proposal {
             self.0.view.doubt();
@@ -198,7 +207,7 @@ impl Proxy {
 
 impl Pool for Proxy {
     type Link = Routed;
-    type Found = Found;
+    type Value = LocatedValue;
 
     fn link(&self, member: MemberId) -> Option<Routed> {
         let relay = self.0.relay.clone();
@@ -212,8 +221,8 @@ impl Pool for Proxy {
         &self.0.budget
     }
 
-    fn health(&self) -> &Health {
-        &self.0.health
+    fn latencies(&self) -> &LatencyTracker {
+        &self.0.latencies
     }
 
     fn note(&self, incident: Incident) {
@@ -229,7 +238,7 @@ impl Pool for Proxy {
         view.map_or(PRESUMED_DATA, |view| usize::from(view.data).max(1)) * UNIT_MAX
     }
 
-    /// Runs to its end even if nobody waits for it any more, so that a write is not left open.
+    /// Runs to its end even if no caller waits for it any more, so that a write is not left open.
     async fn open(&self, key: &[u8], size: Option<u64>, blind: bool) -> Result<Opened, Error> {
         let (sender, receiver) = oneshot::channel();
         let (proxy, key) = (self.clone(), key.to_vec());
@@ -248,21 +257,21 @@ impl Pool for Proxy {
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        let reserve = Command::Reserve { write, bytes };
+        let reserve = ControlCommand::Reserve { write, bytes };
         let reserved = self.0.control.ask_number(&reserve).await?;
         Ok(reserved.max(bytes))
     }
 
     async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
         self.0.view.doubt();
-        let replace = Command::Replace {
+        let replace = ControlCommand::Replace {
             write,
             index,
             direct: self.0.direct.is_some(),
         };
         let mut placed: Placed = self.0.control.ask(&replace).await?;
-        if let (Some(direct), Some(way)) = (&self.0.direct, placed.way.take()) {
-            direct.learn_more(write, Right::Put, way);
+        if let (Some(direct), Some(route)) = (&self.0.direct, placed.route.take()) {
+            direct.learn_more(write, Permission::Put, route);
         }
         Ok(placed)
     }
@@ -272,33 +281,33 @@ impl Pool for Proxy {
         write: WriteId,
         size: u64,
         terms: &Terms,
-    ) -> Result<Commit<Found>, Error> {
+    ) -> Result<CommitOutcome<LocatedValue>, Error> {
         let terms = *terms;
-        let commit = Command::Commit { write, size, terms };
+        let commit = ControlCommand::Commit { write, size, terms };
         Ok(match self.0.control.ask(&commit).await? {
-            Committed::Stored { version } => {
+            CommitReply::Stored { version } => {
                 self.sent(write);
-                Commit::Stored {
+                CommitOutcome::Stored {
                     version,
                     previous: None,
                 }
             }
-            Committed::ConditionFailed => {
+            CommitReply::ConditionFailed => {
                 self.sent(write);
-                Commit::ConditionFailed { current: None }
+                CommitOutcome::ConditionFailed { current: None }
             }
-            Committed::Incomplete { chunks } => Commit::Incomplete(chunks),
+            CommitReply::Incomplete { chunks } => CommitOutcome::Incomplete(chunks),
         })
     }
 
     fn abort(&self, write: WriteId) {
         self.sent(write);
         let proxy = self.clone();
-        self.tell(async move { proxy.control().tell(&Command::Abort { write }).await });
+        self.tell(async move { proxy.control().tell(&ControlCommand::Abort { write }).await });
     }
 }
 
-/// A write that was opened and not yet handed to whoever wanted it.
+/// A write that was opened and not yet handed to its caller.
 struct Unclaimed {
     proxy: Proxy,
     opened: Option<Opened>,
@@ -314,7 +323,7 @@ impl Drop for Unclaimed {
 
 /// A value that was located. The lease on it, if there is one, ends with the last clone.
 #[derive(Clone, Debug)]
-pub(super) struct Found(Arc<Inside>);
+pub(super) struct LocatedValue(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
@@ -325,26 +334,26 @@ struct Inside {
     geometry: Geometry,
     /// Chunks that turned out not to be where they should.
     given_up: Vec<AtomicBool>,
-    _lease: Option<Lease>,
+    _lease: Option<ReadLease>,
 }
 
 /// A lease that the proxy has granted; released when this is dropped.
 #[derive(Debug)]
-struct Lease {
+struct ReadLease {
     proxy: Proxy,
     number: u64,
     /// The connection to which it belongs.
     _owner: Owner,
 }
 
-impl Found {
+impl LocatedValue {
     /// What `proxy` says of a value, over the connection of `owner`.
     ///
     /// # Errors
     ///
     /// [`Error::Protocol`] if it makes no sense.
     fn new(proxy: Proxy, mut located: Located, owner: Owner) -> Result<Self, Error> {
-        let lease = located.lease.take().map(|number| Lease {
+        let lease = located.lease.take().map(|number| ReadLease {
             proxy: proxy.clone(),
             number,
             _owner: owner,
@@ -357,9 +366,9 @@ impl Found {
             ));
         }
         let geometry = Geometry::new(located.size, code);
-        let ways = std::mem::take(&mut located.ways);
+        let routes = std::mem::take(&mut located.routes);
         if let Some(direct) = &proxy.0.direct {
-            direct.learn(located.write, Right::Get, ways);
+            direct.learn(located.write, Permission::Get, routes);
         }
         let given_up = located
             .members
@@ -367,7 +376,8 @@ impl Found {
             .map(|_| AtomicBool::new(false))
             .collect();
         let ttl = located.ttl_ms.map(Duration::from_millis);
-        let expires_at = ttl.and_then(|ttl| SystemTime::now().checked_add(ttl));
+        let now = UNIX_EPOCH + Duration::from_millis(clock::unix_ms());
+        let expires_at = ttl.and_then(|ttl| now.checked_add(ttl));
         Ok(Self(Arc::new(Inside {
             proxy,
             located,
@@ -378,7 +388,7 @@ impl Found {
         })))
     }
 
-    /// What the proxy said, but for the lease and the ways.
+    /// What the proxy said, but for the lease and the routes.
     pub(super) fn located(&self) -> &Located {
         &self.0.located
     }
@@ -389,7 +399,7 @@ impl Found {
     }
 }
 
-impl Holders for Found {
+impl Holders for LocatedValue {
     fn write(&self) -> WriteId {
         self.0.located.write
     }
@@ -411,15 +421,19 @@ impl Holders for Found {
 impl Drop for Inside {
     fn drop(&mut self) {
         if let Some(direct) = &self.proxy.0.direct {
-            direct.forget(self.located.write, Right::Get);
+            direct.forget(self.located.write, Permission::Get);
         }
     }
 }
 
-impl Drop for Lease {
+impl Drop for ReadLease {
     fn drop(&mut self) {
         let (proxy, lease) = (self.proxy.clone(), self.number);
-        self.proxy
-            .tell(async move { proxy.control().tell(&Command::Release { lease }).await });
+        self.proxy.tell(async move {
+            proxy
+                .control()
+                .tell(&ControlCommand::Release { lease })
+                .await
+        });
     }
 }

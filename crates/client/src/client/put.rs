@@ -16,7 +16,7 @@ use tokio::{
 };
 
 use super::{Client, options::PutOptions, proxy::Proxy};
-use crate::{Commit, Error, Stream, Upload, overwrite, upload};
+use crate::{CommitOutcome, Error, Stream, Upload, overwrite, upload};
 
 impl Client {
     /// Makes `value` the value of `key`, and returns its version.
@@ -69,7 +69,7 @@ impl Client {
 
     /// Makes what `reader` gives the value of `key`, without holding more than a few stripes of it.
     ///
-    /// Of a `size` that is told exactly so many bytes are read. If it is not
+    /// Of a `size` that is given exactly so many bytes are read. If it is not
     /// told, the value ends where the reader does.
     ///
     /// # Errors
@@ -97,9 +97,11 @@ impl Client {
 
 async fn commit(upload: Upload<Proxy>, options: &PutOptions) -> Result<Option<Version>, Error> {
     match upload.commit(&options.terms()).await? {
-        Commit::Stored { version, .. } => Ok(Some(version)),
-        Commit::ConditionFailed { .. } => Ok(None),
-        Commit::Incomplete(_) => Err(Error::Protocol("an upload that stayed incomplete".into())),
+        CommitOutcome::Stored { version, .. } => Ok(Some(version)),
+        CommitOutcome::ConditionFailed { .. } => Ok(None),
+        CommitOutcome::Incomplete(_) => {
+            Err(Error::Protocol("an upload that stayed incomplete".into()))
+        }
     }
 }
 

@@ -1,9 +1,9 @@
 //! Data moves as frames through the proxy, which relays them to the nodes.
 //!
 //! A few connections to each proxy are turned into links by `IC.LINK`. Members
-//! are spread over them, and a link that breaks is dialled anew by whoever needs
-//! it next; every request may be repeated, so that one which met a broken link is
-//! made once more on the new one.
+//! are spread over them, and a link that breaks is dialled anew by the request
+//! that needs it next; every request may be repeated, so that one which met a
+//! broken link is made once more on the new one.
 
 use std::{
     sync::{
@@ -14,20 +14,20 @@ use std::{
 };
 
 use infinicache_host::hash::HashMap;
-use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request, control::Command};
+use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request, control::ControlCommand};
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time;
 use tracing::debug;
 
-use super::{control::refusal, door::Door};
+use super::{connector::Connector, control::refusal};
 use crate::{Error, Mux, MuxLink, NodeLink};
 
 /// How long the proxy may take to turn a connection into a link.
 const LINK_DEADLINE: Duration = Duration::from_secs(10);
 
-/// Members whose ways are remembered. Ways are made anew cheaply, so that all are
+/// Members whose links are remembered. Links are made anew cheaply, so that all are
 /// forgotten when there are more.
-const MOST_WAYS: usize = 1024;
+const MOST_LINKS: usize = 1024;
 
 /// After so many late answers in a row the connection itself is held for broken:
 /// its peer may be gone without a word.
@@ -36,13 +36,13 @@ const MOST_SILENCE: u32 = 16;
 /// The links to one proxy.
 #[derive(Debug)]
 pub(super) struct Relay {
-    door: Arc<Door>,
-    lanes: Vec<Lane>,
+    connector: Arc<Connector>,
+    slots: Vec<LinkSlot>,
 }
 
 /// One of the links.
 #[derive(Debug, Default)]
-struct Lane {
+struct LinkSlot {
     current: Mutex<Option<Arc<Linked>>>,
     dialling: tokio::sync::Mutex<()>,
 }
@@ -51,42 +51,42 @@ struct Lane {
 #[derive(Debug)]
 struct Linked {
     mux: Mux,
-    ways: Mutex<HashMap<MemberId, MuxLink>>,
+    links_by_member: Mutex<HashMap<MemberId, MuxLink>>,
     silence: AtomicU32,
 }
 
 impl Relay {
-    /// `links` links through `door`, made when they are needed.
-    pub(super) fn new(door: Arc<Door>, links: usize) -> Self {
+    /// `links` links through `connector`, made when they are needed.
+    pub(super) fn new(connector: Arc<Connector>, links: usize) -> Self {
         Self {
-            door,
-            lanes: (0..links).map(|_| Lane::default()).collect(),
+            connector,
+            slots: (0..links).map(|_| LinkSlot::default()).collect(),
         }
     }
 
     /// The link for a member; dialled, if it is not up.
     async fn linked(&self, member: MemberId) -> Result<Arc<Linked>, Error> {
-        let lane = &self.lanes[member.0 as usize % self.lanes.len()];
-        if let Some(linked) = lane.up() {
+        let slot = &self.slots[member.0 as usize % self.slots.len()];
+        if let Some(linked) = slot.up() {
             return Ok(linked);
         }
-        let _dialling = lane.dialling.lock().await;
-        if let Some(linked) = lane.up() {
+        let _dialling = slot.dialling.lock().await;
+        if let Some(linked) = slot.up() {
             return Ok(linked);
         }
-        let linking = time::timeout(LINK_DEADLINE, link(&self.door)).await;
+        let linking = time::timeout(LINK_DEADLINE, link(&self.connector)).await;
         let mux = linking.unwrap_or(Err(Error::TimedOut("the proxy did not open a link")))?;
         let linked = Arc::new(Linked {
             mux,
-            ways: Mutex::default(),
+            links_by_member: Mutex::default(),
             silence: AtomicU32::new(0),
         });
-        *lane.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(linked.clone());
+        *slot.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(linked.clone());
         Ok(linked)
     }
 }
 
-impl Lane {
+impl LinkSlot {
     fn up(&self) -> Option<Arc<Linked>> {
         let current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
         current
@@ -97,13 +97,17 @@ impl Lane {
 }
 
 impl Linked {
-    /// The way to a member: always the same one, since its credit is counted there.
-    fn way(&self, member: MemberId) -> MuxLink {
-        let mut ways = self.ways.lock().unwrap_or_else(PoisonError::into_inner);
-        if ways.len() >= MOST_WAYS && !ways.contains_key(&member) {
-            ways.clear();
+    /// The route to a member: always the same one, since its credit is counted there.
+    fn link_to(&self, member: MemberId) -> MuxLink {
+        let mut links_by_member = self
+            .links_by_member
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if links_by_member.len() >= MOST_LINKS && !links_by_member.contains_key(&member) {
+            links_by_member.clear();
         }
-        ways.entry(member)
+        links_by_member
+            .entry(member)
             .or_insert_with(|| self.mux.link(member))
             .clone()
     }
@@ -119,10 +123,10 @@ impl Linked {
 }
 
 /// Dials a proxy and turns the connection into a link.
-async fn link(door: &Door) -> Result<Mux, Error> {
-    let mut connection = door.enter().await?;
-    let answer = connection.exchange(&Command::Link.encode()).await;
-    match answer.map_err(|error| Error::Unreachable(format!("{}: {error}", door.address())))? {
+async fn link(connector: &Connector) -> Result<Mux, Error> {
+    let mut connection = connector.enter().await?;
+    let answer = connection.exchange(&ControlCommand::Link.encode()).await;
+    match answer.map_err(|error| Error::Unreachable(format!("{}: {error}", connector.address())))? {
         BytesFrame::SimpleString(_) => {}
         BytesFrame::Error(text) => return Err(refusal(&text)),
         other => {
@@ -144,7 +148,7 @@ async fn link(door: &Door) -> Result<Mux, Error> {
     ))
 }
 
-/// The way to one member through its proxy.
+/// The route to one member through its proxy.
 #[derive(Clone, Debug)]
 pub(super) struct Relayed {
     pub(super) relay: Arc<Relay>,
@@ -162,7 +166,7 @@ impl NodeLink for Relayed {
                     return Reply::Unreachable;
                 }
             };
-            let reply = linked.way(self.member).call(request.clone()).await;
+            let reply = linked.link_to(self.member).call(request.clone()).await;
             linked.heard(&reply);
             let is_broken = reply == Reply::Unreachable && linked.mux.is_closed();
             if !(is_broken && std::mem::take(&mut first)) {

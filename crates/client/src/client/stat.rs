@@ -5,7 +5,7 @@ use std::time::SystemTime;
 use infinicache_erasure::Code;
 use infinicache_wire::{
     MemberId, Version, WriteId,
-    control::{Located, NodeState, PoolView},
+    control::{Located, NodeState, PoolStatus},
 };
 
 use super::Client;
@@ -29,7 +29,7 @@ pub struct Stat {
 }
 
 impl Stat {
-    /// How many chunks somebody holds.
+    /// How many chunks a member holds.
     pub fn chunks_held(&self) -> usize {
         self.chunks
             .iter()
@@ -47,7 +47,7 @@ pub struct ChunkStat {
     pub is_parity: bool,
     /// Its length in bytes.
     pub bytes: u64,
-    /// Who holds it; nobody, if it is lost.
+    /// The member that holds it; none, if it is lost.
     pub member: Option<MemberId>,
     /// The name of the node that the member is.
     pub node: Option<String>,
@@ -66,7 +66,7 @@ impl Client {
     pub async fn stat(&self, key: impl AsRef<[u8]>) -> Result<Stat, Error> {
         let proxy = self.proxy(key.as_ref());
         let found = proxy.locate_only(key.as_ref()).await?.ok_or(Error::Miss)?;
-        let view = proxy.fetch_view().await?;
+        let view = proxy.fetch_status().await?;
         let expires_at = found.expires_at();
         Ok(Stat {
             expires_at,
@@ -75,7 +75,7 @@ impl Client {
     }
 }
 
-fn stat(found: &impl Holders, located: &Located, view: &PoolView) -> Stat {
+fn stat(found: &impl Holders, located: &Located, view: &PoolStatus) -> Stat {
     let geometry = found.geometry();
     let chunk = |(index, member): (usize, &Option<MemberId>)| {
         let node = view

@@ -14,7 +14,7 @@ use std::{
 use infinicache_wire::{Reply, Request};
 use tokio::{sync::mpsc::error::TrySendError, time};
 
-use super::{Asker, MuxLink, Ticket};
+use super::{CallWaiter, MuxLink, PendingCall};
 
 /// Asks each member what is asked of it; the answers, in the same order.
 ///
@@ -23,19 +23,19 @@ use super::{Asker, MuxLink, Ticket};
 ///
 /// # Cancellation
 ///
-/// Safe: nobody waits for the answers any more.
+/// Safe: no caller waits for the answers any more.
 pub async fn ask_at_once(asked: Vec<(MuxLink, Request)>, deadline: Instant) -> Vec<Reply> {
     let gathering = Arc::new(Gathering::new(asked.len()));
     let (links, requests): (Vec<MuxLink>, Vec<Request>) = asked.into_iter().unzip();
     let mut tickets = Vec::with_capacity(links.len());
     for (index, (link, request)) in links.iter().zip(requests).enumerate() {
-        let seat = Seat {
+        let seat = GatherSlot {
             gathering: gathering.clone(),
             index,
         };
         let shared = link.mux.shared();
         // Without a ticket the link has ended, and the seat has said so.
-        let Some(ticket) = Ticket::take(shared, Asker::Seat(seat)) else {
+        let Some(ticket) = PendingCall::take(shared, CallWaiter::Slot(seat)) else {
             continue;
         };
         let frame = request.into_frame(ticket.id, link.member);
@@ -51,10 +51,10 @@ pub async fn ask_at_once(asked: Vec<(MuxLink, Request)>, deadline: Instant) -> V
 
 /// The answers so far.
 #[derive(Debug)]
-struct Gathering(Mutex<State>);
+struct Gathering(Mutex<GatherState>);
 
 #[derive(Debug)]
-struct State {
+struct GatherState {
     answers: Vec<Option<Reply>>,
     missing: usize,
     waker: Option<Waker>,
@@ -62,18 +62,18 @@ struct State {
 
 impl Gathering {
     fn new(count: usize) -> Self {
-        Self(Mutex::new(State {
+        Self(Mutex::new(GatherState {
             answers: vec![None; count],
             missing: count,
             waker: None,
         }))
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
+    fn state(&self) -> MutexGuard<'_, GatherState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Waits until nobody is missing.
+    /// Waits until no answer is missing.
     async fn complete(&self) {
         poll_fn(|context| {
             let mut state = self.state();
@@ -113,18 +113,18 @@ impl Gathering {
 
 /// Where one answer belongs. Dropped without one, its link has ended.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub(super) struct GatherSlot {
     gathering: Arc<Gathering>,
     index: usize,
 }
 
-impl Seat {
+impl GatherSlot {
     pub(super) fn answer(self, reply: Reply) {
         self.gathering.answered(self.index, reply);
     }
 }
 
-impl Drop for Seat {
+impl Drop for GatherSlot {
     fn drop(&mut self) {
         self.gathering.answered(self.index, Reply::Unreachable);
     }

@@ -18,7 +18,7 @@ use crate::{
     budget::Reservation,
     link::NodeLink,
     pool::{Holders, Incident, Pool},
-    stripe::{Holder, Plan, Standing},
+    stripe::{FetchPlan, FetchStatus, Holder},
 };
 
 /// How long a stripe may take, whatever happens.
@@ -55,7 +55,7 @@ pub(super) struct Fetch<P: Pool, F: Holders> {
     geometry: Geometry,
     stripe: u32,
     members: Vec<Option<MemberId>>,
-    plan: Plan,
+    plan: FetchPlan,
     asked: FuturesUnordered<Asked>,
     wanted: Vec<usize>,
     /// How many of those wanted were given.
@@ -82,7 +82,7 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
         let holder = |index: usize| match members[index] {
             _ if geometry.unit_len(stripe, index) == 0 => Holder::Empty,
             None => Holder::Nobody,
-            Some(member) if pool.health().is_slow(member, now) => Holder::Slow,
+            Some(member) if pool.latencies().is_slow(member, now) => Holder::Slow,
             Some(_) => Holder::Quick,
         };
         let holders: Vec<Holder> = (0..code.width()).map(holder).collect();
@@ -91,7 +91,7 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
             found,
             geometry,
             stripe,
-            plan: Plan::new(&holders, &wanted, code.data()),
+            plan: FetchPlan::new(&holders, &wanted, code.data()),
             members,
             asked: FuturesUnordered::new(),
             wanted,
@@ -141,16 +141,16 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
                 self.asked.push(Box::pin(asking));
             }
             match self.plan.standing() {
-                Standing::Whole => return Ok(()),
-                Standing::Reconstructible => {
+                FetchStatus::Whole => return Ok(()),
+                FetchStatus::Reconstructible => {
                     self.reconstruct();
                     return Ok(());
                 }
-                Standing::Lost { have } => return Err(self.too_few(have)),
-                Standing::Waiting if early && self.plan.is_here(self.wanted[self.given]) => {
+                FetchStatus::Lost { have } => return Err(self.too_few(have)),
+                FetchStatus::Waiting if early && self.plan.is_here(self.wanted[self.given]) => {
                     return Ok(());
                 }
-                Standing::Waiting => {}
+                FetchStatus::Waiting => {}
             }
             let late_at = self.plan.next_late();
             tokio::select! {
@@ -215,7 +215,7 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
         };
         if let Some(member) = self.members[index] {
             let now = clock::now();
-            self.pool.health().answered(member, now - asked_at, now);
+            self.pool.latencies().answered(member, now - asked_at, now);
         }
         let sound = bytes.len() == self.geometry.unit_len(self.stripe, index)
             && checksum(chunk, self.stripe, &bytes) == sealed;
@@ -240,7 +240,7 @@ impl<P: Pool, F: Holders> Fetch<P, F> {
         for index in self.plan.late(now) {
             self.pool.note(Incident::Hedged);
             if let Some(member) = self.members[index] {
-                self.pool.health().was_late(member, now);
+                self.pool.latencies().was_late(member, now);
             }
         }
     }

@@ -12,10 +12,10 @@ use futures_util::stream::StreamExt;
 use infinicache_host::clock;
 use tokio::time;
 
-use super::{Chunk, PATIENCE, Upload};
+use super::{Chunk, STRAGGLER_TIMEOUT, Upload};
 use crate::{
     Error, Terms,
-    pool::{Commit, Pool},
+    pool::{CommitOutcome, Pool},
 };
 
 /// How often a commit is tried, with what was incomplete rebuilt in between.
@@ -28,18 +28,18 @@ impl<P: Pool> Upload<P> {
     ///
     /// The old value is still there, except after [`Error::TimedOut`] or
     /// [`Error::Unreachable`] of a remote pool: then it is not known which one is.
-    pub async fn commit(mut self, terms: &Terms) -> Result<Commit<P::Found>, Error> {
+    pub async fn commit(mut self, terms: &Terms) -> Result<CommitOutcome<P::Value>, Error> {
         for _ in 0..COMMIT_ATTEMPTS {
             let began = clock::now();
             let unheard: Vec<bool> = self.chunks.iter().map(Chunk::is_late).collect();
-            let committed = self.decide(terms).await?;
-            let Commit::Incomplete(incomplete) = committed else {
+            let committed = self.request_commit(terms).await?;
+            let CommitOutcome::Incomplete(incomplete) = committed else {
                 self.settled = true;
                 return Ok(committed);
             };
             // Units may have come too late for this attempt, and be there for the next: but not
             // of a member that was waited for and is silent still.
-            let waited = clock::now() - began >= PATIENCE;
+            let waited = clock::now() - began >= STRAGGLER_TIMEOUT;
             for index in incomplete.into_iter().map(usize::from) {
                 let Some(&was_unheard) = unheard.get(index) else {
                     continue;
@@ -58,7 +58,7 @@ impl<P: Pool> Upload<P> {
 
     /// Has the pool decide. What is heard of units meanwhile has consequences only afterwards:
     /// the members of a write that is decided stay as they are.
-    async fn decide(&mut self, terms: &Terms) -> Result<Commit<P::Found>, Error> {
+    async fn request_commit(&mut self, terms: &Terms) -> Result<CommitOutcome<P::Value>, Error> {
         let pool = self.pool.clone();
         let mut deciding = pin!(pool.commit(self.write, self.size(), terms));
         let mut heard = Vec::new();
@@ -69,10 +69,10 @@ impl<P: Pool> Upload<P> {
                 committed = &mut deciding => break committed?,
             }
         };
-        if let Commit::Incomplete(incomplete) = &committed {
+        if let CommitOutcome::Incomplete(incomplete) = &committed {
             let is_open = |index: usize| incomplete.iter().any(|it| usize::from(*it) == index);
             // A member that completed its chunk has all units, whatever becomes of their
-            // acknowledgements, and keeps it: nobody would know of the chunk if it were replaced.
+            // acknowledgements, and keeps it: no list would name the chunk if it were replaced.
             self.stop_waiting(|index| !is_open(index));
             let chunks = self.chunks.iter_mut().enumerate();
             let done = chunks.filter(|(index, _)| !is_open(*index));
@@ -85,11 +85,11 @@ impl<P: Pool> Upload<P> {
 
     /// Waits until every unit is with its member, or on its way ahead of what a commit asks of it.
     pub(super) async fn hand_over(&mut self) -> Result<(), Error> {
-        let (health, now) = (self.pool.health(), clock::now());
-        let is_slow = |chunk: &Chunk| health.is_slow(chunk.member, now);
+        let (latencies, now) = (self.pool.latencies(), clock::now());
+        let is_slow = |chunk: &Chunk| latencies.is_slow(chunk.member, now);
         if self.pool.commits_in_order()
             && !self.chunks.iter().any(is_slow)
-            && let Ok(sent) = time::timeout(PATIENCE, self.send_all()).await
+            && let Ok(sent) = time::timeout(STRAGGLER_TIMEOUT, self.send_all()).await
         {
             sent?;
             let is_in_want = |chunk: &Chunk| chunk.down || chunk.is_lacking();

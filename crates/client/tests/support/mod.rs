@@ -13,7 +13,7 @@ pub mod pool;
 pub mod proxy;
 
 use bytes::Bytes;
-use infinicache_client::{Error, Reader, Terms, Upload, pool::Commit, upload};
+use infinicache_client::{Error, Reader, Terms, Upload, pool::CommitOutcome, upload};
 
 pub use self::{
     node::{FakeNode, Mood},
@@ -49,7 +49,7 @@ pub async fn put(pool: &FakePool, key: &str, value: &Bytes) -> Result<FakeFound,
 /// Commits an upload without conditions.
 pub async fn commit(upload: Upload<FakePool>) -> Result<(), Error> {
     match upload.commit(&Terms::default()).await? {
-        Commit::Stored { .. } => Ok(()),
+        CommitOutcome::Stored { .. } => Ok(()),
         other => panic!("{other:?}"),
     }
 }

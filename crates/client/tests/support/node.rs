@@ -154,8 +154,8 @@ impl FakeNode {
             | Request::Inventory { .. }
             | Request::Store { .. }
             | Request::Copy { .. }
-            | Request::Roster(_)
-            | Request::Recall => {
+            | Request::StoreView(_)
+            | Request::ReadState => {
                 panic!("only a proxy asks for this: {request:?}")
             }
         }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use infinicache_client::{
-    Budget, Code, Commit, Error, Health, Holders, Incident, Pool, Terms, Version,
+    Budget, Code, CommitOutcome, Error, Holders, Incident, LatencyTracker, Pool, Terms, Version,
 };
 use infinicache_erasure::Geometry;
 use infinicache_wire::{
@@ -25,7 +25,7 @@ struct Inner {
     code: Code,
     nodes: Vec<FakeNode>,
     budget: Budget,
-    health: Health,
+    latencies: LatencyTracker,
     state: Mutex<State>,
 }
 
@@ -114,7 +114,7 @@ impl FakePool {
                 .map(|_| FakeNode::default())
                 .collect(),
             budget: Budget::new(budget),
-            health: Health::default(),
+            latencies: LatencyTracker::default(),
             state: Mutex::default(),
         }))
     }
@@ -202,7 +202,7 @@ impl FakePool {
 
 impl Pool for FakePool {
     type Link = FakeNode;
-    type Found = FakeFound;
+    type Value = FakeFound;
 
     fn link(&self, member: MemberId) -> Option<FakeNode> {
         let used = self.0.budget.used();
@@ -216,8 +216,8 @@ impl Pool for FakePool {
         &self.0.budget
     }
 
-    fn health(&self) -> &Health {
-        &self.0.health
+    fn latencies(&self) -> &LatencyTracker {
+        &self.0.latencies
     }
 
     fn note(&self, incident: Incident) {
@@ -266,7 +266,7 @@ impl Pool for FakePool {
             parity,
             members,
             reserved: 0,
-            ways: Vec::new(),
+            routes: Vec::new(),
         })
     }
 
@@ -290,7 +290,10 @@ impl Pool for FakePool {
         let old = std::mem::replace(&mut write.members[usize::from(index)], member);
         write.given_up.push(old);
         state.replaced.push((index, old));
-        Ok(Placed { member, way: None })
+        Ok(Placed {
+            member,
+            route: None,
+        })
     }
 
     async fn commit(
@@ -298,7 +301,7 @@ impl Pool for FakePool {
         write: WriteId,
         size: u64,
         terms: &Terms,
-    ) -> Result<Commit<FakeFound>, Error> {
+    ) -> Result<CommitOutcome<FakeFound>, Error> {
         tokio::task::yield_now().await;
         self.state().commits += 1;
         let open = self
@@ -310,7 +313,7 @@ impl Pool for FakePool {
         let current = self.state().values.get(&open.key).cloned();
         if !terms.hold(current.is_some()) {
             Pool::abort(self, write);
-            return Ok(Commit::ConditionFailed { current });
+            return Ok(CommitOutcome::ConditionFailed { current });
         }
         let geometry = Geometry::new(size, open.code);
         let finish = |(index, member): (u8, &MemberId)| {
@@ -332,7 +335,7 @@ impl Pool for FakePool {
             tokio::time::sleep(Self::PATIENCE).await;
         }
         if !incomplete.is_empty() {
-            return Ok(Commit::Incomplete(incomplete));
+            return Ok(CommitOutcome::Incomplete(incomplete));
         }
         let chunks = 0..open.code.width();
         let everywhere = chunks.flat_map(|index| open.given_up.iter().map(move |m| (index, *m)));
@@ -358,7 +361,7 @@ impl Pool for FakePool {
             epoch: 1,
             counter: write.sequence,
         };
-        Ok(Commit::Stored { version, previous })
+        Ok(CommitOutcome::Stored { version, previous })
     }
 
     fn abort(&self, write: WriteId) {

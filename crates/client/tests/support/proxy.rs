@@ -9,10 +9,10 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use infinicache_client::{Commit, Condition, Error, Expiry, NodeLink, Pool, Terms, Version};
+use infinicache_client::{CommitOutcome, Condition, Error, Expiry, NodeLink, Pool, Terms, Version};
 use infinicache_wire::{
     Decoder, MemberId, Request, WriteId,
-    control::{Committed, Located, NodeState, NodeView, PoolView},
+    control::{CommitReply, Located, NodeState, NodeStatus, PoolStatus},
 };
 use redis_protocol::resp2::{decode::decode_bytes_mut, encode::extend_encode, types::BytesFrame};
 use serde::Serialize;
@@ -226,9 +226,9 @@ impl FakeProxy {
                     .commit(id(write), size.parse().unwrap(), &terms)
                     .await?
                 {
-                    Commit::Stored { version, .. } => Committed::Stored { version },
-                    Commit::ConditionFailed { .. } => Committed::ConditionFailed,
-                    Commit::Incomplete(chunks) => Committed::Incomplete { chunks },
+                    CommitOutcome::Stored { version, .. } => CommitReply::Stored { version },
+                    CommitOutcome::ConditionFailed { .. } => CommitReply::ConditionFailed,
+                    CommitOutcome::Incomplete(chunks) => CommitReply::Incomplete { chunks },
                 })
             }
             ["IC.ABORT", write] => {
@@ -246,8 +246,8 @@ impl FakeProxy {
         })
     }
 
-    fn view(&self) -> PoolView {
-        let node = |number: u32| NodeView {
+    fn view(&self) -> PoolStatus {
+        let node = |number: u32| NodeStatus {
             name: format!("node-{number}"),
             state: NodeState::Active,
             member: Some(MemberId(number)),
@@ -262,7 +262,7 @@ impl FakeProxy {
             resting: false,
             wake_failure: None,
         };
-        PoolView {
+        PoolStatus {
             epoch: 1,
             data: 4,
             parity: 2,
@@ -335,7 +335,7 @@ fn located(found: &FakeFound) -> Located {
         ttl_ms: None,
         lease: (found.geometry.stripes() > 1).then_some(found.write.sequence + LEASES),
         members: found.members.clone(),
-        ways: Vec::new(),
+        routes: Vec::new(),
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a kernel must compute before it is used: known answers, on this very CPU.
 //!
 //! Tests hold kernels to the field wherever they run. But a kernel for a CPU that
-//! no test has met must not be the first to code somebody's values.
+//! no test has met must not be the first to code a client's values.
 
 use std::iter;
 

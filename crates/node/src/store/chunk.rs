@@ -16,7 +16,7 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Chunk {
     pub(super) units: Units,
-    pub(super) state: State,
+    pub(super) state: ChunkState,
     /// What it counts for in the node's memory, overheads included.
     pub(super) weight: u64,
 }
@@ -44,7 +44,7 @@ impl Chunk {
                 Payload::Own(_) => None,
             },
             Part::Label => match &mut self.state {
-                State::Complete {
+                ChunkState::Complete {
                     label: Payload::Packed(place),
                     ..
                 } => Some(place),
@@ -55,7 +55,7 @@ impl Chunk {
 
     /// Takes its label and units away until one was in a slab: there. `None` once all are gone.
     pub(super) fn unpack(&mut self) -> Option<Place> {
-        if let State::Complete { label, .. } = &mut self.state
+        if let ChunkState::Complete { label, .. } = &mut self.state
             && let Payload::Packed(place) = std::mem::replace(label, Payload::Own(Box::default()))
         {
             return Some(place);
@@ -69,7 +69,7 @@ impl Chunk {
 }
 
 #[derive(Debug)]
-pub(super) enum State {
+pub(super) enum ChunkState {
     /// Being written.
     Pending {
         /// When the last unit came.

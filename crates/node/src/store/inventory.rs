@@ -5,7 +5,7 @@
 
 use infinicache_wire::{ChunkId, inventory::Page};
 
-use super::{Store, chunk::State};
+use super::{Store, chunk::ChunkState};
 
 /// The ids of an inventory that is being told.
 #[derive(Debug, Default)]
@@ -24,7 +24,7 @@ impl Store {
             let Some(chunk) = self.chunks.get(&id) else {
                 continue;
             };
-            let State::Complete { label, expiry } = &chunk.state else {
+            let ChunkState::Complete { label, expiry } = &chunk.state else {
                 continue;
             };
             if !page.push(id, chunk.units.count(), *expiry, self.label_bytes(label)) {
@@ -41,7 +41,7 @@ impl Store {
         let complete = self
             .chunks
             .iter()
-            .filter(|(_, chunk)| matches!(chunk.state, State::Complete { .. }));
+            .filter(|(_, chunk)| matches!(chunk.state, ChunkState::Complete { .. }));
         let mut ids: Vec<ChunkId> = complete.map(|(id, _)| *id).collect();
         ids.sort_unstable();
         ids

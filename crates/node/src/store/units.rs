@@ -14,7 +14,7 @@ use super::slab::Place;
 
 /// One unit as its writer sealed it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unit {
+pub struct StoredUnit {
     /// Its bytes.
     pub bytes: Bytes,
     /// What its writer sealed it with; not looked at here.

@@ -9,10 +9,10 @@ use infinicache_node::{Config, Node};
 use infinicache_wire::{
     ByeReason, ChunkId, Decoder, Frame, MemberId, Outbox, PROTOCOL_VERSION, Reply, Request, Secret,
     WriteId,
-    answer::Refusal,
     handshake::{Hello, Welcome},
     message::NodeReport,
     wake::{Lifetimes, Wake},
+    wake_answer::WakeRefusal,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -244,7 +244,7 @@ impl Link {
         let Reply::Done { bytes, .. } = self
             .ask(Request::Ping {
                 now_ms: 1,
-                lease: infinicache_wire::LeaseTerms::default(),
+                lease: infinicache_wire::LeaseOffer::default(),
             })
             .await
         else {
@@ -327,6 +327,6 @@ pub(crate) fn is_bye(frame: &Frame) -> bool {
 }
 
 /// The refusal in the body of an answer.
-pub(crate) fn refusal(body: &str) -> Refusal {
-    Refusal::parse(body.as_bytes()).expect("a refusal")
+pub(crate) fn refusal(body: &str) -> WakeRefusal {
+    WakeRefusal::parse(body.as_bytes()).expect("a refusal")
 }

@@ -33,19 +33,19 @@ pub(super) struct Bounded<L> {
     slots: Arc<Semaphore>,
 }
 
-impl Bounded<Port> {
+impl Bounded<RetryingListener> {
     pub(super) fn new(listener: infinicache_socket::Listener) -> Self {
         Self {
-            listener: Port(listener),
+            listener: RetryingListener(listener),
             slots: Arc::new(Semaphore::new(MOST)),
         }
     }
 }
 
 /// A listener that goes on after it failed.
-pub(super) struct Port(infinicache_socket::Listener);
+pub(super) struct RetryingListener(infinicache_socket::Listener);
 
-impl Listener for Port {
+impl Listener for RetryingListener {
     type Io = Stream;
     type Addr = SocketAddr;
 

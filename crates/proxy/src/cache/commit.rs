@@ -4,32 +4,32 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::{Commit, Error, Expiry, Terms};
+use infinicache_client::{CommitOutcome, Error, Expiry, Terms};
 use infinicache_erasure::{Code, Geometry};
-use infinicache_host::{clock, fail_point};
-use infinicache_membership::{finishing::Finishing, label, patience::LONGEST};
+use infinicache_host::{clock, fail_point, stall_point};
+use infinicache_membership::{finish_round::FinishRound, label, quorum_timeout::CALL_TIMEOUT};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, Version, WriteId, inventory};
 use tokio::time;
 use tracing::debug;
 
-use super::{Cache, retire::Ending};
+use super::{Cache, delete::ChunkDisposal};
 use crate::{
-    catalog::{Found, Keeper, Object},
-    chores::Chore,
-    nodes::member::Member,
-    writes::OpenWrite,
+    capacity::open_writes::OpenWrite,
+    gc_queue::GcTask,
+    metadata::catalog::{ChunkReclaimer, Object, ObjectRef},
+    pool::member::Member,
 };
 
 /// What a write is to become.
 #[derive(Debug)]
-pub(super) struct Deed {
+pub(super) struct CommitRecord {
     pub(super) geometry: Geometry,
     pub(super) version: Version,
     /// Milliseconds since 1970.
     expires_at: Option<u64>,
 }
 
-impl Deed {
+impl CommitRecord {
     /// What its members are to keep with its chunks.
     pub(super) fn label(&self, key: &[u8]) -> Bytes {
         let expiry = inventory::Expiry {
@@ -43,14 +43,14 @@ impl Deed {
 impl Cache {
     /// Decides a commit, one at a time for each key; if it may only take the place of one object,
     /// that has to be the value of the key still.
-    pub(super) async fn decide(
+    pub(super) async fn commit_in_turn(
         &self,
         write: WriteId,
         size: u64,
         terms: &Terms,
         place_of: Option<&Arc<Object>>,
-    ) -> Result<Commit<Found>, Error> {
-        let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
+    ) -> Result<CommitOutcome<ObjectRef>, Error> {
+        let write = self.0.open_writes.get(write).ok_or(Error::NoWrite)?;
         if size > self.0.settings.max_object_bytes || write.size.is_some_and(|told| told != size) {
             self.give_up(write.id);
             return Err(Error::Refused(
@@ -64,23 +64,23 @@ impl Cache {
             return Err(Error::OutOfMemory(text.into()));
         }
 
-        let _turn = self.0.turns.take(&write.key).await;
+        let _turn = self.0.key_locks.lock(&write.key).await;
         let current = self.find(&write.key);
         let is_current = |object: &Arc<Object>| {
             let current = current.as_ref();
-            current.is_some_and(|Found(current)| Arc::ptr_eq(current, object))
+            current.is_some_and(|ObjectRef(current)| Arc::ptr_eq(current, object))
         };
         if !terms.hold(current.is_some()) || !place_of.is_none_or(is_current) {
             self.give_up(write.id);
             // An earlier attempt may have come as far as to be found.
-            self.settle_write(&write).await?;
+            self.close_aborted(&write).await?;
             // And a later run may know another value.
-            self.still_in_charge().await?;
-            return Ok(Commit::ConditionFailed { current });
+            self.confirm_lease().await?;
+            return Ok(CommitOutcome::ConditionFailed { current });
         }
-        let deed = self.deed(size, write.code, terms, current.as_ref());
+        let commit_record = self.commit_record(size, write.code, terms, current.as_ref());
         drop(current);
-        let label = deed.label(&write.key);
+        let label = commit_record.label(&write.key);
         let members = write.state().members.clone();
         // Whose chunks do not count cannot be relied on.
         let mut incomplete: Vec<u8> = (0u8..)
@@ -92,36 +92,37 @@ impl Cache {
             write.state().finishing = true;
             let finish = |chunk: ChunkId| Request::Finish {
                 chunk,
-                units: deed.geometry.chunk_units(usize::from(chunk.index)),
+                units: commit_record.geometry.chunk_units(usize::from(chunk.index)),
                 label: label.clone(),
             };
             incomplete = self.complete(&write, &members, finish).await?;
         }
         if !incomplete.is_empty() {
             debug!(write = %write.id, ?incomplete, "members did not complete their chunks");
-            return Ok(Commit::Incomplete(incomplete));
+            return Ok(CommitOutcome::Incomplete(incomplete));
         }
 
-        let replaced = self.install(write.id, &deed, &members)?;
-        self.take_effect(&write.key, replaced.as_ref(), terms.previous)
+        stall_point().await;
+        let replaced = self.install(write.id, &commit_record, &members)?;
+        self.supersede_earlier(&write.key, replaced.as_ref(), terms.previous)
             .await?;
         let is_value = |it: &Arc<Object>| terms.previous && !it.is_expired(self.now_ms());
         let previous = replaced.filter(is_value);
-        Ok(Commit::Stored {
-            version: deed.version,
-            previous: previous.map(Found),
+        Ok(CommitOutcome::Stored {
+            version: commit_record.version,
+            previous: previous.map(ObjectRef),
         })
     }
 
     /// What a write is to become, by its terms and the value that is there now.
-    pub(super) fn deed(
+    pub(super) fn commit_record(
         &self,
         size: u64,
         code: Code,
         terms: &Terms,
-        current: Option<&Found>,
-    ) -> Deed {
-        Deed {
+        current: Option<&ObjectRef>,
+    ) -> CommitRecord {
+        CommitRecord {
             geometry: Geometry::new(size, code),
             version: Version {
                 epoch: self.0.settings.epoch.get(),
@@ -143,27 +144,27 @@ impl Cache {
     pub(super) fn install(
         &self,
         write: WriteId,
-        deed: &Deed,
+        commit_record: &CommitRecord,
         members: &[Arc<Member>],
     ) -> Result<Option<Arc<Object>>, Error> {
-        let write = self.0.writes.close(write).ok_or(Error::NoWrite)?;
+        let write = self.0.open_writes.close(write).ok_or(Error::NoWrite)?;
         let object = Object::new(
             write.key.as_ref().into(),
             write.id,
-            deed.version,
-            deed.geometry,
+            commit_record.version,
+            commit_record.geometry,
             members.iter().map(|member| member.id).collect(),
-            deed.expires_at,
-            self.0.keeper.clone(),
+            commit_record.expires_at,
+            self.0.reclaimer.clone(),
         );
-        self.settle_room(&write, &object);
+        self.return_unused(&write, &object);
         let replaced = self.0.catalog.insert(object.clone());
         // A member may have been lost between its answer and now, or be about to go.
         for member in members {
-            self.follow_leaving(&object, member);
+            self.follow_draining(&object, member);
             if self.0.nodes.member(member.id).is_none() {
                 object.lose(member.id);
-                self.0.keeper.repair(object.clone());
+                self.0.reclaimer.repair(object.clone());
             }
         }
         Ok(replaced)
@@ -175,7 +176,7 @@ impl Cache {
     /// # Errors
     ///
     /// [`Error::TimedOut`] if it is not known whether that is so.
-    pub(super) async fn take_effect(
+    pub(super) async fn supersede_earlier(
         &self,
         key: &[u8],
         replaced: Option<&Arc<Object>>,
@@ -183,20 +184,20 @@ impl Cache {
     ) -> Result<(), Error> {
         match replaced {
             Some(replaced) => {
-                let ending = match wanted {
-                    true => Ending::Dead,
-                    false => Ending::of(replaced),
+                let disposal = match wanted {
+                    true => ChunkDisposal::Dead,
+                    false => ChunkDisposal::of(replaced),
                 };
-                self.retire(replaced, "replaced", ending).await?;
+                self.delete_chunks(replaced, "replaced", disposal).await?;
             }
-            None => self.settle(key).await?,
+            None => self.until_deletes_are_done(key).await?,
         }
-        self.still_in_charge().await
+        self.confirm_lease().await
     }
 
     /// Has every member complete its chunk, as `request` asks it to; those that did not.
     ///
-    /// A member that does not say is expelled: its chunk may be complete, and must not be found.
+    /// A member that does not say is removed: its chunk may be complete, and must not be found.
     ///
     /// # Errors
     ///
@@ -222,7 +223,7 @@ impl Cache {
         }
 
         let parity = write.code.parity();
-        let mut finishing = Finishing::new(members.len(), parity, clock::now());
+        let mut finishing = FinishRound::new(members.len(), parity, clock::now());
         let mut answers: FuturesUnordered<_> = members
             .iter()
             .enumerate()
@@ -231,7 +232,7 @@ impl Cache {
                 async move { (index, self.0.nodes.ask(member.id, request).await) }
             })
             .collect();
-        // Of them the roster has to be rid.
+        // Of them the view has to be rid.
         let mut gone = Vec::new();
         while let Some(deadline) = finishing.deadline() {
             match time::timeout_at(deadline.into(), answers.next()).await {
@@ -251,24 +252,24 @@ impl Cache {
             .map(|index| members[usize::from(index)].id)
             .collect();
         let rid = self.0.nodes.until_gone(&gone);
-        let is_rid = time::timeout(LONGEST, rid).await.is_ok();
-        match is_rid && self.0.nodes.expel(&silent).await {
+        let is_rid = time::timeout(CALL_TIMEOUT, rid).await.is_ok();
+        match is_rid && self.0.nodes.remove_silent(&silent).await {
             true => Ok(finishing.incomplete()),
             false => Err(Error::TimedOut("members did not complete the write")),
         }
     }
 
     /// A write that is given up is gone for good.
-    async fn settle_write(&self, write: &OpenWrite) -> Result<(), Error> {
+    async fn close_aborted(&self, write: &OpenWrite) -> Result<(), Error> {
         let was_finishing = write.state().finishing;
         match was_finishing {
-            true => self.settle(&write.key).await,
+            true => self.until_deletes_are_done(&write.key).await,
             false => Ok(()),
         }
     }
 
     /// What was taken ahead is given back; what the object takes stays.
-    fn settle_room(&self, write: &OpenWrite, object: &Object) {
+    fn return_unused(&self, write: &OpenWrite, object: &Object) {
         let mut state = write.state();
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
@@ -285,7 +286,7 @@ impl Cache {
         if state.finishing && !fail_point("given_up_is_removed") {
             let holders = (0u8..).zip(state.members.iter().map(|member| member.id));
             let data = write.code.data();
-            self.begin_parting(&write.key, write.id, data, holders);
+            self.add_tombstone(&write.key, write.id, data, holders);
         }
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
@@ -294,7 +295,7 @@ impl Cache {
                 write: write.id,
                 index: index as u8,
             };
-            self.0.keeper.leave(Chore::Free(chunk, member.id));
+            self.0.reclaimer.push(GcTask::Free(chunk, member.id));
         }
         self.free_replaced(write.id, &state.replaced);
     }
@@ -306,7 +307,7 @@ impl Cache {
                 index: *index,
             };
             // It was not completed, or its member does not count any more.
-            self.0.keeper.leave(Chore::Free(chunk, member.id));
+            self.0.reclaimer.push(GcTask::Free(chunk, member.id));
         }
     }
 }

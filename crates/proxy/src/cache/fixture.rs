@@ -10,11 +10,11 @@ use tokio::sync::mpsc;
 
 use super::{Cache, Settings};
 use crate::{
-    catalog::Object,
-    chores::{Chore, Housekeeper},
+    gc_queue::{GcQueue, GcTask},
+    metadata::catalog::Object,
+    metadata::tombstones::Tombstones,
     metrics::Metrics,
-    nodes::tests::{Pool, TIMING},
-    partings::Partings,
+    pool::tests::{Pool, TIMING},
 };
 
 pub(crate) struct OneNode {
@@ -22,16 +22,16 @@ pub(crate) struct OneNode {
     pub(crate) cache: Cache,
     pub(crate) member: MemberId,
     /// Nobody does them.
-    pub(crate) chores: mpsc::UnboundedReceiver<Chore>,
+    pub(crate) gc_tasks: mpsc::UnboundedReceiver<GcTask>,
 }
 
 impl OneNode {
     pub(crate) async fn new() -> Self {
         let pool = Pool::new(TIMING).await;
         let member = pool.awake().await.id;
-        let (leave, chores) = mpsc::unbounded_channel();
-        let partings = Arc::new(Partings::default());
-        let keeper = Housekeeper::new(pool.nodes.clone(), partings.clone(), leave);
+        let (leave, gc_tasks) = mpsc::unbounded_channel();
+        let tombstones = Arc::new(Tombstones::default());
+        let reclaimer = GcQueue::new(pool.nodes.clone(), tombstones.clone(), leave);
         let settings = Settings {
             code: code(),
             max_object_bytes: 1 << 30,
@@ -47,14 +47,14 @@ impl OneNode {
             Budget::new(1 << 20),
             Arc::default(),
             Arc::new(Metrics::new()),
-            Arc::new(keeper),
-            partings,
+            Arc::new(reclaimer),
+            tombstones,
         );
         Self {
             pool,
             cache,
             member,
-            chores,
+            gc_tasks,
         }
     }
 
@@ -73,7 +73,7 @@ impl OneNode {
             Geometry::new(size, code()),
             vec![self.member; 2].into(),
             None,
-            self.cache.keeper().clone(),
+            self.cache.reclaimer().clone(),
         )
     }
 }

@@ -15,10 +15,10 @@ use tracing::{debug, info};
 
 use super::Cache;
 use crate::{
-    catalog::{Catalog, Object, victims::MayGo},
-    nodes::member::Member,
-    room::{NoRoom, Outlook, Share},
-    writes::{OpenWrite, State},
+    capacity::open_writes::{OpenWrite, OpenWriteState},
+    capacity::{InsufficientCapacity, Outlook, Share},
+    metadata::catalog::{Catalog, Object, victims::EvictionClass},
+    pool::member::Member,
 };
 
 /// Room is made in steps of this many bytes of value.
@@ -26,11 +26,11 @@ const STEP: u64 = 16 << 20;
 
 /// How long a write waits for room that removed values are about to give, or that is held for a
 /// while by what may not go.
-const ROOM_DEADLINE: Duration = Duration::from_secs(1);
+const CAPACITY_DEADLINE: Duration = Duration::from_secs(1);
 
 /// How long a write waits before it looks again whether something may go by now, at first; twice
 /// as long each time.
-const FIRST_ROOM_PAUSE: Duration = Duration::from_millis(5);
+const FIRST_CAPACITY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Cache {
     /// Opens a write; `proposal` is taken if it can be. The old value of a `blind` write's key goes
@@ -68,12 +68,12 @@ impl Cache {
         code: Code,
         members: Vec<Arc<Member>>,
     ) -> Result<Opened, Error> {
-        let id = self.0.writes.next_id();
+        let id = self.0.open_writes.next_id();
         let ids = members.iter().map(|member| member.id).collect();
         let write = OpenWrite::new(id, key, code, size, blind, members);
-        self.0.writes.insert(Arc::new(write));
+        self.0.open_writes.insert(Arc::new(write));
         let reserved = match self
-            .make_room(id, size.map_or(STEP, |size| size.min(STEP)))
+            .ensure_capacity(id, size.map_or(STEP, |size| size.min(STEP)))
             .await
         {
             Ok(reserved) => reserved,
@@ -88,17 +88,22 @@ impl Cache {
             parity: code.parity() as u8,
             members: ids,
             reserved,
-            ways: Vec::new(),
+            routes: Vec::new(),
         })
     }
 
     /// Makes room for the first `bytes` of a write's value, and some more.
-    pub(crate) async fn make_room(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        self.patiently(|| self.try_make_room(write, bytes)).await
+    pub(crate) async fn ensure_capacity(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
+        self.until_capacity(|| self.try_ensure_capacity(write, bytes))
+            .await
     }
 
-    fn try_make_room(&self, write: WriteId, bytes: u64) -> Result<Result<u64, NoRoom>, Error> {
-        let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
+    fn try_ensure_capacity(
+        &self,
+        write: WriteId,
+        bytes: u64,
+    ) -> Result<Result<u64, InsufficientCapacity>, Error> {
+        let write = self.0.open_writes.get(write).ok_or(Error::NoWrite)?;
         let most = self.0.settings.max_object_bytes;
         if bytes > most.saturating_add(self.stripe_bytes(write.code)) {
             let text = "string exceeds maximum allowed size (max-object-bytes)";
@@ -124,8 +129,8 @@ impl Cache {
                 in_all: total.max(share) - taken,
             };
             let shares: Vec<Share> = state.members.iter().map(of_member).collect();
-            if let Err(no_room) = self.take_room(&shares, &write, &mut state) {
-                return Ok(Err(no_room));
+            if let Err(insufficient) = self.reserve_capacity(&shares, &write, &mut state) {
+                return Ok(Err(insufficient));
             }
             state.taken = share;
         }
@@ -137,18 +142,18 @@ impl Cache {
     }
 
     /// Takes `bytes` on a member if they are free; whether they were.
-    pub(crate) fn take_free_room(&self, member: &Member, bytes: u64) -> bool {
-        self.0.room.take_free(member, bytes)
+    pub(crate) fn reserve_free_capacity(&self, member: &Member, bytes: u64) -> bool {
+        self.0.capacity.reserve_free(member, bytes)
     }
 
     /// Takes room for a write.
-    fn take_room(
+    fn reserve_capacity(
         &self,
         shares: &[Share],
         write: &OpenWrite,
-        state: &mut State,
-    ) -> Result<(), NoRoom> {
-        self.take_shares(shares, &write.key, write.blind, |victim| {
+        state: &mut OpenWriteState,
+    ) -> Result<(), InsufficientCapacity> {
+        self.reserve_shares(shares, &write.key, write.blind, |victim| {
             state.evicted_own |= victim.key() == write.key;
         })
     }
@@ -157,53 +162,57 @@ impl Cache {
     ///
     /// # Errors
     ///
-    /// [`NoRoom`], for the moment or for good. It is not waited for.
-    fn take_shares(
+    /// [`InsufficientCapacity`], for the moment or for good. It is not waited for.
+    fn reserve_shares(
         &self,
         shares: &[Share],
         key: &[u8],
         blind: bool,
         mut evicted: impl FnMut(&Object),
-    ) -> Result<(), NoRoom> {
+    ) -> Result<(), InsufficientCapacity> {
         let retire = |victim: Arc<Object>| {
             evicted(&victim);
-            self.0.leases.revoke(victim.write());
-            self.retire_unasked(&victim, "evicted");
+            self.0.read_leases.revoke(victim.write());
+            self.delete_in_background(&victim, "evicted");
         };
-        let may_go = |object: &Arc<Object>| self.may_go(object, key, blind);
-        let taken = self.0.room.take(&self.0.catalog, shares, may_go, retire);
-        taken.map_err(|mut no_room| {
+        let eviction_class = |object: &Arc<Object>| self.eviction_class(object, key, blind);
+        let taken = self
+            .0
+            .capacity
+            .reserve(&self.0.catalog, shares, eviction_class, retire);
+        taken.map_err(|mut insufficient| {
             if let Some(own) = self.0.catalog.peek(key).filter(|_| !blind) {
-                no_room.kept = own.bytes_on(no_room.member.id);
+                insufficient.kept = own.bytes_on(insufficient.member.id);
             }
-            no_room
+            insufficient
         })
     }
 
     /// Whether `object` may be evicted for a write of `key`.
-    fn may_go(&self, object: &Arc<Object>, key: &[u8], blind: bool) -> MayGo {
+    fn eviction_class(&self, object: &Arc<Object>, key: &[u8], blind: bool) -> EvictionClass {
         let is_own = object.key() == key;
         if is_own && !blind {
-            return MayGo::Never;
+            return EvictionClass::Never;
         }
         // A value covers earlier ones of its key, which would be found in its place, until they
         // are gone.
-        let covers = self.0.turns.is_taken(object.key()) || self.0.partings.has(object.key());
-        if covers && !fail_point("earlier_stay_covered") {
-            return MayGo::Later;
+        let covers =
+            self.0.key_locks.is_locked(object.key()) || self.0.tombstones.has(object.key());
+        if covers && !fail_point("tombstones_stay_covered") {
+            return EvictionClass::Later;
         }
         let is_unread = Catalog::would_free(object, 0);
-        let leases = self.0.leases.count(object.write());
+        let leases = self.0.read_leases.count(object.write());
         let would_free = is_unread || Catalog::would_free(object, leases);
         if !would_free {
-            MayGo::Later
+            EvictionClass::Later
         } else if is_own {
-            MayGo::Replaced
+            EvictionClass::Replaced
         } else if is_unread {
-            MayGo::Now
+            EvictionClass::Now
         } else {
             // Remote reads give way, if nothing else does.
-            MayGo::Last
+            EvictionClass::Last
         }
     }
 
@@ -212,18 +221,18 @@ impl Cache {
     /// # Errors
     ///
     /// [`Error::OutOfMemory`]; nothing is taken then.
-    pub(crate) async fn take_room_beside(
+    pub(crate) async fn reserve_capacity_beside(
         &self,
         object: &Object,
         shares: &[Share],
     ) -> Result<(), Error> {
-        let attempt = || Ok(self.take_shares(shares, object.key(), false, |_| ()));
-        self.patiently(attempt).await
+        let attempt = || Ok(self.reserve_shares(shares, object.key(), false, |_| ()));
+        self.until_capacity(attempt).await
     }
 
     /// Finds another member for a chunk whose member failed.
     pub(super) async fn substitute(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
-        let write = self.0.writes.get(write).ok_or(Error::NoWrite)?;
+        let write = self.0.open_writes.get(write).ok_or(Error::NoWrite)?;
         let mut pauses = PAUSES.into_iter();
         // Other chunks of the write are placed at the same time, perhaps on the same node.
         for _ in 0..write.code.width() + PAUSES.len() {
@@ -237,7 +246,7 @@ impl Cache {
                 continue;
             }
             let attempt = || self.try_substitute(&write, index, &substitute);
-            if let Some(placed) = self.patiently(attempt).await? {
+            if let Some(placed) = self.until_capacity(attempt).await? {
                 return Ok(placed);
             }
         }
@@ -269,10 +278,10 @@ impl Cache {
         write: &OpenWrite,
         index: u8,
         substitute: &Arc<Member>,
-    ) -> Result<Result<Option<Placed>, NoRoom>, Error> {
+    ) -> Result<Result<Option<Placed>, InsufficientCapacity>, Error> {
         let mut state = write.state();
         // A write is closed before its room is given back: what is entered now, will be.
-        self.0.writes.get(write.id).ok_or(Error::NoWrite)?;
+        self.0.open_writes.get(write.id).ok_or(Error::NoWrite)?;
         let Some(member) = state.members.get(usize::from(index)).cloned() else {
             return Err(Error::Refused(format!("the write has no chunk {index}")));
         };
@@ -289,29 +298,29 @@ impl Cache {
             bytes: taken,
             in_all: taken.max(write.share(write.size.unwrap_or(0))),
         };
-        if let Err(no_room) = self.take_room(&[share], write, &mut state) {
-            return Ok(Err(no_room));
+        if let Err(insufficient) = self.reserve_capacity(&[share], write, &mut state) {
+            return Ok(Err(insufficient));
         }
         member.give_back(taken);
         state.substitute(index, substitute.clone());
         Ok(Ok(Some(Placed {
             member: substitute.id,
-            way: None,
+            route: None,
         })))
     }
 
     /// Gives a write up and frees what was sent.
     pub(super) fn give_up(&self, write: WriteId) {
-        let Some(write) = self.0.writes.close(write) else {
+        let Some(write) = self.0.open_writes.close(write) else {
             return;
         };
-        self.0.metrics.write_abandoned();
+        self.0.metrics.write_aborted();
         self.release(&write);
     }
 
-    /// Gives up writes that nobody goes on with.
+    /// Aborts writes that no client goes on with.
     pub(crate) fn give_up_idle(&self) {
-        for write in self.0.writes.idle(clock::now()) {
+        for write in self.0.open_writes.idle(clock::now()) {
             debug!(%write, "idle write given up");
             self.give_up(write);
         }
@@ -320,23 +329,23 @@ impl Cache {
     /// Tries until there is room, or none to be expected soon.
     ///
     /// What is being freed is waited for rather than that something else goes; what has not been
-    /// freed by the deadline is pinned. Only where nothing else may go, remote reads of what is
-    /// nobody's value any more give way.
-    async fn patiently<T>(
+    /// freed by the deadline is pinned. Only where nothing else may go, remote reads of deleted
+    /// values give way.
+    async fn until_capacity<T>(
         &self,
-        attempt: impl Fn() -> Result<Result<T, NoRoom>, Error>,
+        attempt: impl Fn() -> Result<Result<T, InsufficientCapacity>, Error>,
     ) -> Result<T, Error> {
-        let deadline = clock::now() + ROOM_DEADLINE;
-        let mut pause = FIRST_ROOM_PAUSE;
+        let deadline = clock::now() + CAPACITY_DEADLINE;
+        let mut pause = FIRST_CAPACITY_PAUSE;
         loop {
-            let no_room = match attempt()? {
+            let insufficient = match attempt()? {
                 Ok(done) => return Ok(done),
-                Err(no_room) => no_room,
+                Err(insufficient) => insufficient,
             };
             let is_late = clock::now() >= deadline;
-            match no_room.outlook {
+            match insufficient.outlook {
                 Outlook::BeingFreed => {
-                    let member = &no_room.member;
+                    let member = &insufficient.member;
                     let mut freed = pin!(member.freed());
                     freed.as_mut().enable();
                     // It may have been freed just before.
@@ -345,19 +354,19 @@ impl Cache {
                         Err(again) if !again.is_being_freed_on(member) => continue,
                         Err(_) => {}
                     }
-                    let _claim = member.claim(no_room.lacking());
+                    let _claim = member.claim(insufficient.lacking());
                     if time::timeout_at(deadline.into(), freed).await.is_err() {
                         member.count_as_pinned();
                     }
                 }
-                _ if self.0.leases.relieve() => {}
+                _ if self.0.read_leases.relieve() => {}
                 Outlook::Uncertain if !is_late => {
                     time::sleep(pause).await;
                     pause *= 2;
                 }
                 Outlook::Uncertain | Outlook::None => {
-                    info!(%no_room, outlook = ?no_room.outlook, "no room for a value");
-                    return Err(Error::OutOfMemory(no_room.to_string()));
+                    info!(%insufficient, outlook = ?insufficient.outlook, "no room for a value");
+                    return Err(Error::OutOfMemory(insufficient.to_string()));
                 }
             }
         }
@@ -369,7 +378,7 @@ mod tests {
     use infinicache_client::{Condition, Terms};
 
     use super::*;
-    use crate::{cache::fixture::OneNode, catalog::Found};
+    use crate::{cache::fixture::OneNode, metadata::catalog::ObjectRef};
 
     const MIB: u64 = 1 << 20;
 
@@ -387,13 +396,13 @@ mod tests {
         async fn read_on(&self, size: u64) -> Arc<Object> {
             let read = self.stored(b"key", 1, size).await;
             self.cache.catalog().remove(&read);
-            self.cache.retire_unasked(&read, "deleted");
+            self.cache.delete_in_background(&read, "deleted");
             read
         }
 
         /// Opens a write of the node's key.
         async fn open(&self, size: u64, blind: bool) -> WriteId {
-            let (writes, code) = (self.cache.writes(), Code::new(1, 0).unwrap());
+            let (writes, code) = (self.cache.open_writes(), Code::new(1, 0).unwrap());
             let (id, members) = (writes.next_id(), vec![self.pool.awake().await]);
             let key = Bytes::from_static(b"key");
             let write = OpenWrite::new(id, key, code, Some(size), blind, members);
@@ -409,7 +418,7 @@ mod tests {
         let read = node.read_on(100 * MIB).await;
         let needed = [Share::whole(member.clone(), member.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
-        let mut taking = pin!(node.cache.take_room_beside(&other, &needed));
+        let mut taking = pin!(node.cache.reserve_capacity_beside(&other, &needed));
         assert!(futures_util::poll!(&mut taking).is_pending());
         drop(read);
         taking.await.unwrap();
@@ -425,7 +434,7 @@ mod tests {
         let (other, free) = (node.object_of(b"other", 9, 1), member.free());
         let take = async |bytes| {
             let needed = [Share::whole(member.clone(), bytes)];
-            node.cache.take_room_beside(&other, &needed).await
+            node.cache.reserve_capacity_beside(&other, &needed).await
         };
         let too_much = take(free + 300 * MIB).await.unwrap_err();
         assert!(matches!(too_much, Error::OutOfMemory(_)), "{too_much:?}");
@@ -439,10 +448,12 @@ mod tests {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
         let object = node.stored(b"key", 1, 100 * MIB).await;
-        node.cache.leases().grant(&Found(object), clock::now());
+        node.cache
+            .read_leases()
+            .grant(&ObjectRef(object), clock::now());
         let needed = [Share::whole(member.clone(), member.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
-        let mut taking = pin!(node.cache.take_room_beside(&other, &needed));
+        let mut taking = pin!(node.cache.reserve_capacity_beside(&other, &needed));
         let taken = futures_util::poll!(&mut taking);
         assert!(matches!(taken, std::task::Poll::Ready(Ok(()))), "{taken:?}");
     }
@@ -452,19 +463,25 @@ mod tests {
         let node = OneNode::new().await;
         drop(node.stored(b"key", 1, 300 * MIB).await);
         let write = node.open(600 * MIB, true).await;
-        let make_room = async |bytes| node.cache.make_room(write, bytes).await;
-        make_room(100 * MIB).await.unwrap();
+        let ensure_capacity = async |bytes| node.cache.ensure_capacity(write, bytes).await;
+        ensure_capacity(100 * MIB).await.unwrap();
         assert!(node.cache.find(b"key").is_some());
-        make_room(600 * MIB).await.unwrap();
+        ensure_capacity(600 * MIB).await.unwrap();
         assert!(node.cache.find(b"key").is_none());
 
         let terms = Terms {
             condition: Some(Condition::Present),
             ..Terms::default()
         };
-        let refused = node.cache.decide(write, 600 * MIB, &terms, None).await;
+        let refused = node
+            .cache
+            .commit_in_turn(write, 600 * MIB, &terms, None)
+            .await;
         assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
-        assert!(node.cache.writes().get(write).is_none(), "it was given up");
+        assert!(
+            node.cache.open_writes().get(write).is_none(),
+            "it was given up"
+        );
     }
 
     #[tokio::test]
@@ -473,7 +490,7 @@ mod tests {
         let old = node.stored(b"key", 1, 300 * MIB).await;
         let bytes = old.bytes_on(node.member);
         let write = node.open(600 * MIB, false).await;
-        let refused = node.cache.make_room(write, MIB).await;
+        let refused = node.cache.ensure_capacity(write, MIB).await;
         let Err(Error::OutOfMemory(text)) = refused else {
             panic!("{refused:?}");
         };
@@ -490,7 +507,7 @@ mod tests {
         drop(node.stored(b"key", 1, 300 * MIB).await);
         node.pool.awake().await.take(300 * MIB);
         let write = node.open(800 * MIB, true).await;
-        let refused = node.cache.make_room(write, MIB).await;
+        let refused = node.cache.ensure_capacity(write, MIB).await;
         assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
         assert!(node.cache.find(b"key").is_some());
     }
@@ -505,18 +522,19 @@ mod tests {
             sequence: 0,
         };
         let holders = [(0, node.member)];
-        node.cache.begin_parting(b"key", earlier, 1, holders);
+        node.cache.add_tombstone(b"key", earlier, 1, holders);
         let too_much = member.free() + 1;
         let take = || {
             let share = Share::whole(member.clone(), too_much);
-            node.cache.take_shares(&[share], b"other", false, |_| ())
+            node.cache.reserve_shares(&[share], b"other", false, |_| ())
         };
-        assert!(take().is_err_and(|no_room| no_room.outlook == Outlook::Uncertain));
+        assert!(take().is_err_and(|insufficient| insufficient.outlook == Outlook::Uncertain));
         assert!(node.cache.find(b"key").is_some());
-        let [(chunk, member)] = node.cache.0.partings.of(b"key").unwrap().chunks_left()[..] else {
+        let [(chunk, member)] = node.cache.0.tombstones.of(b"key").unwrap().chunks_left()[..]
+        else {
             panic!("one chunk is left");
         };
-        node.cache.let_go(chunk, member);
+        node.cache.chunk_freed(chunk, member);
         assert!(take().is_err());
         assert!(node.cache.find(b"key").is_none(), "it was evicted");
     }
@@ -526,7 +544,7 @@ mod tests {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
         let failed = Arc::new(Member::of(MemberId(member.id.0 + 1)));
-        let (writes, code) = (&node.cache.0.writes, Code::new(1, 1).unwrap());
+        let (writes, code) = (&node.cache.0.open_writes, Code::new(1, 1).unwrap());
         let members = vec![member.clone(), failed];
         let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, false, members);
         let write = Arc::new(write);
@@ -542,13 +560,13 @@ mod tests {
     async fn a_member_that_fails_before_it_is_known_to_have_gone_is_replaced_by_its_successor() {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
-        let (writes, code) = (&node.cache.0.writes, Code::new(1, 0).unwrap());
+        let (writes, code) = (&node.cache.0.open_writes, Code::new(1, 0).unwrap());
         let members = vec![member.clone()];
         let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, false, members);
         let id = write.id;
         writes.insert(Arc::new(write));
-        let ending = async { node.pool.end(&member) };
-        let (placed, ()) = tokio::join!(node.cache.substitute(id, 0), ending);
+        let disposal = async { node.pool.end(&member) };
+        let (placed, ()) = tokio::join!(node.cache.substitute(id, 0), disposal);
         assert_ne!(placed.unwrap().member, member.id);
     }
 }

@@ -1,33 +1,33 @@
-//! A member that may have missed something is made to fit the metadata again.
+//! A member that may have missed changes is reconciled with the metadata.
 //!
-//! It was expelled because it did not answer, or its link broke with requests
+//! It was removed because it did not answer, or its link broke with requests
 //! under way. What it holds without being listed for it has died meanwhile, and
-//! is freed; what it holds rightly is told when it expires, if that has changed.
+//! is freed; what it holds rightly gets its new expiry, if that has changed.
 //! Only then may its chunks count.
 
 use std::sync::Arc;
 
 use infinicache_client::{Holders, MuxLink, NodeLink};
 use infinicache_host::fail_point;
-use infinicache_membership::{absence::Outcome, label};
-use infinicache_wire::{Reply, Request, inventory, inventory::Entry};
+use infinicache_membership::{label, readmission::ReadmissionOutcome};
+use infinicache_wire::{Reply, Request, inventory, inventory::InventoryEntry};
 use tracing::{debug, info, warn};
 
 use super::Cache;
-use crate::{catalog::Found, nodes::member::Member, writes::OpenWrite};
+use crate::{capacity::open_writes::OpenWrite, metadata::catalog::ObjectRef, pool::member::Member};
 
 impl Cache {
     /// Reconciles a member and lets its chunks count again.
-    pub(crate) async fn take_back(&self, member: &Arc<Member>) {
+    pub(crate) async fn readmit(&self, member: &Arc<Member>) {
         loop {
             let freed = self.reconcile(member).await;
-            let outcome = self.0.nodes.enrol_again(member, freed.is_some());
+            let outcome = self.0.nodes.readmit(member, freed.is_some());
             let member = member.id;
             match freed {
-                Some(freed) => info!(%member, freed, ?outcome, "member fits the metadata again"),
+                Some(freed) => info!(%member, freed, ?outcome, "member is reconciled"),
                 None => debug!(%member, ?outcome, "member does not answer"),
             }
-            if outcome != Outcome::Again {
+            if outcome != ReadmissionOutcome::Again {
                 return;
             }
         }
@@ -58,7 +58,7 @@ impl Cache {
         &self,
         member: &Arc<Member>,
         link: &MuxLink,
-        entry: Entry,
+        entry: InventoryEntry,
     ) -> Option<bool> {
         let chunk = entry.chunk;
         let label = label::decode(entry.label);
@@ -66,19 +66,19 @@ impl Cache {
             let told = label.expiry.sequence.max(entry.expiry.sequence);
             (label.key, told)
         });
-        // While it is somebody's turn to change the key, it is not known whose the chunk is.
-        let _turn = self.0.turns.take(&key).await;
-        // A chunk of an open write that has moved to another member is nobody's here.
-        let write = self.0.writes.get(chunk.write);
+        // While a command holds the key's lock, it is not known which value the chunk is of.
+        let _turn = self.0.key_locks.lock(&key).await;
+        // A chunk of an open write that has moved to another member is an orphan here.
+        let write = self.0.open_writes.get(chunk.write);
         let is_on = |write: Arc<OpenWrite>| write.is_on(chunk.index, member.id);
-        if write.is_some_and(|write| is_on(write) || fail_point("open_writes_let_go")) {
+        if write.is_some_and(|write| is_on(write) || fail_point("moved_chunks_not_kept")) {
             return Some(false);
         }
         let index = usize::from(chunk.index);
         let listed = self.0.catalog.peek(&key).filter(|object| {
             object.write() == chunk.write
                 && index < object.members().len()
-                && Found(object.clone()).holder(index) == Some(member.id)
+                && ObjectRef(object.clone()).holder(index) == Some(member.id)
         });
         let request = match &listed {
             None => Request::Free { chunk },
@@ -93,7 +93,7 @@ impl Cache {
             _ => return None,
         }
         if listed.is_none() {
-            self.let_go(chunk, member.id);
+            self.chunk_freed(chunk, member.id);
         }
         Some(listed.is_none())
     }
@@ -103,7 +103,7 @@ impl Cache {
 pub(crate) async fn page(
     link: &MuxLink,
     after: Option<infinicache_wire::ChunkId>,
-) -> Option<Vec<Entry>> {
+) -> Option<Vec<InventoryEntry>> {
     let Reply::Done { bytes, .. } = link.call(Request::Inventory { after }).await else {
         return None;
     };

@@ -10,11 +10,11 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use infinicache_client::{Commit, Error, Pool, Terms, read::reserve};
-use infinicache_wire::{ChunkId, Request, Whole, WriteId, checksum};
+use infinicache_client::{CommitOutcome, Error, Pool, Terms, read::reserve};
+use infinicache_wire::{ChunkId, LabelledUnit, Request, WriteId, checksum};
 
 use super::Cache;
-use crate::catalog::{Found, Object};
+use crate::metadata::catalog::{Object, ObjectRef};
 
 impl Cache {
     /// Whether a value of this length can be stored in one exchange.
@@ -34,31 +34,31 @@ impl Cache {
         key: &[u8],
         value: &Bytes,
         terms: &Terms,
-    ) -> Result<Option<Commit<Found>>, Error> {
+    ) -> Result<Option<CommitOutcome<ObjectRef>>, Error> {
         let size = value.len() as u64;
         let _memory = reserve(&self.0.budget, value.len()).await?;
-        let _turn = self.0.turns.take(key).await;
+        let _turn = self.0.key_locks.lock(key).await;
         let current = self.find(key);
         if !terms.hold(current.is_some()) {
             // A later run may know another value.
-            self.still_in_charge().await?;
-            return Ok(Some(Commit::ConditionFailed { current }));
+            self.confirm_lease().await?;
+            return Ok(Some(CommitOutcome::ConditionFailed { current }));
         }
-        let (code, members) = match self.group(size).await {
+        let (code, members) = match self.placement_group(size).await {
             Ok((code, members)) if code.data() == 1 => (code, members),
             _ => return Ok(None),
         };
-        let deed = self.deed(size, code, terms, current.as_ref());
+        let commit_record = self.commit_record(size, code, terms, current.as_ref());
         drop(current);
-        let Some(whole) = Whole::new(&deed.label(key), value) else {
+        let Some(whole) = LabelledUnit::new(&commit_record.label(key), value) else {
             return Ok(None);
         };
         let key = Bytes::copy_from_slice(key);
         let opened = self
             .open_with(key.clone(), Some(size), false, code, members.to_vec())
             .await?;
-        let attempt = Attempt(self, opened.write);
-        let write = self.0.writes.get(opened.write).ok_or(Error::NoWrite)?;
+        let attempt = AbortGuard(self, opened.write);
+        let write = self.0.open_writes.get(opened.write).ok_or(Error::NoWrite)?;
         write.state().finishing = true;
         self.0.metrics.served().taken_in(size);
         let unit = whole.unit();
@@ -71,43 +71,44 @@ impl Cache {
             return Ok(None);
         }
 
-        let replaced = self.install(opened.write, &deed, &members)?;
+        let replaced = self.install(opened.write, &commit_record, &members)?;
         drop(attempt);
-        self.0.shelf.keep(opened.write, unit);
-        self.take_effect(&key, replaced.as_ref(), false).await?;
-        Ok(Some(Commit::Stored {
-            version: deed.version,
+        self.0.hot_cache.keep(opened.write, unit);
+        self.supersede_earlier(&key, replaced.as_ref(), false)
+            .await?;
+        Ok(Some(CommitOutcome::Stored {
+            version: commit_record.version,
             previous: None,
         }))
     }
 
     /// A part of a small value from memory, if that is there.
-    pub(crate) fn at_hand(&self, found: &Found, range: Range<u64>) -> Option<Bytes> {
-        let Found(object) = found;
-        let value = self.0.shelf.get(object.write(), object.size())?;
+    pub(crate) fn try_read(&self, found: &ObjectRef, range: Range<u64>) -> Option<Bytes> {
+        let ObjectRef(object) = found;
+        let value = self.0.hot_cache.get(object.write(), object.size())?;
         self.0.metrics.served().given_out(range.end - range.start);
         Some(value.slice(range.start as usize..range.end as usize))
     }
 
     /// Keeps a small value that was read from its members.
-    pub(super) fn shelve(&self, object: &Object, pieces: &[Bytes]) {
+    pub(super) fn keep_hot(&self, object: &Object, pieces: &[Bytes]) {
         let is_whole = pieces.len() == 1 && pieces[0].len() as u64 == object.size();
-        if is_whole && self.0.shelf.takes(object.size()) {
+        if is_whole && self.0.hot_cache.takes(object.size()) {
             // What was read is a part of a larger buffer, and of the budget.
             let copy = Bytes::copy_from_slice(&pieces[0]);
-            self.0.shelf.keep(object.write(), copy);
+            self.0.hot_cache.keep(object.write(), copy);
             // It may have been retired between the two.
             if object.is_dead() {
-                self.0.shelf.drop_value(object.write());
+                self.0.hot_cache.drop_value(object.write());
             }
         }
     }
 }
 
 /// A write that is given up when this is dropped, unless it was entered.
-struct Attempt<'a>(&'a Cache, WriteId);
+struct AbortGuard<'a>(&'a Cache, WriteId);
 
-impl Drop for Attempt<'_> {
+impl Drop for AbortGuard<'_> {
     fn drop(&mut self) {
         self.0.abort(self.1);
     }

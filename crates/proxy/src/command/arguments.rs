@@ -2,29 +2,29 @@
 
 use bytes::Bytes;
 
-use super::Refused;
+use super::ErrorReply;
 use infinicache_resp::{self as resp, STREAM_THRESHOLD};
 
 /// Longest key. Longer arguments are not read with their command.
 const MAX_KEY: usize = STREAM_THRESHOLD;
 
 /// An argument as a key.
-pub(super) fn key(arg: &Bytes) -> Result<&Bytes, Refused> {
+pub(super) fn key(arg: &Bytes) -> Result<&Bytes, ErrorReply> {
     match arg.len() {
         0..=MAX_KEY => Ok(arg),
-        _ => Err(Refused::KEY_TOO_LONG),
+        _ => Err(ErrorReply::KEY_TOO_LONG),
     }
 }
 
 /// All of `args` as keys.
-pub(super) fn keys(args: &[Bytes]) -> Result<&[Bytes], Refused> {
+pub(super) fn keys(args: &[Bytes]) -> Result<&[Bytes], ErrorReply> {
     args.iter().try_for_each(|arg| key(arg).map(drop))?;
     Ok(args)
 }
 
 /// An argument as an integer.
-pub(super) fn integer(arg: &[u8]) -> Result<i64, Refused> {
-    resp::integer(arg).ok_or(Refused::NOT_AN_INTEGER)
+pub(super) fn integer(arg: &[u8]) -> Result<i64, ErrorReply> {
+    resp::integer(arg).ok_or(ErrorReply::NOT_AN_INTEGER)
 }
 
 /// An argument as a word: upper case, empty if it is none.
@@ -39,12 +39,12 @@ pub(super) fn excerpt(arg: &[u8], length: usize) -> String {
 
 /// In what a duration or a time is given.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Unit {
+pub(crate) enum TimeUnit {
     Seconds,
     Milliseconds,
 }
 
-impl Unit {
+impl TimeUnit {
     /// `number` of these in milliseconds, unless that overflows.
     pub(super) fn milliseconds(self, number: i64) -> Option<i64> {
         match self {

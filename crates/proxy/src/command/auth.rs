@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Client, Refused, Spec, table::Verb};
+use super::{Answer, Client, ErrorReply, Spec, table::Verb};
 use crate::password::Password;
 
 pub(super) const SPEC: Spec = Spec {
@@ -33,13 +33,13 @@ pub(super) fn run(client: &mut Client, password: Option<&Password>, args: &[Byte
     match args {
         [_, given] if password.is_some() => check(client, password, b"default", given)?,
         [_, _] => {
-            return Err(Refused::text(
+            return Err(ErrorReply::text(
                 "ERR AUTH <password> called without any password configured for the default user. \
              Are you sure your configuration is correct?",
             ));
         }
         [_, user, given] => check(client, password, user, given)?,
-        _ => return Err(Refused::SYNTAX),
+        _ => return Err(ErrorReply::SYNTAX),
     }
     Ok(BytesFrame::SimpleString("OK".into()))
 }
@@ -50,10 +50,10 @@ pub(super) fn check(
     password: Option<&Password>,
     user: &[u8],
     given: &[u8],
-) -> Result<(), Refused> {
+) -> Result<(), ErrorReply> {
     let fits = password.is_none_or(|password| password.fits(given));
     if user != b"default" || !fits {
-        return Err(Refused::WRONG_PASSWORD);
+        return Err(ErrorReply::WRONG_PASSWORD);
     }
     client.is_known = true;
     Ok(())

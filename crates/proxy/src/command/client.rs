@@ -13,7 +13,7 @@ use infinicache_host::clock;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    Answer, Client, Refused, Spec,
+    Answer, Client, ErrorReply, Spec,
     arguments::{excerpt, word},
     subcommand,
     table::Verb,
@@ -66,35 +66,35 @@ pub(super) fn run(client: &mut Client, args: &[Bytes]) -> Answer {
         Action::SetInfo => set_info(client, &args[2], &args[3])?,
         Action::Switch => match word(&args[2]).as_str() {
             "ON" | "OFF" => {}
-            _ => return Err(Refused::SYNTAX),
+            _ => return Err(ErrorReply::SYNTAX),
         },
     }
     Ok(BytesFrame::SimpleString("OK".into()))
 }
 
-fn set_info(client: &mut Client, attribute: &Bytes, value: &Bytes) -> Result<(), Refused> {
+fn set_info(client: &mut Client, attribute: &Bytes, value: &Bytes) -> Result<(), ErrorReply> {
     let (name, place) = match word(attribute).as_str() {
         "LIB-NAME" => ("lib-name", &mut client.library),
         "LIB-VER" => ("lib-ver", &mut client.library_version),
         _ => {
             let attribute = excerpt(attribute, 128);
             let text = format!("ERR Unrecognized option '{attribute}'");
-            return Err(Refused::quoting(text));
+            return Err(ErrorReply::quoting(text));
         }
     };
     if !is_plain(value) {
         let text = format!("ERR {name} cannot contain spaces, newlines or special characters.");
-        return Err(Refused::quoting(text));
+        return Err(ErrorReply::quoting(text));
     }
     *place = kept(value);
     Ok(())
 }
 
 /// Names stand in one line, separated by spaces.
-pub(super) fn check_name(name: &[u8]) -> Result<(), Refused> {
+pub(super) fn check_name(name: &[u8]) -> Result<(), ErrorReply> {
     match is_plain(name) {
         true => Ok(()),
-        false => Err(Refused::text(
+        false => Err(ErrorReply::text(
             "ERR Client names cannot contain spaces, newlines or special characters.",
         )),
     }

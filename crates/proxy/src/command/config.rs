@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Spec, State, subcommand, table::Verb};
+use super::{Answer, ServerContext, Spec, subcommand, table::Verb};
 
 pub(super) const SPEC: Spec = Spec {
     name: "config",
@@ -23,7 +23,7 @@ pub(super) const SPEC: Spec = Spec {
     verb: Verb::Config,
 };
 
-pub(super) fn run<S>(state: &State<S>, args: &[Bytes]) -> Answer {
+pub(super) fn run<S>(state: &ServerContext<S>, args: &[Bytes]) -> Answer {
     subcommand::find(SPEC.name, &[("GET", -3, ())], args)?;
     let patterns = &args[2..];
     let wanted = parameters(state)
@@ -39,7 +39,7 @@ pub(super) fn run<S>(state: &State<S>, args: &[Bytes]) -> Answer {
     Ok(BytesFrame::Array(wanted))
 }
 
-fn parameters<S>(state: &State<S>) -> Vec<(&'static str, String)> {
+fn parameters<S>(state: &ServerContext<S>) -> Vec<(&'static str, String)> {
     let figures = state.observer.figures();
     let limits = figures.limits;
     // Of a part of a second, which Redis does not know, a client had better hear as of a whole one.

@@ -11,11 +11,12 @@ use tokio::time;
 use tracing::{Instrument, debug_span};
 
 use super::{
-    Outcome, Refused, Session, Spec, Store,
+    CommandResult, ErrorReply, RedisSession, Spec, Store,
     arguments::excerpt,
     auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get, getrange, hello,
-    info, kind, persist, ping, quit, select, set, smart, strlen,
-    swift::{self, Swift},
+    info, kind, persist, ping,
+    pipeline::{self, Pipelined},
+    quit, select, set, smart, strlen,
     table::{self, Verb, admits},
     ttl,
 };
@@ -31,7 +32,7 @@ pub(crate) enum Flow {
     /// It takes the next command.
     Continue,
     /// It takes the next command; this one was answered with what was at hand.
-    AtHand,
+    Immediate,
     /// It is closed once all replies are sent.
     Close,
     /// It is not RESP any more: the socket goes to the server's take-over once
@@ -40,14 +41,14 @@ pub(crate) enum Flow {
 }
 
 /// Answers a command if that takes nothing but what is at hand; whether it did.
-pub(crate) fn answer_at_hand<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+pub(crate) fn answer_now<S: Store, R: Input, W: Output>(
+    session: &mut RedisSession<S, R, W>,
     command: &Command,
 ) -> bool {
     let spec = command.args.first().and_then(|name| table::find(name));
-    match spec.and_then(|spec| Some((spec, Swift::of(session, spec, command)?))) {
-        Some((spec, Swift::Answered(reply))) => {
-            swift::answer(session, spec.name, reply);
+    match spec.and_then(|spec| Some((spec, Pipelined::of(session, spec, command)?))) {
+        Some((spec, Pipelined::Answered(reply))) => {
+            pipeline::answer(session, spec.name, reply);
             true
         }
         _ => false,
@@ -60,25 +61,25 @@ pub(crate) fn answer_at_hand<S: Store, R: Input, W: Output>(
 ///
 /// When the connection cannot go on.
 pub(crate) async fn run<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     command: Command,
 ) -> Result<Flow, Error> {
-    session.outcome = Outcome::Ok;
+    session.result = CommandResult::Ok;
     session.moved = 0;
 
     let spec = command.args.first().and_then(|name| table::find(name));
-    match spec.and_then(|spec| Some((spec, Swift::of(session, spec, &command)?))) {
+    match spec.and_then(|spec| Some((spec, Pipelined::of(session, spec, &command)?))) {
         None => {}
-        Some((spec, Swift::Answered(reply))) => {
-            swift::answer(session, spec.name, reply);
-            return Ok(Flow::AtHand);
+        Some((spec, Pipelined::Answered(reply))) => {
+            pipeline::answer(session, spec.name, reply);
+            return Ok(Flow::Immediate);
         }
         Some((spec, first)) => {
-            swift::run(session, spec, first, &command).await;
+            pipeline::run(session, spec, first, &command).await;
             return Ok(Flow::Continue);
         }
     }
-    // What was before is to be seen by whoever asks for figures.
+    // What was before is to be seen in the metrics.
     session.tell();
     let name = spec.map_or("unknown", |spec| spec.name);
     let flow = match spec {
@@ -89,21 +90,23 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
         None => unknown(session, command).await,
     };
 
-    let outcome = flow.as_ref().map_or(Outcome::Error, |_| session.outcome);
-    session.answered(name, outcome, session.moved);
+    let result = flow
+        .as_ref()
+        .map_or(CommandResult::Error, |_| session.result);
+    session.answered(name, result, session.moved);
     flow
 }
 
 async fn checked<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     spec: &Spec,
     command: Command,
 ) -> Result<Flow, Error> {
     if !admits(spec.arity, command.count) {
-        return reject(session, &command, Refused::arity(spec.name)).await;
+        return reject(session, &command, ErrorReply::arity(spec.name)).await;
     }
     if !session.is_known() && !matches!(spec.verb, Verb::Auth | Verb::Hello | Verb::Quit) {
-        return reject(session, &command, Refused::UNKNOWN_CLIENT).await;
+        return reject(session, &command, ErrorReply::UNKNOWN_CLIENT).await;
     }
     if spec.verb.needs_values()
         && let Err(refused) = until_open(&session.state.store).await
@@ -117,29 +120,29 @@ async fn checked<S: Store, R: Input, W: Output>(
     match session.connection.whole(command).await? {
         Some(args) => whole(session, spec, &args).await,
         None => {
-            session.refuse(Refused::ARGUMENTS_TOO_LONG);
+            session.refuse(ErrorReply::ARGUMENTS_TOO_LONG);
             Ok(Flow::Continue)
         }
     }
 }
 
 /// Waits a moment until the store may answer: most of its members may just have said goodbye, and
-/// what is left of them be about to vouch for it.
-async fn until_open<S: Store>(store: &S) -> Result<(), Refused> {
+/// what is left of them be about to renew its lease.
+async fn until_open<S: Store>(store: &S) -> Result<(), ErrorReply> {
     let deadline = clock::now() + OUT_OF_TOUCH;
     loop {
         match store.is_open() {
-            Err(refused) if refused == Refused::OUT_OF_TOUCH && clock::now() < deadline => {
+            Err(refused) if refused == ErrorReply::OUT_OF_TOUCH && clock::now() < deadline => {
                 time::sleep(LOOK).await;
             }
-            outcome => return outcome,
+            result => return result,
         }
     }
 }
 
 /// Runs a command of which all arguments have been read.
 async fn whole<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     spec: &Spec,
     args: &[Bytes],
 ) -> Result<Flow, Error> {
@@ -197,16 +200,16 @@ async fn whole<S: Store, R: Input, W: Output>(
 }
 
 async fn unknown<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     command: Command,
 ) -> Result<Flow, Error> {
     let Some((name, args)) = command.args.split_first() else {
-        return reject(session, &command, Refused::ARGUMENTS_TOO_LONG).await;
+        return reject(session, &command, ErrorReply::ARGUMENTS_TOO_LONG).await;
     };
     // A browser that was made to send HTTP here: as Redis does, hang up before
     // what it sends next is taken for commands.
     if name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:") {
-        session.outcome = Outcome::Error;
+        session.result = CommandResult::Error;
         return Ok(Flow::Close);
     }
     let mut quoted = String::new();
@@ -218,14 +221,14 @@ async fn unknown<S: Store, R: Input, W: Output>(
     }
     let name = excerpt(name, 128);
     let text = format!("ERR unknown command '{name}', with args beginning with: {quoted}");
-    reject(session, &command, Refused::quoting(text)).await
+    reject(session, &command, ErrorReply::quoting(text)).await
 }
 
 /// Refuses a command of which a part may not have been read.
 async fn reject<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     command: &Command,
-    refused: Refused,
+    refused: ErrorReply,
 ) -> Result<Flow, Error> {
     if command.large.is_some() {
         session.connection.discard_rest().await?;

@@ -14,8 +14,8 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    Answer, Refused, Spec, Store,
-    arguments::{Unit, excerpt, integer, key, word},
+    Answer, ErrorReply, Spec, Store,
+    arguments::{TimeUnit, excerpt, integer, key, word},
     table::Verb,
 };
 
@@ -34,27 +34,27 @@ pub(super) const EXPIRE: Spec = Spec {
     categories: &["keyspace", "write", "fast"],
     group: "generic",
     summary: "Set the time to live of a key in seconds",
-    verb: Verb::Expire(Unit::Seconds, Since::Now),
+    verb: Verb::Expire(TimeUnit::Seconds, Since::Now),
 };
 
 pub(super) const PEXPIRE: Spec = Spec {
     name: "pexpire",
     summary: "Set the time to live of a key in milliseconds",
-    verb: Verb::Expire(Unit::Milliseconds, Since::Now),
+    verb: Verb::Expire(TimeUnit::Milliseconds, Since::Now),
     ..EXPIRE
 };
 
 pub(super) const EXPIREAT: Spec = Spec {
     name: "expireat",
     summary: "Set when a key expires, in seconds since 1970",
-    verb: Verb::Expire(Unit::Seconds, Since::Epoch),
+    verb: Verb::Expire(TimeUnit::Seconds, Since::Epoch),
     ..EXPIRE
 };
 
 pub(super) const PEXPIREAT: Spec = Spec {
     name: "pexpireat",
     summary: "Set when a key expires, in milliseconds since 1970",
-    verb: Verb::Expire(Unit::Milliseconds, Since::Epoch),
+    verb: Verb::Expire(TimeUnit::Milliseconds, Since::Epoch),
     ..EXPIRE
 };
 
@@ -80,7 +80,7 @@ impl Options {
 pub(super) async fn run(
     store: &impl Store,
     name: &str,
-    unit: Unit,
+    unit: TimeUnit,
     since: Since,
     args: &[Bytes],
 ) -> Answer {
@@ -90,7 +90,7 @@ pub(super) async fn run(
         Since::Now => store.now(),
         Since::Epoch => 0,
     };
-    let at = time(number, unit, base).ok_or_else(|| Refused::expire_time(name))?;
+    let at = time(number, unit, base).ok_or_else(|| ErrorReply::expire_time(name))?;
     let key = key(&args[1])?;
     let allowed = store
         .stat(key)
@@ -99,7 +99,7 @@ pub(super) async fn run(
     Ok(BytesFrame::Integer(i64::from(set)))
 }
 
-fn parse(args: &[Bytes]) -> Result<Options, Refused> {
+fn parse(args: &[Bytes]) -> Result<Options, ErrorReply> {
     let mut options = Options::default();
     for arg in args {
         match word(arg).as_str() {
@@ -109,17 +109,17 @@ fn parse(args: &[Bytes]) -> Result<Options, Refused> {
             "LT" => options.if_earlier = true,
             _ => {
                 let text = format!("ERR Unsupported option {}", excerpt(arg, 128));
-                return Err(Refused::quoting(text));
+                return Err(ErrorReply::quoting(text));
             }
         }
     }
     if options.if_unset && (options.if_set || options.if_later || options.if_earlier) {
-        return Err(Refused::text(
+        return Err(ErrorReply::text(
             "ERR NX and XX, GT or LT options at the same time are not compatible",
         ));
     }
     if options.if_later && options.if_earlier {
-        return Err(Refused::text(
+        return Err(ErrorReply::text(
             "ERR GT and LT options at the same time are not compatible",
         ));
     }
@@ -127,7 +127,7 @@ fn parse(args: &[Bytes]) -> Result<Options, Refused> {
 }
 
 /// `number` after `base` in milliseconds since 1970; what is before 1970 is long past.
-fn time(number: i64, unit: Unit, base: u64) -> Option<u64> {
+fn time(number: i64, unit: TimeUnit, base: u64) -> Option<u64> {
     let base = i64::try_from(base).ok()?;
     let at = unit.milliseconds(number)?.checked_add(base)?;
     Some(at.max(0) as u64)

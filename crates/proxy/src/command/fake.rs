@@ -12,13 +12,13 @@ use std::{
 use bytes::Bytes;
 use infinicache_client::{Error, Expiry, Source, Terms};
 use infinicache_host::clock;
-use infinicache_wire::control::Command;
+use infinicache_wire::control::ControlCommand;
 
 use super::{
-    Answer, Answered, Observe, Refused,
-    store::{Found, Outcome, Owned, Reading, Stat, Store, Upload},
+    Answer, CommandRecord, ErrorReply, Observe,
+    store::{Resources, SetOutcome, Store, StoredValue, Upload, ValueInfo, ValueStream},
 };
-use crate::info::{Figures, Limits};
+use crate::info::{ClientLimits, Figures};
 
 /// Values up to this length are small.
 const SMALL: usize = 1_000;
@@ -70,9 +70,9 @@ impl FakeStore {
         self.0.lock().unwrap().faults = faults;
     }
 
-    /// Whether a lane has looked for a value last.
-    pub(crate) fn is_on_lane(&self) -> bool {
-        self.0.lock().unwrap().found_on.as_deref() == Some("lane")
+    /// Whether an event loop has looked for a value last.
+    pub(crate) fn is_on_event_loop(&self) -> bool {
+        self.0.lock().unwrap().found_on.as_deref() == Some("event loop")
     }
 
     /// From now on, connections own something for as many times as it is looked for it.
@@ -104,14 +104,14 @@ impl FakeStore {
 }
 
 impl Store for FakeStore {
-    type Found = Value;
-    type Reading = Pieces;
+    type Value = Value;
+    type Stream = Pieces;
     type Upload = Received;
-    type Owned = Holdings;
+    type Resources = Holdings;
 
-    fn is_open(&self) -> Result<(), Refused> {
+    fn is_open(&self) -> Result<(), ErrorReply> {
         match self.faults().closed {
-            true => Err(Refused::LOADING),
+            true => Err(ErrorReply::LOADING),
             false => Ok(()),
         }
     }
@@ -120,9 +120,9 @@ impl Store for FakeStore {
         clock::unix_ms()
     }
 
-    fn stat(&self, key: &[u8]) -> Option<Stat> {
+    fn stat(&self, key: &[u8]) -> Option<ValueInfo> {
         let value = self.live(key)?;
-        Some(Stat {
+        Some(ValueInfo {
             size: value.bytes.len() as u64,
             expires_at: value.expires_at,
         })
@@ -153,15 +153,15 @@ impl Store for FakeStore {
         Ok(())
     }
 
-    fn nothing_owned(&self) -> Holdings {
+    fn no_resources(&self) -> Holdings {
         Holdings(self.clone())
     }
 
-    async fn control(&self, _: &mut Holdings, _: Command) -> Answer {
-        Err(Refused::text("ERR no pool here"))
+    async fn control(&self, _: &mut Holdings, _: ControlCommand) -> Answer {
+        Err(ErrorReply::text("ERR no pool here"))
     }
 
-    fn at_hand(&self, found: &Value, range: Range<u64>) -> Option<Bytes> {
+    fn try_read(&self, found: &Value, range: Range<u64>) -> Option<Bytes> {
         let faults = self.faults();
         let is_read = faults.lost || faults.read_after.is_some() || faults.replaced > 0;
         let is_here = found.bytes.len() <= AT_HAND && !is_read;
@@ -177,7 +177,7 @@ impl Store for FakeStore {
         key: &[u8],
         value: &Bytes,
         terms: Terms,
-    ) -> Result<Option<Outcome<Value>>, Error> {
+    ) -> Result<Option<SetOutcome<Value>>, Error> {
         if value.len() > AT_HAND {
             return Ok(None);
         }
@@ -240,7 +240,7 @@ impl Store for FakeStore {
 /// What a connection is [said](FakeStore::own_for) to own.
 pub(crate) struct Holdings(FakeStore);
 
-impl Owned for Holdings {
+impl Resources for Holdings {
     fn is_nothing(&mut self) -> bool {
         let owned_for = &mut self.0.0.lock().unwrap().owned_for;
         let is_nothing = *owned_for == 0;
@@ -249,7 +249,7 @@ impl Owned for Holdings {
     }
 }
 
-impl Found for Value {
+impl StoredValue for Value {
     fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
@@ -261,7 +261,7 @@ pub(crate) struct Pieces {
     fail_after: Option<usize>,
 }
 
-impl Reading for Pieces {
+impl ValueStream for Pieces {
     fn len(&self) -> u64 {
         self.length
     }
@@ -284,12 +284,12 @@ pub(crate) struct Received {
 }
 
 impl Upload for Received {
-    type Found = Value;
+    type Value = Value;
 
-    async fn commit(self, terms: Terms) -> Result<Outcome<Value>, Error> {
+    async fn commit(self, terms: Terms) -> Result<SetOutcome<Value>, Error> {
         let previous = self.store.live(&self.key);
         if !terms.hold(previous.is_some()) {
-            return Ok(Outcome::ConditionFailed { current: previous });
+            return Ok(SetOutcome::ConditionFailed { current: previous });
         }
         let expires_at = match terms.expiry {
             Expiry::Never => None,
@@ -302,11 +302,11 @@ impl Upload for Received {
             expires_at,
         };
         self.store.0.lock().unwrap().values.insert(self.key, value);
-        Ok(Outcome::Stored { previous })
+        Ok(SetOutcome::Stored { previous })
     }
 }
 
-/// Remembers what it is told, in words.
+/// Remembers what is reported, in words.
 #[derive(Debug, Default)]
 pub(crate) struct FakeObserver(Mutex<Vec<String>>);
 
@@ -333,9 +333,9 @@ impl Observe for FakeObserver {
         self.tell("refused");
     }
 
-    fn commands(&self, answered: &[Answered]) {
+    fn commands(&self, answered: &[CommandRecord]) {
         for it in answered {
-            self.tell(format!("{} {:?} {}", it.name, it.outcome, it.bytes));
+            self.tell(format!("{} {:?} {}", it.name, it.result, it.bytes));
         }
     }
 
@@ -349,10 +349,10 @@ impl Observe for FakeObserver {
 
     fn figures(&self) -> Figures {
         Figures {
-            limits: Limits {
+            limits: ClientLimits {
                 max_clients: 10_000,
                 keepalive: Duration::from_secs(300),
-                ..Limits::default()
+                ..ClientLimits::default()
             },
             ..Figures::default()
         }

@@ -9,7 +9,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Refused, Spec, Store, arguments::word, table::Verb};
+use super::{Answer, ErrorReply, Spec, Store, arguments::word, table::Verb};
 
 pub(super) const FLUSHALL: Spec = Spec {
     name: "flushall",
@@ -33,10 +33,10 @@ pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
     Ok(BytesFrame::SimpleString("OK".into()))
 }
 
-fn parse(args: &[Bytes]) -> Result<(), Refused> {
+fn parse(args: &[Bytes]) -> Result<(), ErrorReply> {
     match args {
         [] => Ok(()),
         [mode] if matches!(word(mode).as_str(), "ASYNC" | "SYNC") => Ok(()),
-        _ => Err(Refused::SYNTAX),
+        _ => Err(ErrorReply::SYNTAX),
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Session, Spec, Store, arguments::key, send, table::Verb};
+use super::{RedisSession, Spec, Store, arguments::key, send, table::Verb};
 use infinicache_resp::{Error, Input, Output};
 
 pub(super) const SPEC: Spec = Spec {
@@ -22,7 +22,7 @@ pub(super) const SPEC: Spec = Spec {
 };
 
 pub(super) async fn run<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     args: &[Bytes],
 ) -> Result<(), Error> {
     let key = match key(&args[1]) {

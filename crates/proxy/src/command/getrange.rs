@@ -11,7 +11,7 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    Refused, Session, Spec, Store,
+    ErrorReply, RedisSession, Spec, Store,
     arguments::{integer, key},
     send,
     table::Verb,
@@ -36,7 +36,7 @@ struct Getrange<'a> {
 }
 
 pub(super) async fn run<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     args: &[Bytes],
 ) -> Result<(), Error> {
     let wanted = match parse(args) {
@@ -54,7 +54,7 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
     send::current(session, wanted.key, part, &empty).await
 }
 
-fn parse(args: &[Bytes]) -> Result<Getrange<'_>, Refused> {
+fn parse(args: &[Bytes]) -> Result<Getrange<'_>, ErrorReply> {
     Ok(Getrange {
         start: integer(&args[2])?,
         end: integer(&args[3])?,

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    Answer, Client, Refused, Spec,
+    Answer, Client, ErrorReply, Spec,
     arguments::{excerpt, word},
     auth, client,
     table::Verb,
@@ -49,7 +49,7 @@ pub(super) fn run(client: &mut Client, password: Option<&Password>, args: &[Byte
         auth::check(client, password, user, given)?;
     }
     if password.is_some() && !client.is_known {
-        return Err(Refused::text(
+        return Err(ErrorReply::text(
             "NOAUTH HELLO must be called with the client already authenticated, otherwise the \
              HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and \
              select the RESP protocol version at the same time",
@@ -63,7 +63,7 @@ pub(super) fn run(client: &mut Client, password: Option<&Password>, args: &[Byte
     Ok(introduction(client))
 }
 
-fn parse(args: &[Bytes]) -> Result<Hello<'_>, Refused> {
+fn parse(args: &[Bytes]) -> Result<Hello<'_>, ErrorReply> {
     let mut hello = Hello::default();
     let Some((version, mut options)) = args.split_first() else {
         return Ok(hello);
@@ -71,9 +71,9 @@ fn parse(args: &[Bytes]) -> Result<Hello<'_>, Refused> {
     hello.protocol = match resp::integer(version) {
         Some(2) => Some(Protocol::Resp2),
         Some(3) => Some(Protocol::Resp3),
-        Some(_) => return Err(Refused::text("NOPROTO unsupported protocol version")),
+        Some(_) => return Err(ErrorReply::text("NOPROTO unsupported protocol version")),
         None => {
-            return Err(Refused::text(
+            return Err(ErrorReply::text(
                 "ERR Protocol version is not an integer or out of range",
             ));
         }
@@ -91,7 +91,7 @@ fn parse(args: &[Bytes]) -> Result<Hello<'_>, Refused> {
             _ => {
                 let option = excerpt(option, 128);
                 let text = format!("ERR Syntax error in HELLO option '{option}'");
-                return Err(Refused::quoting(text));
+                return Err(ErrorReply::quoting(text));
             }
         };
     }

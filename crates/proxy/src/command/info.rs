@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Spec, State, arguments::word, table::Verb};
+use super::{Answer, ServerContext, Spec, arguments::word, table::Verb};
 use crate::info;
 
 pub(super) const SPEC: Spec = Spec {
@@ -21,7 +21,7 @@ pub(super) const SPEC: Spec = Spec {
     verb: Verb::Info,
 };
 
-pub(super) fn run<S>(state: &State<S>, args: &[Bytes]) -> Answer {
+pub(super) fn run<S>(state: &ServerContext<S>, args: &[Bytes]) -> Answer {
     let sections: Vec<String> = args[1..].iter().map(|arg| word(arg)).collect();
     let text = info::render(&sections, &state.observer.figures());
     Ok(BytesFrame::BulkString(text.into()))

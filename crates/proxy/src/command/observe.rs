@@ -1,6 +1,6 @@
-//! What the server tells whoever counts.
+//! What the server reports to its observer.
 
-use crate::{info::Figures, metrics::Answered};
+use crate::{info::Figures, metrics::CommandRecord};
 
 /// Counts what happens on the Redis port.
 pub(crate) trait Observe: Send + Sync + 'static {
@@ -10,11 +10,11 @@ pub(crate) trait Observe: Send + Sync + 'static {
     /// An accepted connection ended.
     fn connection_closed(&self);
 
-    /// A connection was turned away because there are too many.
+    /// A connection was refused because there are too many.
     fn connection_refused(&self);
 
     /// Commands were answered, one after another.
-    fn commands(&self, answered: &[Answered]);
+    fn commands(&self, answered: &[CommandRecord]);
 
     /// A reply ended midway: its bytes could not be had, after its length was sent.
     fn aborted_reply(&self);

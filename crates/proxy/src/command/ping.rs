@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Refused, Spec, table::Verb};
+use super::{Answer, ErrorReply, Spec, table::Verb};
 
 pub(super) const SPEC: Spec = Spec {
     name: "ping",
@@ -24,6 +24,6 @@ pub(super) fn run(args: &[Bytes]) -> Answer {
     match args {
         [_] => Ok(BytesFrame::SimpleString("PONG".into())),
         [_, message] => Ok(BytesFrame::BulkString(message.clone())),
-        _ => Err(Refused::arity("ping")),
+        _ => Err(ErrorReply::arity("ping")),
     }
 }

@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Refused, Spec, arguments::integer, table::Verb};
+use super::{Answer, ErrorReply, Spec, arguments::integer, table::Verb};
 
 pub(super) const SPEC: Spec = Spec {
     name: "select",
@@ -23,8 +23,8 @@ pub(super) const SPEC: Spec = Spec {
 pub(super) fn run(args: &[Bytes]) -> Answer {
     match i32::try_from(integer(&args[1])?) {
         Ok(0) => Ok(BytesFrame::SimpleString("OK".into())),
-        Ok(_) => Err(Refused::text("ERR DB index is out of range")),
-        Err(_) => Err(Refused::text(
+        Ok(_) => Err(ErrorReply::text("ERR DB index is out of range")),
+        Err(_) => Err(ErrorReply::text(
             "ERR value is out of range, value must between -2147483648 and 2147483647",
         )),
     }

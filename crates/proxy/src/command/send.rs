@@ -8,8 +8,8 @@ use redis_protocol::resp2::types::BytesFrame;
 use tracing::warn;
 
 use super::{
-    Session, Store,
-    store::{Found, Reading},
+    RedisSession, Store,
+    store::{StoredValue, ValueStream},
 };
 
 /// How often a value is looked for again that was replaced before its first byte came.
@@ -22,7 +22,7 @@ pub(super) const ATTEMPTS: usize = 16;
 ///
 /// When the connection cannot go on.
 pub(super) async fn current<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     key: &[u8],
     part: impl Fn(u64) -> Option<Range<u64>>,
     absent: &BytesFrame,
@@ -52,7 +52,7 @@ pub(super) async fn current<S: Store, R: Input, W: Output>(
 pub(super) enum Sent {
     /// The answer, whatever it is.
     Answer,
-    /// Nothing: the value is nobody's any more, and could not be read.
+    /// Nothing: the value was deleted, and could not be read.
     Nothing,
 }
 
@@ -65,12 +65,12 @@ pub(super) enum Sent {
 ///
 /// When the connection cannot go on.
 pub(super) async fn value<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
-    found: &S::Found,
+    session: &mut RedisSession<S, R, W>,
+    found: &S::Value,
     range: Range<u64>,
     absent: &BytesFrame,
 ) -> Result<Sent, Error> {
-    if let Some(value) = session.state.store.at_hand(found, range.clone()) {
+    if let Some(value) = session.state.store.try_read(found, range.clone()) {
         session.moved += value.len() as u64;
         session.reply(&BytesFrame::BulkString(value));
         return Ok(Sent::Answer);
@@ -108,8 +108,8 @@ pub(super) async fn value<S: Store, R: Input, W: Output>(
 /// Sends all of `reading`, of which the first parts are here already. While one
 /// stripe is sent the next is fetched.
 async fn parts<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
-    reading: &mut S::Reading,
+    session: &mut RedisSession<S, R, W>,
+    reading: &mut S::Stream,
     mut parts: Vec<Bytes>,
 ) -> Result<(), Error> {
     let mut left = reading.len();
@@ -134,7 +134,7 @@ async fn parts<S: Store, R: Input, W: Output>(
 }
 
 fn abort<S: Store, R: Input, W: Output>(
-    session: &Session<S, R, W>,
+    session: &RedisSession<S, R, W>,
     left: u64,
     error: &dyn std::fmt::Display,
 ) -> Error {

@@ -13,15 +13,15 @@ use bytes::Bytes;
 use infinicache_host::clock;
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, Answered, Observe, Outcome, Refused, Store};
+use super::{Answer, CommandRecord, CommandResult, ErrorReply, Observe, Store};
 use crate::password::Password;
 use infinicache_resp::{Connection, Input, Output, Protocol};
 
-/// Commands that are told of at once, if so many follow each other without a wait.
+/// Commands that are reported at once, if so many follow each other without a wait.
 const TOLD_AT_ONCE: usize = 64;
 
 /// What all connections share.
-pub(crate) struct State<S> {
+pub(crate) struct ServerContext<S> {
     pub(crate) store: S,
     pub(crate) observer: Arc<dyn Observe>,
     /// Longest value, in bytes.
@@ -32,7 +32,7 @@ pub(crate) struct State<S> {
     last_client: AtomicU64,
 }
 
-impl<S> State<S> {
+impl<S> ServerContext<S> {
     pub(crate) fn new(store: S, observer: Arc<dyn Observe>, max_object_bytes: u64) -> Self {
         Self {
             store,
@@ -77,32 +77,32 @@ pub(crate) struct Client {
 }
 
 /// One client's connection.
-pub(crate) struct Session<S: Store, R, W> {
-    pub(crate) state: Arc<State<S>>,
+pub(crate) struct RedisSession<S: Store, R, W> {
+    pub(crate) state: Arc<ServerContext<S>>,
     pub(crate) connection: Connection<R, W>,
     pub(crate) client: Client,
     /// What it has opened, if it is a smart client's.
-    pub(crate) owned: S::Owned,
+    pub(crate) owned: S::Resources,
     /// How the command that is being run was answered.
-    pub(super) outcome: Outcome,
+    pub(super) result: CommandResult,
     /// Bytes of values that went in and out with it.
     pub(super) moved: u64,
     /// Since when it is run.
     pub(super) begun: Instant,
-    /// What nobody was told of yet.
-    answered: Vec<Answered>,
+    /// What was not reported yet.
+    answered: Vec<CommandRecord>,
 }
 
-impl<S: Store, R, W> Session<S, R, W> {
+impl<S: Store, R, W> RedisSession<S, R, W> {
     /// Whether the client may ask for anything.
     pub(super) fn is_known(&self) -> bool {
         self.client.is_known || self.state.password().is_none()
     }
 }
 
-impl<S: Store, R: Input, W: Output> Session<S, R, W> {
+impl<S: Store, R: Input, W: Output> RedisSession<S, R, W> {
     pub(crate) fn new(
-        state: Arc<State<S>>,
+        state: Arc<ServerContext<S>>,
         connection: Connection<R, W>,
         peer: String,
         local: String,
@@ -118,13 +118,13 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
             library_version: Bytes::new(),
             is_known: false,
         };
-        let owned = state.store.nothing_owned();
+        let owned = state.store.no_resources();
         Self {
             state,
             connection,
             client,
             owned,
-            outcome: Outcome::Ok,
+            result: CommandResult::Ok,
             moved: 0,
             begun: clock::now(),
             answered: Vec::new(),
@@ -150,12 +150,12 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
     }
 
     /// A command has been answered. If others have been received with it, the next is run since now.
-    pub(super) fn answered(&mut self, name: &'static str, outcome: Outcome, bytes: u64) {
+    pub(super) fn answered(&mut self, name: &'static str, result: CommandResult, bytes: u64) {
         let now = clock::now();
         let begun = std::mem::replace(&mut self.begun, now);
-        self.answered.push(Answered {
+        self.answered.push(CommandRecord {
             name,
-            outcome,
+            result,
             bytes,
             elapsed: now - begun,
         });
@@ -164,7 +164,7 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
         }
     }
 
-    /// Tells whoever counts of the commands that were answered.
+    /// Reports the commands that were answered to the observer.
     pub(crate) fn tell(&mut self) {
         if !self.answered.is_empty() {
             self.state.observer.commands(&self.answered);
@@ -194,8 +194,8 @@ impl<S: Store, R: Input, W: Output> Session<S, R, W> {
     }
 
     /// Queues an error reply.
-    pub(crate) fn refuse(&mut self, refused: impl Into<Refused>) {
-        self.outcome = Outcome::Error;
+    pub(crate) fn refuse(&mut self, refused: impl Into<ErrorReply>) {
+        self.result = CommandResult::Error;
         self.connection.reply(&refused.into().into_frame());
     }
 }

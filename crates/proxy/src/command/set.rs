@@ -19,11 +19,11 @@ use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    Refused, Session, Spec, Store,
+    ErrorReply, RedisSession, Spec, Store,
     arguments::key,
     body::Body,
     send::{self, Sent},
-    store::{Found, Outcome, Upload},
+    store::{SetOutcome, StoredValue, Upload},
     table::Verb,
 };
 
@@ -41,7 +41,7 @@ pub(super) const SPEC: Spec = Spec {
 pub(super) const OK: Bytes = Bytes::from_static(b"OK");
 
 pub(super) async fn run<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     command: Command,
 ) -> Result<(), Error> {
     match (command.large, &command.args[..]) {
@@ -52,8 +52,8 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
         }
         (_, args) => {
             let refused = match args.len() {
-                1 => Refused::KEY_TOO_LONG,
-                _ => Refused::SYNTAX,
+                1 => ErrorReply::KEY_TOO_LONG,
+                _ => ErrorReply::SYNTAX,
             };
             session.connection.discard_rest().await?;
             session.refuse(refused);
@@ -64,7 +64,7 @@ pub(super) async fn run<S: Store, R: Input, W: Output>(
 
 /// Stores a value that came with its command.
 async fn small<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     name: &Bytes,
     value: &Bytes,
     options: &[Bytes],
@@ -74,14 +74,14 @@ async fn small<S: Store, R: Input, W: Output>(
     let parsed = key(name).and_then(|_| parse(options, store.now()));
     let terms = match parsed {
         Ok(terms) if size <= session.state.max_object_bytes => terms,
-        Ok(_) => return refuse(session, Refused::VALUE_TOO_LONG),
+        Ok(_) => return refuse(session, ErrorReply::VALUE_TOO_LONG),
         Err(refused) => return refuse(session, refused),
     };
     // A condition that does not hold now spares the nodes the value.
     if terms.condition.is_some() {
         let current = store.find(name);
         if !terms.hold(current.is_some()) {
-            let failed = Outcome::ConditionFailed { current };
+            let failed = SetOutcome::ConditionFailed { current };
             return answer(session, terms.previous, failed).await;
         }
     }
@@ -98,7 +98,7 @@ pub(super) async fn put<S: Store>(
     name: &Bytes,
     value: Bytes,
     terms: Terms,
-) -> Result<Outcome<S::Found>, infinicache_client::Error> {
+) -> Result<SetOutcome<S::Value>, infinicache_client::Error> {
     let stored = match store.is_small(value.len() as u64) {
         true => store.store_small(name, &value, terms).await?,
         false => None,
@@ -111,13 +111,13 @@ pub(super) async fn put<S: Store>(
 
 /// Stores a value that is still in the socket.
 async fn large<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     name: &Bytes,
     size: u64,
     blind: bool,
 ) -> Result<(), Error> {
     let acceptable = match size > session.state.max_object_bytes {
-        true => Err(Refused::VALUE_TOO_LONG),
+        true => Err(ErrorReply::VALUE_TOO_LONG),
         false => key(name).map(drop),
     };
     if let Err(refused) = acceptable {
@@ -143,7 +143,7 @@ async fn large<S: Store, R: Input, W: Output>(
     let rest = session.connection.rest().await?;
     if rest.large.is_some() {
         session.connection.discard_rest().await?;
-        return refuse(session, Refused::SYNTAX);
+        return refuse(session, ErrorReply::SYNTAX);
     }
     match parse(&rest.args, store.now()) {
         Ok(terms) => commit(session, upload, terms).await,
@@ -156,7 +156,7 @@ async fn upload<S: Store>(
     name: &[u8],
     value: Bytes,
     terms: Terms,
-) -> Result<Outcome<S::Found>, infinicache_client::Error> {
+) -> Result<SetOutcome<S::Value>, infinicache_client::Error> {
     // The name is copied, or a long-lived key would keep its whole read buffer.
     let name = Bytes::copy_from_slice(name);
     let (size, blind) = (value.len() as u64, terms.are_blind());
@@ -165,7 +165,7 @@ async fn upload<S: Store>(
 }
 
 async fn commit<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     upload: S::Upload,
     terms: Terms,
 ) -> Result<(), Error> {
@@ -176,13 +176,13 @@ async fn commit<S: Store, R: Input, W: Output>(
 }
 
 async fn answer<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
+    session: &mut RedisSession<S, R, W>,
     get: bool,
-    outcome: Outcome<S::Found>,
+    outcome: SetOutcome<S::Value>,
 ) -> Result<(), Error> {
     let (before, frame) = match outcome {
-        Outcome::Stored { previous } => (previous, BytesFrame::SimpleString(OK)),
-        Outcome::ConditionFailed { current } => (current, BytesFrame::Null),
+        SetOutcome::Stored { previous } => (previous, BytesFrame::SimpleString(OK)),
+        SetOutcome::ConditionFailed { current } => (current, BytesFrame::Null),
     };
     match before {
         _ if !get => session.reply(&frame),
@@ -200,20 +200,20 @@ async fn answer<S: Store, R: Input, W: Output>(
 }
 
 fn refuse<S: Store, R: Input, W: Output>(
-    session: &mut Session<S, R, W>,
-    refused: impl Into<Refused>,
+    session: &mut RedisSession<S, R, W>,
+    refused: impl Into<ErrorReply>,
 ) -> Result<(), Error> {
     session.refuse(refused);
     Ok(())
 }
 
 /// Parses what follows the value.
-pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Terms, Refused> {
+pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Terms, ErrorReply> {
     dated(Terms::parse(args)?, now)
 }
 
 /// The same terms with a time instead of a time to live that begins `now`.
-pub(super) fn dated(mut terms: Terms, now: u64) -> Result<Terms, Refused> {
+pub(super) fn dated(mut terms: Terms, now: u64) -> Result<Terms, ErrorReply> {
     if let Expiry::After(ttl_ms) = terms.expiry {
         let at = now.checked_add(ttl_ms);
         // As of Redis, whose numbers are signed.

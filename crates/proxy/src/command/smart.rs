@@ -2,9 +2,9 @@
 //! what they mean is told in [`infinicache_wire::control`]; they are done in [`crate::control`].
 
 use bytes::Bytes;
-use infinicache_wire::control::{self, Command, CommandError};
+use infinicache_wire::control::{self, CommandError, ControlCommand};
 
-use super::{Answer, Refused, Spec, Store, arguments::key, set, table::Verb};
+use super::{Answer, ErrorReply, Spec, Store, arguments::key, set, table::Verb};
 
 const fn spec(
     name: &'static str,
@@ -62,19 +62,19 @@ pub(super) const LOCATE: Spec = spec(
 pub(super) const RELEASE: Spec = spec("ic.release", NO_KEY, control::Verb::Release, "End a read");
 pub(super) const LINK: Spec = spec("ic.link", NO_KEY, control::Verb::Link, "Go over to frames");
 
-pub(super) async fn run<S: Store>(store: &S, owned: &mut S::Owned, args: &[Bytes]) -> Answer {
-    let mut command = Command::parse(args)?;
+pub(super) async fn run<S: Store>(store: &S, owned: &mut S::Resources, args: &[Bytes]) -> Answer {
+    let mut command = ControlCommand::parse(args)?;
     match &mut command {
-        Command::Open { key: name, .. } | Command::Locate { key: name, .. } => {
+        ControlCommand::Open { key: name, .. } | ControlCommand::Locate { key: name, .. } => {
             key(name)?;
         }
-        Command::Commit { terms, .. } => *terms = set::dated(*terms, store.now())?,
+        ControlCommand::Commit { terms, .. } => *terms = set::dated(*terms, store.now())?,
         _ => {}
     }
     store.control(owned, command).await
 }
 
-impl From<CommandError> for Refused {
+impl From<CommandError> for ErrorReply {
     fn from(error: CommandError) -> Self {
         match error {
             CommandError::NotAWrite => Self::text("ERR not the id of a write"),

@@ -4,39 +4,39 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use infinicache_client::{Error, Source, Terms};
-use infinicache_wire::control::Command;
+use infinicache_wire::control::ControlCommand;
 
-use super::{Answer, Refused};
+use super::{Answer, ErrorReply};
 
 /// A map of keys to values. Expired keys are not in it.
 pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// A value that was current when it was found, and can be read until this is dropped.
-    type Found: Found;
+    type Value: StoredValue;
     /// A value on its way out.
-    type Reading: Reading;
+    type Stream: ValueStream;
     /// A value that was received and is not current yet.
-    type Upload: Upload<Found = Self::Found>;
+    type Upload: Upload<Value = Self::Value>;
     /// What a connection of a smart client has opened; it ends when this is dropped.
-    type Owned: Owned;
+    type Resources: Resources;
 
     /// Whether it may answer.
     ///
     /// # Errors
     ///
     /// What to answer instead.
-    fn is_open(&self) -> Result<(), Refused>;
+    fn is_open(&self) -> Result<(), ErrorReply>;
 
     /// Milliseconds since 1970.
     fn now(&self) -> u64;
 
     /// What is known of a value without reading it.
-    fn stat(&self, key: &[u8]) -> Option<Stat>;
+    fn stat(&self, key: &[u8]) -> Option<ValueInfo>;
 
     /// How many keys there are.
     fn len(&self) -> u64;
 
     /// The current value of a key.
-    fn find(&self, key: &[u8]) -> Option<Self::Found>;
+    fn find(&self, key: &[u8]) -> Option<Self::Value>;
 
     /// A read found a value, or did not.
     fn count_read(&self, _hit: bool) {}
@@ -55,15 +55,15 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     fn clear(&self) -> impl Future<Output = Result<(), Error>> + Send;
 
     /// A part of a small value, if it can be had without waiting.
-    fn at_hand(&self, found: &Self::Found, range: Range<u64>) -> Option<Bytes>;
+    fn try_read(&self, found: &Self::Value, range: Range<u64>) -> Option<Bytes>;
 
     /// Begins to read a part of a value; `None` if the value is lost, [`Error::Lost`] if it is and
     /// was replaced or removed since it was found.
     fn read(
         &self,
-        found: &Self::Found,
+        found: &Self::Value,
         range: Range<u64>,
-    ) -> impl Future<Output = Result<Option<Self::Reading>, Error>> + Send;
+    ) -> impl Future<Output = Result<Option<Self::Stream>, Error>> + Send;
 
     /// Takes all of a value in. The terms of its commit ask nothing of the value before if it is
     /// `blind`. After an error a part of the source may be unread.
@@ -85,33 +85,33 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
         key: &[u8],
         value: &Bytes,
         terms: Terms,
-    ) -> impl Future<Output = Result<Option<Outcome<Self::Found>>, Error>> + Send;
+    ) -> impl Future<Output = Result<Option<SetOutcome<Self::Value>>, Error>> + Send;
 
     /// What a connection owns that has just been accepted.
-    fn nothing_owned(&self) -> Self::Owned;
+    fn no_resources(&self) -> Self::Resources;
 
     /// Answers a command of smart clients.
     fn control(
         &self,
-        owned: &mut Self::Owned,
-        command: Command,
+        owned: &mut Self::Resources,
+        command: ControlCommand,
     ) -> impl Future<Output = Answer> + Send;
 }
 
 /// What a connection has opened.
-pub(crate) trait Owned: Send + Sync {
+pub(crate) trait Resources: Send + Sync {
     /// Whether all of it has ended.
     fn is_nothing(&mut self) -> bool;
 }
 
 /// A value that can be read.
-pub(crate) trait Found: Send + Sync {
+pub(crate) trait StoredValue: Send + Sync {
     /// Its length.
     fn size(&self) -> u64;
 }
 
 /// A value on its way out.
-pub(crate) trait Reading: Send {
+pub(crate) trait ValueStream: Send {
     /// How many bytes it gives in total.
     fn len(&self) -> u64;
 
@@ -122,18 +122,18 @@ pub(crate) trait Reading: Send {
 /// A value that was received; dropping it gives it up.
 pub(crate) trait Upload: Send {
     /// As of the store.
-    type Found;
+    type Value;
 
     /// Makes it the current value of its key, if the condition holds.
     fn commit(
         self,
         terms: Terms,
-    ) -> impl Future<Output = Result<Outcome<Self::Found>, Error>> + Send;
+    ) -> impl Future<Output = Result<SetOutcome<Self::Value>, Error>> + Send;
 }
 
 /// What is known of a value without reading it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stat {
+pub(crate) struct ValueInfo {
     /// Its length.
     pub(crate) size: u64,
     /// When it expires, in milliseconds since 1970.
@@ -142,7 +142,7 @@ pub(crate) struct Stat {
 
 /// What became of a commit.
 #[derive(Debug)]
-pub(crate) enum Outcome<F> {
+pub(crate) enum SetOutcome<F> {
     Stored { previous: Option<F> },
     ConditionFailed { current: Option<F> },
 }

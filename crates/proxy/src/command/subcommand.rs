@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::{
-    Refused,
+    ErrorReply,
     arguments::{excerpt, word},
     table::admits,
 };
@@ -17,15 +17,18 @@ pub(super) fn find<T: Copy>(
     parent: &str,
     subcommands: &[Subcommand<T>],
     args: &[Bytes],
-) -> Result<T, Refused> {
+) -> Result<T, ErrorReply> {
     let name = word(&args[1]);
     let Some((name, arity, found)) = subcommands.iter().find(|(each, ..)| *each == name) else {
         let (name, parent) = (excerpt(&args[1], 128), parent.to_uppercase());
         let text = format!("ERR unknown subcommand '{name}'. Try {parent} HELP.");
-        return Err(Refused::quoting(text));
+        return Err(ErrorReply::quoting(text));
     };
     match admits(*arity, args.len()) {
         true => Ok(*found),
-        false => Err(Refused::arity(&format!("{parent}|{}", name.to_lowercase()))),
+        false => Err(ErrorReply::arity(&format!(
+            "{parent}|{}",
+            name.to_lowercase()
+        ))),
     }
 }

@@ -4,8 +4,8 @@
 use infinicache_wire::control;
 
 use super::{
-    arguments::Unit, auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get,
-    getrange, hello, info, kind, persist, ping, quit, select, set, smart, strlen, ttl,
+    arguments::TimeUnit, auth, client, commands, config, dbsize, del, echo, exists, expire, flush,
+    get, getrange, hello, info, kind, persist, ping, quit, select, set, smart, strlen, ttl,
 };
 
 /// What is known of a command. The fields are those of `COMMAND INFO` and `COMMAND DOCS`.
@@ -40,7 +40,7 @@ pub(crate) enum Verb {
     Del,
     Echo,
     Exists,
-    Expire(Unit, expire::Since),
+    Expire(TimeUnit, expire::Since),
     Flush,
     Get,
     Getrange,
@@ -54,7 +54,7 @@ pub(crate) enum Verb {
     Set,
     Smart(control::Verb),
     Strlen,
-    Ttl(Unit),
+    Ttl(TimeUnit),
 }
 
 impl Verb {

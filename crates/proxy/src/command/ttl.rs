@@ -11,7 +11,7 @@ use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
     Answer, Spec, Store,
-    arguments::{Unit, key},
+    arguments::{TimeUnit, key},
     table::Verb,
 };
 
@@ -23,17 +23,17 @@ pub(super) const TTL: Spec = Spec {
     categories: &["keyspace", "read", "fast"],
     group: "generic",
     summary: "Get the time to live of a key in seconds",
-    verb: Verb::Ttl(Unit::Seconds),
+    verb: Verb::Ttl(TimeUnit::Seconds),
 };
 
 pub(super) const PTTL: Spec = Spec {
     name: "pttl",
     summary: "Get the time to live of a key in milliseconds",
-    verb: Verb::Ttl(Unit::Milliseconds),
+    verb: Verb::Ttl(TimeUnit::Milliseconds),
     ..TTL
 };
 
-pub(super) fn run(store: &impl Store, unit: Unit, args: &[Bytes]) -> Answer {
+pub(super) fn run(store: &impl Store, unit: TimeUnit, args: &[Bytes]) -> Answer {
     let left = match store.stat(key(&args[1])?) {
         None => -2,
         Some(stat) => match stat.expires_at {
@@ -44,10 +44,10 @@ pub(super) fn run(store: &impl Store, unit: Unit, args: &[Bytes]) -> Answer {
     Ok(BytesFrame::Integer(left))
 }
 
-fn in_unit(milliseconds: u64, unit: Unit) -> i64 {
+fn in_unit(milliseconds: u64, unit: TimeUnit) -> i64 {
     match unit {
         // Rounded, as Redis does, so that a TTL that was just set reads as it was set.
-        Unit::Seconds => (milliseconds.saturating_add(500) / 1000) as i64,
-        Unit::Milliseconds => milliseconds as i64,
+        TimeUnit::Seconds => (milliseconds.saturating_add(500) / 1000) as i64,
+        TimeUnit::Milliseconds => milliseconds as i64,
     }
 }

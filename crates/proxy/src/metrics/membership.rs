@@ -1,4 +1,4 @@
-//! What is counted of whose chunks count, who is in charge, and what a run found.
+//! Metrics of membership: which instances are members, which run leads, what it recovered.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -20,53 +20,58 @@ pub(crate) struct Recovered {
 
 /// The counters of membership.
 #[derive(Debug, Default)]
-pub(crate) struct Membership {
-    expelled: Counter,
-    superseded: Counter,
+pub(crate) struct MembershipMetrics {
+    removed: Counter,
+    fenced: Counter,
     pub(super) members: Gauge,
     pub(super) forced: Gauge,
-    pub(super) in_charge: Gauge,
-    pub(super) parting: Gauge,
+    pub(super) is_leader: Gauge,
+    pub(super) tombstone: Gauge,
     recovery: Gauge<f64, AtomicU64>,
     recovered: Gauge,
     lost: Gauge,
-    undecidable: Gauge,
+    without_quorum: Gauge,
 }
 
-impl Membership {
+impl MembershipMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
-        let help = "Members expelled because they did not answer";
-        registry.register("members_expelled", help, self.expelled.clone());
-        let help = "Nodes refused because they obey a later run of the proxy";
-        registry.register("superseded", help, self.superseded.clone());
+        let help = "Members removed because they did not answer";
+        registry.register("members_removed", help, self.removed.clone());
+        let help = "Nodes refused because they follow a later run of the proxy";
+        registry.register("nodes_fenced", help, self.fenced.clone());
         let help = "Members whose chunks count";
-        registry.register("roster_members", help, self.members.clone());
-        let help = "Changes of the roster that fewer than a quorum stored, as no more were left";
-        registry.register("rosters_forced", help, self.forced.clone());
+        registry.register("view_members", help, self.members.clone());
+        let help = "Changes of the view that fewer than a quorum stored, as no more were left";
+        registry.register("unsafe_view_changes", help, self.forced.clone());
         let help = "Whether the proxy knows what there is and may answer";
-        registry.register("in_charge", help, self.in_charge.clone());
+        registry.register("leader", help, self.is_leader.clone());
         let help = "Removed objects that are not gone from enough members yet";
-        registry.register("partings", help, self.parting.clone());
+        registry.register("tombstones", help, self.tombstone.clone());
         let help = "Time from the start of this run until it could answer";
-        registry.register_with_unit("recovery", help, Unit::Seconds, self.recovery.clone());
+        registry.register_with_unit(
+            "recovery_duration",
+            help,
+            Unit::Seconds,
+            self.recovery.clone(),
+        );
         let help = "Objects that this run found on its nodes";
         registry.register("recovered_objects", help, self.recovered.clone());
         let help = "Keys of which this run found too few chunks";
-        registry.register("unrecovered_objects", help, self.lost.clone());
+        registry.register("unrecoverable_objects", help, self.lost.clone());
         let help = "Whether this run heard too few members to believe anything";
-        registry.register("undecidable", help, self.undecidable.clone());
+        registry.register("recovery_without_quorum", help, self.without_quorum.clone());
     }
 
-    pub(crate) fn expelled(&self) {
-        self.expelled.inc();
+    pub(crate) fn removed(&self) {
+        self.removed.inc();
     }
 
-    pub(crate) fn superseded(&self) {
-        self.superseded.inc();
+    pub(crate) fn fenced(&self) {
+        self.fenced.inc();
     }
 
-    pub(crate) fn undecidable(&self) {
-        self.undecidable.set(1);
+    pub(crate) fn without_quorum(&self) {
+        self.without_quorum.set(1);
     }
 
     pub(crate) fn recovered(&self, recovered: Recovered, elapsed: Duration) {
@@ -75,11 +80,11 @@ impl Membership {
         self.lost.set(recovered.lost as i64);
     }
 
-    /// Gauges that are read when somebody looks.
-    pub(crate) fn refresh(&self, members: usize, forced: u64, in_charge: bool, parting: usize) {
+    /// Gauges that are read when metrics are scraped.
+    pub(crate) fn refresh(&self, members: usize, forced: u64, is_leader: bool, tombstone: usize) {
         self.members.set(members as i64);
         self.forced.set(forced as i64);
-        self.in_charge.set(i64::from(in_charge));
-        self.parting.set(parting as i64);
+        self.is_leader.set(i64::from(is_leader));
+        self.tombstone.set(tombstone as i64);
     }
 }

@@ -1,4 +1,4 @@
-//! What is counted of the work that keeps objects whole and the pool small.
+//! Metrics of the work that keeps objects whole and the pool small.
 
 use std::sync::atomic::AtomicU64;
 
@@ -9,30 +9,30 @@ use prometheus_client::{
 };
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByWay {
-    way: &'static str,
+struct ByRoute {
+    route: &'static str,
 }
 
 /// Repair, evacuation, scrubbing and consolidation.
 #[derive(Debug, Default)]
-pub(crate) struct Upkeep {
+pub(crate) struct UpkeepMetrics {
     repaired: Counter,
     repaired_bytes: Counter,
     repair_failures: Counter,
     to_repair: Gauge<u64, AtomicU64>,
     repair_eta: Gauge<f64, AtomicU64>,
-    recoded: Counter,
-    evacuated: Family<ByWay, Counter>,
+    reencoded: Counter,
+    evacuated: Family<ByRoute, Counter>,
     evacuated_bytes: Counter,
     evacuation_failures: Counter,
     scrubbed_bytes: Counter,
     scrub_faults: Counter,
-    released: Counter,
+    scaled_down: Counter,
     node_seconds: Counter<f64, AtomicU64>,
     always_on_seconds: Counter<f64, AtomicU64>,
 }
 
-impl Upkeep {
+impl UpkeepMetrics {
     pub(super) fn register(&self, registry: &mut Registry) {
         registry.register("repaired_chunks", "Chunks rebuilt", self.repaired.clone());
         let help = "Bytes of chunks rebuilt";
@@ -40,11 +40,11 @@ impl Upkeep {
         let help = "Repairs to be tried again";
         registry.register("repair_failures", help, self.repair_failures.clone());
         let help = "Bytes of chunks that objects lack";
-        registry.register_with_unit("to_repair", help, Unit::Bytes, self.to_repair.clone());
+        registry.register_with_unit("repair_backlog", help, Unit::Bytes, self.to_repair.clone());
         let help = "How long repair takes for them at its fastest pace";
         registry.register_with_unit("repair_eta", help, Unit::Seconds, self.repair_eta.clone());
         let help = "Objects written anew with a narrower code";
-        registry.register("recoded_objects", help, self.recoded.clone());
+        registry.register("reencoded_objects", help, self.reencoded.clone());
         let help = "Chunks moved off members that were about to go";
         registry.register("evacuated_chunks", help, self.evacuated.clone());
         let help = "Bytes of chunks moved off members that were about to go";
@@ -55,19 +55,19 @@ impl Upkeep {
             help,
             self.evacuation_failures.clone(),
         );
-        let help = "Bytes of chunks that nobody asked for, read and verified";
+        let help = "Bytes of chunks read and verified in the background";
         registry.register_with_unit("scrubbed", help, Unit::Bytes, self.scrubbed_bytes.clone());
         let help = "Chunks found missing or corrupt by that";
         registry.register("scrub_faults", help, self.scrub_faults.clone());
         let help = "Members emptied because the pool needs fewer";
-        registry.register("members_released", help, self.released.clone());
+        registry.register("members_scaled_down", help, self.scaled_down.clone());
         let help = "Time that nodes were awake, all together";
         registry.register_with_unit("node", help, Unit::Seconds, self.node_seconds.clone());
         let help = "The same if every node always were";
         let always_on = self.always_on_seconds.clone();
         registry.register_with_unit("node_always_on", help, Unit::Seconds, always_on);
-        for way in ["direct", "relayed"] {
-            drop(self.evacuated.get_or_create(&ByWay { way }));
+        for route in ["direct", "relayed"] {
+            drop(self.evacuated.get_or_create(&ByRoute { route }));
         }
     }
 
@@ -87,13 +87,13 @@ impl Upkeep {
         self.repair_eta.set(eta);
     }
 
-    pub(crate) fn recoded(&self) {
-        self.recoded.inc();
+    pub(crate) fn reencoded(&self) {
+        self.reencoded.inc();
     }
 
     /// A chunk was moved: `direct`, or `relayed` through the proxy.
-    pub(crate) fn evacuated(&self, way: &'static str, bytes: u64) {
-        self.evacuated.get_or_create(&ByWay { way }).inc();
+    pub(crate) fn evacuated(&self, route: &'static str, bytes: u64) {
+        self.evacuated.get_or_create(&ByRoute { route }).inc();
         self.evacuated_bytes.inc_by(bytes);
     }
 
@@ -109,8 +109,8 @@ impl Upkeep {
         self.scrub_faults.inc();
     }
 
-    pub(crate) fn released(&self) {
-        self.released.inc();
+    pub(crate) fn scaled_down(&self) {
+        self.scaled_down.inc();
     }
 
     /// For so long so many of all nodes were awake.

@@ -47,9 +47,9 @@ async fn a_request_in_flight_at_shutdown_is_answered() {
 #[tokio::test]
 async fn a_connection_that_does_not_end_in_time_is_abandoned() {
     let drain_timeout = Duration::from_millis(20);
-    let server = Running::start_with(Config {
+    let server = Running::start_with(ServerConfig {
         drain_timeout,
-        ..Config::default()
+        ..ServerConfig::default()
     })
     .await;
     let (busy, _) = busy(&server).await;
@@ -61,9 +61,9 @@ async fn a_connection_that_does_not_end_in_time_is_abandoned() {
 #[tokio::test]
 async fn a_connection_too_many_is_told_so() {
     let max_connections = 1;
-    let server = Running::start_with(Config {
+    let server = Running::start_with(ServerConfig {
         max_connections,
-        ..Config::default()
+        ..ServerConfig::default()
     })
     .await;
     let mut first = server.connect().await;
@@ -89,9 +89,9 @@ async fn a_client_that_stops_in_the_middle_of_a_value_is_counted() {
         stall: Duration::from_millis(20),
         idle: None,
     };
-    let server = Running::start_with(Config {
+    let server = Running::start_with(ServerConfig {
         timeouts,
-        ..Config::default()
+        ..ServerConfig::default()
     })
     .await;
     let (busy, _) = busy(&server).await;
@@ -106,9 +106,9 @@ async fn impatient() -> Running {
         stall: Duration::from_secs(30),
         idle: Some(Duration::from_millis(20)),
     };
-    Running::start_with(Config {
+    Running::start_with(ServerConfig {
         timeouts,
-        ..Config::default()
+        ..ServerConfig::default()
     })
     .await
 }
@@ -133,16 +133,17 @@ async fn a_client_is_not_idle_while_something_is_open_that_it_has_opened() {
     );
 }
 
-/// Connects a client that a lane serves by now, for it has asked for a small value again and again.
+/// Connects a client that an event loop serves by now, for it has asked for a small value again and
+/// again.
 async fn settled(server: &Running) -> Peer {
     let mut peer = server.connect().await;
     assert_eq!(peer.ask("SET small value").await, ok());
     for _ in 0..SETTLED {
         assert_eq!(peer.ask("GET small").await, bulk("value"));
-        assert!(!server.store.is_on_lane());
+        assert!(!server.store.is_on_event_loop());
     }
     assert_eq!(peer.ask("GET small").await, bulk("value"));
-    assert!(server.store.is_on_lane());
+    assert!(server.store.is_on_event_loop());
     peer
 }
 
@@ -155,8 +156,8 @@ async fn a_client_that_asks_for_what_is_at_hand_is_served_by_a_lane_until_it_ask
     let server = Running::start().await;
     let mut peer = settled(&server).await;
     assert_eq!(peer.ask("GET nothing").await, BytesFrame::Null);
-    assert!(server.store.is_on_lane());
-    // Of this a lane has read a part when it gives it back.
+    assert!(server.store.is_on_event_loop());
+    // Of this an event loop has read a part when it gives it back.
     peer.send(&request(&[b"SET", b"large", &[7; 100_000]]))
         .await;
     assert_eq!(peer.reply().await, Some(ok()));
@@ -166,7 +167,7 @@ async fn a_client_that_asks_for_what_is_at_hand_is_served_by_a_lane_until_it_ask
     let pong = BytesFrame::SimpleString("PONG".into());
     assert_eq!(peer.reply().await, Some(pong));
     assert_eq!(peer.ask("GET small").await, bulk("value"));
-    assert!(!server.store.is_on_lane());
+    assert!(!server.store.is_on_event_loop());
 }
 
 #[tokio::test]
@@ -179,7 +180,7 @@ async fn commands_that_come_together_are_left_to_the_workers() {
         assert_eq!(peer.reply().await, Some(bulk("value")));
     }
     assert_eq!(peer.ask("GET small").await, bulk("value"));
-    assert!(!server.store.is_on_lane());
+    assert!(!server.store.is_on_event_loop());
 }
 
 #[tokio::test]

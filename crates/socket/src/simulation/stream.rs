@@ -19,20 +19,20 @@ use super::pipe::{Pipe, Readable};
 
 /// An end of a connection; closed when it is dropped.
 #[derive(Debug)]
-pub struct Stream {
+pub struct SimulatedStream {
     pipe: Arc<Pipe>,
     end: usize,
     /// Until something arrives.
     timer: Mutex<Option<Pin<Box<Sleep>>>>,
 }
 
-impl Drop for Stream {
+impl Drop for SimulatedStream {
     fn drop(&mut self) {
         self.pipe.close(self.end);
     }
 }
 
-impl Stream {
+impl SimulatedStream {
     pub(super) fn pair(pipe: Arc<Pipe>) -> [Self; 2] {
         [0, 1].map(|end| Self {
             pipe: pipe.clone(),
@@ -180,11 +180,11 @@ impl<'a, 'b> Slices<'a, 'b> {
 
 /// What is received.
 #[derive(Debug)]
-pub struct ReadHalf(Arc<Stream>);
+pub struct ReadHalf(Arc<SimulatedStream>);
 
 /// What is sent.
 #[derive(Debug)]
-pub struct WriteHalf(Arc<Stream>);
+pub struct WriteHalf(Arc<SimulatedStream>);
 
 impl Drop for WriteHalf {
     fn drop(&mut self) {
@@ -192,7 +192,7 @@ impl Drop for WriteHalf {
     }
 }
 
-impl AsyncRead for Stream {
+impl AsyncRead for SimulatedStream {
     fn poll_read(
         self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -243,7 +243,7 @@ macro_rules! sends {
 
             fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
                 let $it = &*self;
-                let stream: &Stream = &$stream;
+                let stream: &SimulatedStream = &$stream;
                 stream.pipe.shut_down(stream.end);
                 Poll::Ready(Ok(()))
             }
@@ -251,5 +251,5 @@ macro_rules! sends {
     };
 }
 
-sends!(Stream, it => *it);
+sends!(SimulatedStream, it => *it);
 sends!(WriteHalf, it => it.0);

@@ -12,7 +12,7 @@ const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1));
 const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 0, 0, 2));
 
 /// Both ends of a connection, of processes that stay alive.
-async fn connected() -> (Stream, Stream) {
+async fn connected() -> (SimulatedStream, SimulatedStream) {
     let listener = Listener::bind(SocketAddr::new(OTHER, 80)).unwrap();
     let dialled = process().spawn(connect(listener.local_addr()));
     let (accepted, peer) = listener.accept().await.unwrap();

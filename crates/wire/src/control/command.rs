@@ -9,7 +9,7 @@ use crate::{
 
 /// A command of a smart client. What each means is told [above](super).
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Command {
+pub enum ControlCommand {
     /// `IC.NODES`: describes the pool.
     Nodes,
     /// `IC.OPEN`: begins a write.
@@ -20,7 +20,7 @@ pub enum Command {
         size: Option<u64>,
         /// Who might hold which chunk, by index; nothing is proposed if it is empty.
         proposal: Vec<MemberId>,
-        /// Whether the ways to the members are asked for.
+        /// Whether the routes to the members are asked for.
         direct: bool,
         /// Whether the value before may go before the new one is there.
         blind: bool,
@@ -59,7 +59,7 @@ pub enum Command {
     Locate {
         /// Which.
         key: Bytes,
-        /// Whether the ways to its members are asked for.
+        /// Whether the routes to its members are asked for.
         direct: bool,
     },
     /// `IC.RELEASE`: ends the read that began when its value was located.
@@ -73,7 +73,7 @@ pub enum Command {
 
 /// Which of the commands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(missing_docs, reason = "they are those of `Command`")]
+#[expect(missing_docs, reason = "they are those of `ControlCommand`")]
 pub enum Verb {
     Nodes,
     Open,
@@ -155,7 +155,7 @@ impl Verb {
     }
 }
 
-impl Command {
+impl ControlCommand {
     /// Which command it is.
     pub fn verb(&self) -> Verb {
         match self {
@@ -347,7 +347,7 @@ mod tests {
         vec(any::<u8>(), 0..20).prop_map(Bytes::from)
     }
 
-    fn commands() -> impl Strategy<Value = Command> {
+    fn commands() -> impl Strategy<Value = ControlCommand> {
         let members = vec(any::<u32>().prop_map(MemberId), 0..15);
         let open = (keys(), any::<Option<u64>>(), members, any::<[bool; 2]>());
         let terms = terms().prop_map(|terms| Terms {
@@ -355,31 +355,32 @@ mod tests {
             ..terms
         });
         prop_oneof![
-            Just(Command::Nodes),
-            Just(Command::Link),
-            open.prop_map(|(key, size, proposal, [direct, blind])| Command::Open {
-                key,
-                size,
-                proposal,
-                direct,
-                blind,
-            }),
-            (writes(), any::<u64>()).prop_map(|(write, bytes)| Command::Reserve { write, bytes }),
+            Just(ControlCommand::Nodes),
+            Just(ControlCommand::Link),
+            open.prop_map(
+                |(key, size, proposal, [direct, blind])| ControlCommand::Open {
+                    key,
+                    size,
+                    proposal,
+                    direct,
+                    blind,
+                }
+            ),
+            (writes(), any::<u64>())
+                .prop_map(|(write, bytes)| ControlCommand::Reserve { write, bytes }),
             (writes(), any::<u8>(), any::<bool>()).prop_map(|(write, index, direct)| {
-                Command::Replace {
+                ControlCommand::Replace {
                     write,
                     index,
                     direct,
                 }
             }),
-            (writes(), any::<u64>(), terms).prop_map(|(write, size, terms)| Command::Commit {
-                write,
-                size,
-                terms,
-            }),
-            writes().prop_map(|write| Command::Abort { write }),
-            (keys(), any::<bool>()).prop_map(|(key, direct)| Command::Locate { key, direct }),
-            any::<u64>().prop_map(|lease| Command::Release { lease }),
+            (writes(), any::<u64>(), terms)
+                .prop_map(|(write, size, terms)| ControlCommand::Commit { write, size, terms }),
+            writes().prop_map(|write| ControlCommand::Abort { write }),
+            (keys(), any::<bool>())
+                .prop_map(|(key, direct)| ControlCommand::Locate { key, direct }),
+            any::<u64>().prop_map(|lease| ControlCommand::Release { lease }),
         ]
     }
 
@@ -391,7 +392,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_encoded_parses_to_itself(command in commands()) {
-            prop_assert_eq!(Command::parse(&command.encode()), Ok(command));
+            prop_assert_eq!(ControlCommand::parse(&command.encode()), Ok(command));
         }
 
         #[test]
@@ -410,17 +411,17 @@ mod tests {
         ) {
             let name = word(Verb::ALL[verb].name());
             let words: Vec<Bytes> = std::iter::once(name).chain(args).collect();
-            let _ = Command::parse(&words);
+            let _ = ControlCommand::parse(&words);
         }
     }
 
     #[test]
     fn a_command_reads_as_it_is_documented() {
         for (line, command) in [
-            ("ic.nodes", Command::Nodes),
+            ("ic.nodes", ControlCommand::Nodes),
             (
                 "IC.OPEN k ?",
-                Command::Open {
+                ControlCommand::Open {
                     key: word("k"),
                     size: None,
                     proposal: Vec::new(),
@@ -430,7 +431,7 @@ mod tests {
             ),
             (
                 "IC.OPEN k 7 3,1 DIRECT BLIND",
-                Command::Open {
+                ControlCommand::Open {
                     key: word("k"),
                     size: Some(7),
                     proposal: vec![MemberId(3), MemberId(1)],
@@ -440,7 +441,7 @@ mod tests {
             ),
             (
                 "IC.OPEN k ? - BLIND",
-                Command::Open {
+                ControlCommand::Open {
                     key: word("k"),
                     size: None,
                     proposal: Vec::new(),
@@ -450,7 +451,7 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                Command::parse(&words(line)).as_ref(),
+                ControlCommand::parse(&words(line)).as_ref(),
                 Ok(&command),
                 "{line}"
             );
@@ -474,7 +475,7 @@ mod tests {
             ("IC.COMMIT 1-1 1 GET", CommandError::SYNTAX),
             ("IC.COMMIT 1-1 1 PX 0", TermsError::ExpireTime.into()),
         ] {
-            assert_eq!(Command::parse(&words(line)), Err(error), "{line}");
+            assert_eq!(ControlCommand::parse(&words(line)), Err(error), "{line}");
         }
     }
 }

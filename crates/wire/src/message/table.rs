@@ -17,13 +17,13 @@ use crate::{
     frame::{Frame, FrameError, Header, Kind},
     id::{ChunkId, MemberId},
     inventory::Expiry,
-    message::{LeaseTerms, Request},
-    roster::Roster,
-    whole::Whole,
+    labelled_unit::LabelledUnit,
+    message::{LeaseOffer, Request},
+    view::MembershipView,
 };
 
 /// What of a frame depends on the request.
-struct Parts {
+struct MessageParts {
     chunk: ChunkId,
     unit: u32,
     want: u32,
@@ -31,7 +31,7 @@ struct Parts {
     payload: Bytes,
 }
 
-impl Parts {
+impl MessageParts {
     fn of(frame: Frame) -> Self {
         let Frame { header, payload } = frame;
         Self {
@@ -76,7 +76,7 @@ macro_rules! requests {
             /// The request as a frame, numbered `id`, for `member`.
             pub fn into_frame(self, id: u32, member: MemberId) -> Frame {
                 let header = Header { id, member, ..Header::of(self.kind()) };
-                let mut parts = Parts::of(Frame { header, payload: Bytes::new() });
+                let mut parts = MessageParts::of(Frame { header, payload: Bytes::new() });
                 match self {
                     // A request is taken apart as it is put together.
                     $(Self::$kind $fields => { $(($(parts.$part),+) = $field.put();)* })*
@@ -91,7 +91,7 @@ macro_rules! requests {
             /// If the frame is no request, or asks for what no unit can be.
             pub fn from_frame(frame: Frame) -> Result<Self, FrameError> {
                 let kind = frame.header.kind;
-                let parts = Parts::of(frame);
+                let parts = MessageParts::of(frame);
                 let request = match kind {
                     $(Kind::$kind => {
                         $(let $field = Travels::take(($(parts.$part),+))?;)*
@@ -117,8 +117,8 @@ requests! {
     Expire { chunk, expiry }: chunk = chunk, expiry = unit checksum;
     Inventory { after }: after = unit chunk;
     Copy { chunk, units, target }: chunk = chunk, units = unit, target = payload;
-    Roster (roster): roster = payload;
-    Recall {}: ;
+    StoreView (view): view = payload;
+    ReadState {}: ;
 }
 
 impl<P> Travels<P> for P {
@@ -131,7 +131,7 @@ impl<P> Travels<P> for P {
     }
 }
 
-impl Travels<(u32, u32)> for LeaseTerms {
+impl Travels<(u32, u32)> for LeaseOffer {
     fn put(self) -> (u32, u32) {
         (self.ms, self.leads.into())
     }
@@ -163,7 +163,7 @@ impl Travels<(u32, ChunkId)> for Option<ChunkId> {
     }
 }
 
-impl Travels<(Bytes, u32)> for Whole {
+impl Travels<(Bytes, u32)> for LabelledUnit {
     fn put(self) -> (Bytes, u32) {
         (self.payload().clone(), self.split())
     }
@@ -183,7 +183,7 @@ impl Travels<Bytes> for Target {
     }
 }
 
-impl Travels<Bytes> for Roster {
+impl Travels<Bytes> for MembershipView {
     fn put(self) -> Bytes {
         self.to_bytes()
     }

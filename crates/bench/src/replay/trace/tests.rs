@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-const LIMITS: Limits = Limits {
+const LIMITS: TraceLimits = TraceLimits {
     requests: 1000,
     largest: 1 << 20,
 };
@@ -120,7 +120,7 @@ fn a_line_without_an_end_takes_no_memory_without_an_end() {
 
 #[test]
 fn no_more_is_read_than_is_replayed() {
-    let limits = Limits {
+    let limits = TraceLimits {
         requests: 2,
         ..LIMITS
     };

@@ -10,7 +10,7 @@ const POOL_SECRET: &str = "pool-secret";
 const PREVIOUS: &str = "pool-secret-previous";
 const PASSWORD: &str = "password";
 
-/// The Secret: whether it is there and long enough. What it is, is nobody's business.
+/// The Secret: whether it is there and long enough. Its value is never shown.
 pub(super) fn secret(namespace: &str, name: &str, secret: &Seen<DynamicObject>) -> Vec<Finding> {
     let subject = &format!("secret {name}");
     let create = &format!(

@@ -16,14 +16,14 @@ const WIDTH: usize = 12;
 /// Nodes without which no loss can be borne.
 const LEAST: usize = 3;
 
-/// Of a node's grace, what passes before it is told that it goes, in seconds.
+/// Of a node's grace, what passes before SIGTERM, in seconds.
 const DRAIN: u64 = 30;
 
 /// Least time to empty a node in after that, in seconds.
 const EMPTYING: u64 = 30;
 
-/// How long a pod is kept that nobody asks for, if neither its Service nor Knative's settings say.
-/// The proxy takes nodes to be kept for as long, if nobody says otherwise.
+/// How long a pod is kept that gets no request, if neither its Service nor Knative's settings say.
+/// The proxy takes nodes to be kept for as long, unless it is configured otherwise.
 const WINDOW: Duration = Duration::from_secs(60);
 
 /// Whether there are enough.

@@ -1,4 +1,4 @@
-//! The proxy, and the door that nodes dial.
+//! The proxy, and the Service that nodes dial.
 
 use kube::api::DynamicObject;
 
@@ -27,7 +27,8 @@ pub(super) fn deployment(
         "1" => {}
         "0" => findings.push(Finding::bad(subject, "is scaled to 0", "scale it to 1")),
         more => {
-            let found = format!("{more} replicas, and one proxy owns a pool: each node obeys one");
+            let found =
+                format!("{more} replicas, and one proxy owns a pool: each node follows one");
             let advice = "kubectl scale deployment/infinicache --replicas=1, and no autoscaler";
             findings.push(Finding::bad(subject, found, advice));
         }
@@ -70,10 +71,10 @@ pub(super) fn deployment(
 }
 
 /// Whether nodes can dial a proxy that is not ready yet.
-pub(super) fn door(door: &Seen<DynamicObject>) -> Vec<Finding> {
+pub(super) fn node_service(node_service: &Seen<DynamicObject>) -> Vec<Finding> {
     let subject = "service that nodes dial";
-    let door = match door {
-        Ok(door) => door,
+    let node_service = match node_service {
+        Ok(node_service) => node_service,
         Err(error) => {
             let missing = || {
                 let advice = "apply the manifests: nodes are told to dial it";
@@ -82,7 +83,8 @@ pub(super) fn door(door: &Seen<DynamicObject>) -> Vec<Finding> {
             return unseen(subject, error, missing);
         }
     };
-    let is_early = text_at(door, "/spec/publishNotReadyAddresses").as_deref() == Some("true");
+    let is_early =
+        text_at(node_service, "/spec/publishNotReadyAddresses").as_deref() == Some("true");
     if is_early {
         return vec![Finding::good(
             subject,

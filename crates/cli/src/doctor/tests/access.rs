@@ -1,10 +1,10 @@
-//! Who may do what: rights, the Secret, network policies, and whoever asks.
+//! Access: rights, the Secret, network policies, and the identity of the caller.
 
 use serde_json::json;
 
 use super::{
     super::{Level, check, sum_up},
-    cluster::{Cluster, DOOR, KOURIER, POLICIES, REVIEWS, SECRET, SERVING, SETTINGS, list},
+    cluster::{Cluster, KOURIER, NODE_SERVICE, POLICIES, REVIEWS, SECRET, SERVING, SETTINGS, list},
 };
 
 #[tokio::test]
@@ -89,7 +89,7 @@ async fn what_the_asker_may_not_see_is_unknown_and_not_bad() {
     let expected = expected.map(|subject| format!("unknown {subject}: not visible from here"));
     assert_eq!(complaints, expected);
     let mut cluster = Cluster::well();
-    cluster.refuses(DOOR, 500);
+    cluster.refuses(NODE_SERVICE, 500);
     cluster
         .complains("unknown service that nodes dial: cannot be asked for: 500 no")
         .await;

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{
     super::*,
-    cluster::{CONFIGURATION, Cluster, DOOR, NODES, PROXY, list, node},
+    cluster::{CONFIGURATION, Cluster, NODE_SERVICE, NODES, PROXY, list, node},
 };
 
 #[tokio::test]
@@ -21,7 +21,7 @@ async fn there_is_one_proxy_and_nodes_can_dial_it_before_it_is_ready() {
     cluster.change(PROXY, "/status/conditions", json!([]));
     cluster.complains("bad proxy: is not available").await;
     let mut cluster = Cluster::well();
-    cluster.change(DOOR, "/spec/publishNotReadyAddresses", json!(false));
+    cluster.change(NODE_SERVICE, "/spec/publishNotReadyAddresses", json!(false));
     cluster
         .complains("bad service that nodes dial: leads to the proxy only once")
         .await;

@@ -3,7 +3,7 @@
 use std::{future::Future, net::Ipv4Addr, sync::Arc};
 
 use bytes::{Bytes, BytesMut};
-use infinicache_resp::Parts;
+use infinicache_resp::ConnectionParts;
 use infinicache_socket::{Keepalive, ReadHalf, WriteHalf};
 use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
 use tokio::{
@@ -14,11 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     command::{
-        State,
+        ServerContext,
         fake::{FakeObserver, FakeStore},
     },
     password::Password,
-    server::{self, Config, TakeOver},
+    server::{self, ServerConfig, TakeOver},
 };
 
 /// Longest value that the server under test takes.
@@ -35,16 +35,16 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) async fn start() -> Self {
-        Self::start_with(Config::default()).await
+        Self::start_with(ServerConfig::default()).await
     }
 
-    pub(crate) async fn start_with(config: Config) -> Self {
+    pub(crate) async fn start_with(config: ServerConfig) -> Self {
         Self::guarded_by(Password::new().unwrap(), config).await
     }
 
-    pub(crate) async fn guarded_by(password: Password, config: Config) -> Self {
+    pub(crate) async fn guarded_by(password: Password, config: ServerConfig) -> Self {
         let (store, observer) = (FakeStore::default(), Arc::new(FakeObserver::default()));
-        let state = State::new(store.clone(), observer.clone(), MAX_OBJECT);
+        let state = ServerContext::new(store.clone(), observer.clone(), MAX_OBJECT);
         let state = Arc::new(state.guarded_by(password));
         let listener =
             infinicache_socket::listen((Ipv4Addr::LOCALHOST, 0).into(), Keepalive::PROMPT);
@@ -73,7 +73,7 @@ struct NoTakeOver;
 impl TakeOver for NoTakeOver {
     fn take_over(
         self,
-        _: Parts<ReadHalf, WriteHalf>,
+        _: ConnectionParts<ReadHalf, WriteHalf>,
         _: CancellationToken,
     ) -> impl Future<Output = ()> + Send {
         std::future::ready(())

@@ -2,7 +2,7 @@
 
 use redis_protocol::resp2::types::BytesFrame;
 
-use crate::{password::Password, server::Config};
+use crate::{password::Password, server::ServerConfig};
 
 use super::harness::{Running, bulk, error, simple};
 
@@ -45,7 +45,7 @@ async fn what_clients_send_when_they_connect_is_answered() {
 async fn who_has_not_given_the_password_gets_nothing() {
     let password = Password::new().unwrap();
     password.set(b"hunter2");
-    let server = Running::guarded_by(password.clone(), Config::default()).await;
+    let server = Running::guarded_by(password.clone(), ServerConfig::default()).await;
     let mut peer = server.connect().await;
     let unknown = error("NOAUTH Authentication required.");
     let nothing = [
@@ -96,7 +96,7 @@ async fn who_has_not_given_the_password_gets_nothing() {
 async fn a_new_password_is_for_those_who_come_after_it() {
     let password = Password::new().unwrap();
     password.set(b"hunter2");
-    let server = Running::guarded_by(password.clone(), Config::default()).await;
+    let server = Running::guarded_by(password.clone(), ServerConfig::default()).await;
     let mut before = server.connect().await;
     let hello = before.ask("HELLO 2 AUTH default hunter2").await;
     assert!(matches!(hello, BytesFrame::Array(_)));

@@ -1,0 +1,39 @@
+//! A value on its way out.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use infinicache_client::{Error, Reader};
+
+use super::Cache;
+use crate::metrics::Metrics;
+
+/// A value on its way out.
+pub(crate) struct ObjectReader {
+    pub(super) reader: Reader<Cache>,
+    pub(super) length: u64,
+    /// The first pieces, which are there already.
+    pub(super) first: Option<Vec<Bytes>>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl ObjectReader {
+    /// Bytes that it gives in all.
+    pub(crate) fn len(&self) -> u64 {
+        self.length
+    }
+
+    /// The next bytes, in one or more pieces; `None` at the end.
+    pub(crate) async fn next(&mut self) -> Result<Option<Vec<Bytes>>, Error> {
+        let pieces = match self.first.take() {
+            Some(first) => Some(first),
+            None => self.reader.next().await?,
+        };
+        if let Some(pieces) = &pieces {
+            self.metrics
+                .served()
+                .given_out(pieces.iter().map(|piece| piece.len() as u64).sum());
+        }
+        Ok(pieces)
+    }
+}

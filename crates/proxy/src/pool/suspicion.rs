@@ -1,0 +1,91 @@
+//! Members that are silent: which of them the pool can do without.
+//!
+//! Silence is what a dead process, a paused host and a broken network have in
+//! common. So a suspected member is lost only if
+//!
+//! - this run leads: a majority of the members answers it, and no node a later one;
+//! - every value that it holds a chunk of has enough chunks on members that are heard;
+//!
+//! or if the platform says that it is gone, or was about to be. Any other is waited
+//! for: what it holds cannot be read meanwhile, but comes back with it.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use infinicache_host::clock;
+use infinicache_wire::MemberId;
+use tracing::{debug, info};
+
+use super::{Nodes, PoolEvent, lifecycle::LifecycleAction, member::Member};
+
+impl Nodes {
+    /// A member was not heard of for a while: it is looked at whether it is lost.
+    pub(super) fn suspect(&self, id: MemberId) {
+        let Some(member) = self.member(id) else {
+            return;
+        };
+        if !member.suspect(clock::now(), self.0.settings.timing.lost_after) {
+            return;
+        }
+        self.0.metrics.node_suspected();
+        let is_listed = self.0.nodes.at(member.node).state().listed;
+        let was_going = member.link().is_none() && (member.is_draining() || !is_listed);
+        if was_going || self.is_pod_gone(&member) {
+            info!(node = %self.name(member.node), member = %id, "a silent member is gone, says its platform");
+            return self.lose_in_silence(&member);
+        }
+        self.tell(PoolEvent::Suspected(member));
+    }
+
+    /// Who was not heard of for so long that nothing should depend on it.
+    pub(crate) fn silent(&self) -> BTreeSet<MemberId> {
+        let now = clock::now();
+        let is_silent = |member: &Arc<Member>| {
+            let node = self.0.nodes.at(member.node);
+            let mut state = node.state();
+            let current = self.listen(&mut state);
+            if current.is_some_and(|current| current.id == member.id) {
+                return state.lifecycle.is_silent(now);
+            }
+            // One that was replaced.
+            let silent_after = self.0.settings.timing.silent_after();
+            let heard = member.link().map(|link| link.mux().heard());
+            heard.is_none_or(|heard| now >= heard + silent_after)
+        };
+        let silent = self.members().into_iter().filter(is_silent);
+        silent.map(|member| member.id).collect()
+    }
+
+    /// Loses a suspected member that values can do without, if this run leads.
+    pub(crate) fn give_up_silent(&self, member: &Arc<Member>) {
+        // Without a majority nothing is known of those that others may hear.
+        if self.may_answer() && !self.0.membership.is_fenced() {
+            self.lose_in_silence(member);
+        } else {
+            debug!(member = %member.id, "a silent member is waited for");
+        }
+    }
+
+    /// Loses a member, unless it was heard of meanwhile.
+    fn lose_in_silence(&self, member: &Arc<Member>) {
+        let now = clock::now();
+        let node = self.0.nodes.at(member.node);
+        let is_lost = {
+            let mut state = node.state();
+            match self.listen(&mut state) {
+                Some(current) if current.id == member.id => {
+                    state.lifecycle.lost_in_silence(member.id, now)
+                }
+                // One that was replaced.
+                _ => {
+                    let lost_after = self.0.settings.timing.lost_after;
+                    let heard = member.link().map(|link| link.mux().heard());
+                    heard.is_none_or(|heard| now >= heard + lost_after)
+                }
+            }
+        };
+        if is_lost {
+            self.act(member.node, LifecycleAction::Lost(member.id));
+            node.tell();
+        }
+    }
+}
