@@ -56,8 +56,8 @@ async fn a_rolling_restart_of_all_nodes_loses_nothing_and_fails_no_request() {
     stored.assert_all().await;
     let metrics = cluster.metrics().await;
     assert_nothing_lost(&metrics);
-    let direct = metrics.of(EVACUATED, "way", "direct");
-    let relayed = metrics.of(EVACUATED, "way", "relayed");
+    let direct = metrics.of(EVACUATED, "route", "direct");
+    let relayed = metrics.of(EVACUATED, "route", "relayed");
     println!(
         "{} nodes, {} requests, slowest {:?}, {direct} chunks direct, {relayed} relayed, longest drain {longest:?}",
         nodes.len(),
@@ -91,8 +91,8 @@ async fn nodes_that_are_all_replaced_at_once_hand_over_to_their_successors() {
     .await;
     let tally = traffic.stop().await;
     let metrics = proxy.metrics().await;
-    let direct = metrics.of(EVACUATED, "way", "direct");
-    let relayed = metrics.of(EVACUATED, "way", "relayed");
+    let direct = metrics.of(EVACUATED, "route", "direct");
+    let relayed = metrics.of(EVACUATED, "route", "relayed");
     println!(
         "{} requests, slowest {:?}, {direct} chunks direct, {relayed} relayed",
         tally.requests, tally.slowest
@@ -149,6 +149,6 @@ async fn where_nodes_do_not_reach_each_other_chunks_move_through_the_proxy() {
     stored.assert_all().await;
     let metrics = cluster.metrics().await;
     assert_nothing_lost(&metrics);
-    assert_eq!(metrics.of(EVACUATED, "way", "direct"), 0.0);
-    assert!(metrics.of(EVACUATED, "way", "relayed") > 0.0);
+    assert_eq!(metrics.of(EVACUATED, "route", "direct"), 0.0);
+    assert!(metrics.of(EVACUATED, "route", "relayed") > 0.0);
 }

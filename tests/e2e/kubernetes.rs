@@ -73,7 +73,11 @@ async fn a_pod_that_is_deleted_is_emptied_while_it_runs_and_another_takes_its_pl
     stored.assert_all().await;
     assert_nothing_lost(&platform).await;
     let metrics = platform.metrics().await;
-    let direct = metrics.of("infinicache_proxy_evacuated_chunks_total", "way", "direct");
+    let direct = metrics.of(
+        "infinicache_proxy_evacuated_chunks_total",
+        "route",
+        "direct",
+    );
     assert!(direct > 0.0);
 }
 

@@ -1,10 +1,10 @@
 //! Traces: what is read of them is within its limits.
 #![no_main]
 
-use infinicache_bench::replay::trace::{Limits, Trace};
+use infinicache_bench::replay::trace::{TraceLimits, Trace};
 use libfuzzer_sys::fuzz_target;
 
-const LIMITS: Limits = Limits {
+const LIMITS: TraceLimits = TraceLimits {
     requests: 100,
     largest: 1000,
 };

@@ -31,6 +31,7 @@ pub(crate) struct Log(Arc<Inner>);
 struct Inner {
     is_kept: bool,
     faults: Faults,
+    parity: usize,
     spans: AtomicU64,
     lines: Mutex<Vec<String>>,
     history: Mutex<History>,
@@ -43,6 +44,7 @@ impl Log {
         Self(Arc::new(Inner {
             is_kept: plan.log,
             faults: plan.faults,
+            parity: plan.shape().1,
             spans: AtomicU64::new(0),
             lines: Mutex::default(),
             history: Mutex::default(),
@@ -70,15 +72,16 @@ impl Log {
         match &*line.message {
             "value removed" => {
                 let reason = line.field("reason");
-                if reason == "lost" {
-                    history.losses += 1;
-                }
                 // What clients ask for they are told themselves.
                 if !matches!(reason, "deleted" | "replaced")
                     && let Some(key) = key_of(line.field("key"))
                 {
                     history.may_vanish(key, None, now());
                 }
+            }
+            // A value that was written while so few nodes could be used has less parity.
+            "object lost" if line.field("members").split(',').count() > self.0.parity => {
+                history.losses += 1;
             }
             // Within the tolerance nothing explains a miss: what is counted here is what was left
             // of writes that never were committed. Beyond it, what only members held that were

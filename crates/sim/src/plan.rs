@@ -13,6 +13,13 @@ pub struct Plan {
     pub log: bool,
 }
 
+impl Plan {
+    /// How many nodes the pool has, and how many of them it can lose at once.
+    pub(crate) fn shape(&self) -> (usize, usize) {
+        [(3, 1), (4, 1), (5, 2), (6, 2)][(self.seed % 4) as usize]
+    }
+}
+
 /// How much goes wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Faults {

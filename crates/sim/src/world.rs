@@ -92,7 +92,7 @@ impl World {
         infinicache_socket::simulation::begin(
             faults == Faults::Often && plan.seed.is_multiple_of(3),
         );
-        let (names, parity) = [(3, 1), (4, 1), (5, 2), (6, 2)][(plan.seed % 4) as usize];
+        let (names, parity) = plan.shape();
         // So little that values have to go.
         let is_tight = faults != Faults::Within && range(0, 3) == 0;
         let state = WorldState {

@@ -12,7 +12,14 @@ use infinicache_sim::{Faults, RULES};
 use self::search::{search, setting};
 
 /// Rules that are soon missed, and by which faults. The others are seldom.
-const SOON_MISSED: &[(&str, Faults)] = &[];
+const SOON_MISSED: &[(&str, Faults)] = &[
+    ("delete_quorum", Faults::Often),
+    ("distinct_epochs", Faults::Often),
+    ("distinct_indexes", Faults::Often),
+    ("expiry_acknowledged", Faults::Often),
+    ("expiry_sequence", Faults::Often),
+    ("holders_in_force", Faults::Often),
+];
 
 /// Seeds within which they have to be.
 const ENOUGH: u64 = 300;
