@@ -20,8 +20,6 @@ use tokio::{
     task::{AbortHandle, JoinHandle},
 };
 
-use crate::clock;
-
 /// The wall clock when a simulation begins, in milliseconds since 1970.
 pub const BEGINNING: u64 = 1_700_000_000_000;
 
@@ -69,7 +67,7 @@ pub fn run<T>(
         .expect("a runtime without I/O can be had");
     let began = {
         let _entered = runtime.enter();
-        clock::now()
+        now()
     };
     let world = World {
         random: seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def0,
@@ -144,7 +142,7 @@ pub(crate) async fn stall() {
     let held_up = process.clone();
     // Not by the process, which does nothing meanwhile.
     let _entered = Entered::new(None);
-    crate::task::spawn(async move {
+    spawn(async move {
         tokio::time::sleep(Duration::from_millis(millis)).await;
         held_up.thaw();
     });
@@ -155,7 +153,7 @@ pub(crate) async fn stall() {
 /// How long the simulation has run; `None` outside one.
 pub fn elapsed() -> Option<Duration> {
     let began = WORLD.with_borrow(|world| world.as_ref().map(|it| it.began))?;
-    Some(clock::now() - began)
+    Some(now() - began)
 }
 
 /// The wall clock of the current process.
@@ -173,16 +171,26 @@ pub(crate) fn is_left_out(rule: &'static str) -> bool {
     })
 }
 
-/// The current process ends together with a task.
-pub(crate) fn adopt(task: AbortHandle) {
+/// The monotonic clock.
+fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}
+
+/// Starts a task, which ends with the current process.
+pub(crate) fn spawn<F>(future: F) -> JoinHandle<F::Output>
+where
+    F: Future<Output: Send + 'static> + Send + 'static,
+{
+    let spawned = tokio::spawn(Scoped::new(future));
     if let Some(process) = Process::current() {
         let mut state = process.state();
         if state.is_dead {
-            task.abort();
+            spawned.abort();
         }
         state.tasks.retain(|it| !it.is_finished());
-        state.tasks.push(task);
+        state.tasks.push(spawned.abort_handle());
     }
+    spawned
 }
 
 /// What tasks, sockets and a clock belong to.
@@ -242,7 +250,7 @@ impl Process {
     where
         F: Future<Output: Send + 'static> + Send + 'static,
     {
-        self.enter(|| crate::task::spawn(future))
+        self.enter(|| spawn(future))
     }
 
     /// Does something as a part of it.

@@ -12,10 +12,10 @@ pub fn spawn<F>(future: F) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send + 'static> + Send + 'static,
 {
-    let spawned = tokio::spawn(scoped(future));
     #[cfg(feature = "simulation")]
-    crate::simulation::adopt(spawned.abort_handle());
-    spawned
+    return crate::simulation::spawn(future);
+    #[cfg(not(feature = "simulation"))]
+    tokio::spawn(future)
 }
 
 /// The future as a task of this process, wherever it is polled.

@@ -15,8 +15,8 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    clients::{self, FILLERS, KEYS, name},
-    history::{Invocation, WakeAnswer},
+    clients::{self, FILLERS, KEYS},
+    history::{Completion, Invocation, name},
     pages,
     redis::Redis,
     world::{Run, WAKES, World},
@@ -129,7 +129,7 @@ async fn read_everything(world: &World) {
         // A link may be found broken only when it is used.
         for _ in 0..20 {
             let answer = clients::ask(world, 9, &mut connection, Invocation::Get { key }).await;
-            is_read = matches!(answer, WakeAnswer::Value(_) | WakeAnswer::Absent);
+            is_read = matches!(answer, Completion::Value(_) | Completion::Absent);
             if is_read {
                 break;
             }

@@ -13,9 +13,9 @@ use tracing::info;
 
 use crate::{
     TROUBLE,
-    history::{Invocation, Millis, WakeAnswer},
+    history::{Completion, Invocation, Millis, name, now},
     redis::Redis,
-    world::{World, chance, client_address, now, pick},
+    world::{World, chance, client_address, pick},
 };
 
 /// Keys that clients use, so few that they meet.
@@ -32,16 +32,6 @@ const BEGINNING: u64 = infinicache_host::simulation::BEGINNING;
 
 /// A time that is not reached: at which expires what never does.
 const NEVER: u64 = 4_000_000_000_000;
-
-/// The name of a key.
-pub(crate) fn name(key: u8) -> String {
-    format!("k{key}")
-}
-
-/// The key of a name.
-pub(crate) fn key_of(name: &str) -> Option<u8> {
-    name.strip_prefix('k')?.parse().ok()
-}
 
 /// What a client speaks with.
 enum Speaks {
@@ -126,9 +116,9 @@ pub(crate) async fn ask(
     id: u32,
     connection: &mut Option<Connected>,
     command: Invocation,
-) -> WakeAnswer {
+) -> Completion {
     let Some(Connected(Some((speaks, run)))) = connect(world, connection).await else {
-        return WakeAnswer::Failed;
+        return Completion::Failed;
     };
     let operation = world.history().ask(command, now());
     // Every value is told from every other by the operation that wrote it.
@@ -149,16 +139,16 @@ pub(crate) async fn ask(
         }
     };
     let asked = timeout(PATIENCE, asking).await;
-    let answer = asked.unwrap_or(Ok(WakeAnswer::Unknown));
+    let answer = asked.unwrap_or(Ok(Completion::Unknown));
     let answer = answer.unwrap_or_else(|text| {
         world.violation(text);
-        WakeAnswer::Unknown
+        Completion::Unknown
     });
     info!("client {id} is answered {operation}: {answer:?}");
     // Whoever got no answer cannot take the next for that of another command; and who was refused
     // looks for another proxy.
-    let is_lost = answer == WakeAnswer::Unknown;
-    if is_lost || (matches!(answer, WakeAnswer::Failed | WakeAnswer::Unsure) && chance(70)) {
+    let is_lost = answer == Completion::Unknown;
+    if is_lost || (matches!(answer, Completion::Failed | Completion::Unsure) && chance(70)) {
         *connection = None;
     }
     world.history().answer(operation, command, answer, now());
@@ -199,7 +189,7 @@ fn wall(at: Millis) -> u64 {
     }
 }
 
-async fn over_redis(redis: &mut Redis, command: Invocation) -> Result<WakeAnswer, String> {
+async fn over_redis(redis: &mut Redis, command: Invocation) -> Result<Completion, String> {
     let key = name(command.key());
     let key = key.as_bytes();
     let asked = match command {
@@ -218,35 +208,35 @@ async fn over_redis(redis: &mut Redis, command: Invocation) -> Result<WakeAnswer
         }
     };
     let Ok(reply) = asked else {
-        return Ok(WakeAnswer::Unknown);
+        return Ok(Completion::Unknown);
     };
     Ok(match (reply, command) {
-        (BytesFrame::Error(text), Invocation::Get { .. }) => refusal(&text, WakeAnswer::Failed),
-        (BytesFrame::Error(text), _) => refusal(&text, WakeAnswer::Unsure),
+        (BytesFrame::Error(text), Invocation::Get { .. }) => refusal(&text, Completion::Failed),
+        (BytesFrame::Error(text), _) => refusal(&text, Completion::Unsure),
         (BytesFrame::BulkString(value), Invocation::Get { .. }) => {
-            WakeAnswer::Value(id_of(&value)?)
+            Completion::Value(id_of(&value)?)
         }
-        (BytesFrame::Null, Invocation::Get { .. }) => WakeAnswer::Absent,
-        (BytesFrame::Null, Invocation::Set { .. }) => WakeAnswer::Refused,
-        (BytesFrame::SimpleString(_), Invocation::Set { .. }) => WakeAnswer::Done,
-        (BytesFrame::Integer(0), _) => WakeAnswer::Absent,
-        (BytesFrame::Integer(1), _) => WakeAnswer::Done,
+        (BytesFrame::Null, Invocation::Get { .. }) => Completion::Absent,
+        (BytesFrame::Null, Invocation::Set { .. }) => Completion::Refused,
+        (BytesFrame::SimpleString(_), Invocation::Set { .. }) => Completion::Done,
+        (BytesFrame::Integer(0), _) => Completion::Absent,
+        (BytesFrame::Integer(1), _) => Completion::Done,
         (reply, _) => return Err(format!("{command:?} was answered {reply:?}")),
     })
 }
 
-async fn over_library(library: &Client, command: Invocation) -> Result<WakeAnswer, String> {
+async fn over_library(library: &Client, command: Invocation) -> Result<Completion, String> {
     let key = name(command.key());
     let failed = |error: Error, otherwise| match error {
         Error::Unreachable(text) => refusal(&text, otherwise),
-        Error::OutOfMemory(_) => WakeAnswer::Failed,
+        Error::OutOfMemory(_) => Completion::Failed,
         _ => otherwise,
     };
     Ok(match command {
         Invocation::Get { .. } => match library.get(&key).await {
-            Ok(value) => WakeAnswer::Value(id_of(&value)?),
-            Err(Error::Miss) => WakeAnswer::Absent,
-            Err(error) => failed(error, WakeAnswer::Failed),
+            Ok(value) => Completion::Value(id_of(&value)?),
+            Err(Error::Miss) => Completion::Absent,
+            Err(error) => failed(error, Completion::Failed),
         },
         Invocation::Set {
             value, if_absent, ..
@@ -256,30 +246,30 @@ async fn over_library(library: &Client, command: Invocation) -> Result<WakeAnswe
                 ..PutOptions::default()
             };
             match library.put_with(&key, bytes_of(value), options).await {
-                Ok(Some(_)) => WakeAnswer::Done,
-                Ok(None) => WakeAnswer::Refused,
-                Err(error) => failed(error, WakeAnswer::Unknown),
+                Ok(Some(_)) => Completion::Done,
+                Ok(None) => Completion::Refused,
+                Err(error) => failed(error, Completion::Unknown),
             }
         }
         Invocation::Delete { .. } => match library.delete(&key).await {
-            Ok(true) => WakeAnswer::Done,
-            Ok(false) => WakeAnswer::Absent,
-            Err(error) => failed(error, WakeAnswer::Unknown),
+            Ok(true) => Completion::Done,
+            Ok(false) => Completion::Absent,
+            Err(error) => failed(error, Completion::Unknown),
         },
         // The library has no such thing.
-        Invocation::Expire { .. } => WakeAnswer::Failed,
+        Invocation::Expire { .. } => Completion::Failed,
     })
 }
 
 /// What an error reply means: that nothing was changed, if it says so.
-fn refusal(text: &str, otherwise: WakeAnswer) -> WakeAnswer {
+fn refusal(text: &str, otherwise: Completion) -> Completion {
     let says_so = [
         "asking its nodes what they hold",
         "to know whether this proxy leads",
         "OOM",
     ];
     match says_so.iter().any(|it| text.contains(it)) {
-        true => WakeAnswer::Failed,
+        true => Completion::Failed,
         false => otherwise,
     }
 }

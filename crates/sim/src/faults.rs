@@ -22,10 +22,10 @@ use crate::{
     TROUBLE,
     audit::unsettled,
     clients,
-    history::Millis,
-    plan::Faults,
+    history::{Millis, now},
     platform::{self, MOST_RUNS, end_node, end_run, start_node, start_run},
-    world::{Instance, Run, World, chance, instance_address, now, pick, run_address, service},
+    scenario::Faults,
+    world::{Instance, Run, World, chance, instance_address, pick, run_address, service},
 };
 
 /// How many of a thousand stall points hold a proxy up.

@@ -10,8 +10,25 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use infinicache_host::simulation::elapsed;
+
 /// Virtual milliseconds since the start.
 pub(crate) type Millis = u64;
+
+/// Milliseconds since the beginning.
+pub(crate) fn now() -> Millis {
+    elapsed().map_or(0, |it| it.as_millis() as u64)
+}
+
+/// The name of a key.
+pub(crate) fn name(key: u8) -> String {
+    format!("k{key}")
+}
+
+/// The key of a name.
+pub(crate) fn key_of(name: &str) -> Option<u8> {
+    name.strip_prefix('k')?.parse().ok()
+}
 
 /// Something that was asked.
 pub(crate) type Operation = u64;
@@ -51,7 +68,7 @@ impl Invocation {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum WakeAnswer {
+pub(crate) enum Completion {
     Value(u64),
     /// No value, or no value that the command could be about.
     Absent,
@@ -83,7 +100,7 @@ struct Value {
 struct KeyState {
     value: Option<Value>,
     /// What took effect and is yet to be answered.
-    answers: BTreeMap<Operation, WakeAnswer>,
+    answers: BTreeMap<Operation, Completion>,
     /// What took effect and will never be answered.
     used: BTreeSet<Operation>,
 }
@@ -168,12 +185,12 @@ impl History {
         &mut self,
         operation: Operation,
         command: Invocation,
-        answer: WakeAnswer,
+        answer: Completion,
         at: Millis,
     ) {
         match answer {
-            WakeAnswer::Done => self.acknowledged += 1,
-            WakeAnswer::Value(_) => self.hits += 1,
+            Completion::Done => self.acknowledged += 1,
+            Completion::Value(_) => self.hits += 1,
             _ => {}
         }
         let key = self.keys.entry(command.key()).or_default();
@@ -214,11 +231,11 @@ impl History {
 }
 
 impl Key {
-    fn answer(&mut self, operation: Operation, answer: WakeAnswer, at: Millis) -> bool {
+    fn answer(&mut self, operation: Operation, answer: Completion, at: Millis) -> bool {
         let Some(asked) = self.pending.get_mut(&operation) else {
             return true;
         };
-        if matches!(answer, WakeAnswer::Unknown | WakeAnswer::Unsure) {
+        if matches!(answer, Completion::Unknown | Completion::Unsure) {
             if let Invocation::Get { .. } = asked.command {
                 self.pending.remove(&operation);
                 self.states.iter_mut().for_each(|it| {
@@ -226,7 +243,7 @@ impl Key {
                 });
             } else {
                 asked.is_open = true;
-                asked.unsure_since = (answer == WakeAnswer::Unsure).then_some(at);
+                asked.unsure_since = (answer == Completion::Unsure).then_some(at);
                 for state in &mut self.states {
                     if state.answers.remove(&operation).is_some() {
                         state.used.insert(operation);
@@ -236,7 +253,7 @@ impl Key {
             self.prune();
             return true;
         }
-        if answer == WakeAnswer::Failed {
+        if answer == Completion::Failed {
             self.pending.remove(&operation);
             self.states
                 .retain(|it| !it.answers.contains_key(&operation));
@@ -275,8 +292,8 @@ impl Key {
     }
 
     /// What was unsure when something later was asked cannot come back once that is acknowledged.
-    fn close(&mut self, by: Asked, answer: WakeAnswer) {
-        let is_set = matches!(by.command, Invocation::Set { .. }) && answer == WakeAnswer::Done;
+    fn close(&mut self, by: Asked, answer: Completion) {
+        let is_set = matches!(by.command, Invocation::Set { .. }) && answer == Completion::Done;
         if is_set || matches!(by.command, Invocation::Delete { .. }) {
             let is_over = |it: &Asked| it.unsure_since.is_some_and(|since| since < by.at);
             self.pending.retain(|_, asked| !is_over(asked));
@@ -304,7 +321,7 @@ impl KeyState {
         let may_be_absent = self.value.is_none_or(|value| {
             value.is_faint || now.saturating_add(CLOCK_TOLERANCE) >= value.expires.0
         });
-        let with = |value: Option<Value>, answer: WakeAnswer| {
+        let with = |value: Option<Value>, answer: Completion| {
             let mut next = self.clone();
             next.value = value;
             match asked.is_open {
@@ -321,10 +338,10 @@ impl KeyState {
         match asked.command {
             Invocation::Get { .. } => {
                 if let Some(value) = self.value.filter(|_| may_be_present) {
-                    next.push(with(self.value, WakeAnswer::Value(value.id)));
+                    next.push(with(self.value, Completion::Value(value.id)));
                 }
                 if may_be_absent {
-                    next.push(with(self.value, WakeAnswer::Absent));
+                    next.push(with(self.value, Completion::Absent));
                 }
             }
             Invocation::Set {
@@ -338,10 +355,10 @@ impl KeyState {
                         expires: (u64::MAX, u64::MAX),
                         expirer: None,
                     };
-                    next.push(with(Some(value), WakeAnswer::Done));
+                    next.push(with(Some(value), Completion::Done));
                 }
                 if if_absent && may_be_present {
-                    next.push(with(self.value, WakeAnswer::Refused));
+                    next.push(with(self.value, Completion::Refused));
                 }
             }
             Invocation::Delete { .. } => {
@@ -351,10 +368,10 @@ impl KeyState {
                     ..value
                 });
                 if may_be_present {
-                    next.push(with(faint, WakeAnswer::Done));
+                    next.push(with(faint, Completion::Done));
                 }
                 if may_be_absent {
-                    next.push(with(faint, WakeAnswer::Absent));
+                    next.push(with(faint, Completion::Absent));
                 }
             }
             Invocation::Expire { at, .. } => {
@@ -366,10 +383,10 @@ impl KeyState {
                         expirer: Some((operation, at)),
                         ..value
                     };
-                    next.push(with(Some(value), WakeAnswer::Done));
+                    next.push(with(Some(value), Completion::Done));
                 }
                 if may_be_absent {
-                    next.push(with(self.value, WakeAnswer::Absent));
+                    next.push(with(self.value, Completion::Absent));
                 }
             }
         }
@@ -408,7 +425,7 @@ mod tests {
     }
 
     /// Whether a sequence of answers, each to what was asked just before, can be.
-    fn is_sound(steps: &[(Invocation, WakeAnswer)]) -> bool {
+    fn is_sound(steps: &[(Invocation, Completion)]) -> bool {
         let mut history = History::default();
         for (at, &(command, answer)) in (0..).zip(steps) {
             let operation = history.ask(command, at);
@@ -419,7 +436,7 @@ mod tests {
 
     #[test]
     fn a_read_gives_the_last_value() {
-        use WakeAnswer::{Absent, Done, Value};
+        use Completion::{Absent, Done, Value};
         assert!(is_sound(&[(GET, Absent), (set(1), Done), (GET, Value(1))]));
         assert!(!is_sound(&[(set(1), Done), (GET, Absent)]));
         assert!(!is_sound(&[
@@ -436,7 +453,7 @@ mod tests {
 
     #[test]
     fn what_is_unknown_takes_effect_late_or_never_but_once() {
-        use WakeAnswer::{Absent, Done, Unknown, Value};
+        use Completion::{Absent, Done, Unknown, Value};
         assert!(is_sound(&[
             (set(1), Unknown),
             (GET, Absent),
@@ -460,11 +477,11 @@ mod tests {
         for seen in [1, 2] {
             let mut history = History::default();
             let first = history.ask(set(1), 0);
-            history.answer(first, set(1), WakeAnswer::Done, 1);
+            history.answer(first, set(1), Completion::Done, 1);
             let read = history.ask(GET, 2);
             let second = history.ask(set(2), 3);
-            history.answer(second, set(2), WakeAnswer::Done, 4);
-            history.answer(read, GET, WakeAnswer::Value(seen), 5);
+            history.answer(second, set(2), Completion::Done, 4);
+            history.answer(read, GET, Completion::Value(seen), 5);
             assert!(history.violations.is_empty());
         }
     }

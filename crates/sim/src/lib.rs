@@ -20,10 +20,10 @@ mod faults;
 mod history;
 mod log;
 mod pages;
-mod plan;
 mod platform;
 mod redis;
 mod rules;
+mod scenario;
 mod world;
 
 use std::collections::BTreeMap;
@@ -33,8 +33,8 @@ use tokio::task::JoinHandle;
 
 use self::{history::Millis, log::Log, world::World};
 pub use self::{
-    plan::{Faults, Plan},
     rules::RULES,
+    scenario::{Faults, Scenario},
 };
 
 /// How long clients ask and things go wrong.
@@ -85,31 +85,35 @@ impl Outcome {
 }
 
 /// Runs one seed.
-pub fn run(plan: &Plan) -> Outcome {
-    let log = Log::new(plan);
+pub fn run(scenario: &Scenario) -> Outcome {
+    let log = Log::new(scenario);
     let subscriber = tracing::subscriber::set_default(log.clone());
-    let ran = simulation::run(plan.seed, plan.left_out.iter().cloned(), async || {
-        let world = World::new(plan, log.clone());
-        let clients = clients::start(&world);
-        faults::remove_lost(&world).await;
-        clients.iter().for_each(JoinHandle::abort);
-        if world.is_sound() {
-            audit::look_at_everything(&world).await;
-        }
-        world.end();
-        world
-    });
+    let ran = simulation::run(
+        scenario.seed,
+        scenario.left_out.iter().cloned(),
+        async || {
+            let world = World::new(scenario, log.clone());
+            let clients = clients::start(&world);
+            faults::remove_lost(&world).await;
+            clients.iter().for_each(JoinHandle::abort);
+            if world.is_sound() {
+                audit::look_at_everything(&world).await;
+            }
+            world.end();
+            world
+        },
+    );
     drop(subscriber);
 
     let mut history = ran.output.history().clone();
-    if plan.faults == Faults::Within && history.losses + history.undecided > 0 {
+    if scenario.faults == Faults::Within && history.losses + history.undecided > 0 {
         let (losses, undecided) = (history.losses, history.undecided);
         history.violations.push(format!(
             "{losses} lost, {undecided} undecided, within the tolerance"
         ));
     }
     // A view that too few have stored may be forgotten: nothing is promised from then on.
-    let is_excused = plan.faults != Faults::Within
+    let is_excused = scenario.faults != Faults::Within
         && history.forced > 0
         && history
             .violations

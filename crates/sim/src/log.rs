@@ -17,10 +17,8 @@ use tracing::{
 };
 
 use crate::{
-    clients::key_of,
-    history::History,
-    plan::{Faults, Plan},
-    world::now,
+    history::{History, key_of, now},
+    scenario::{Faults, Scenario},
 };
 
 /// Writes down what is logged. Clones are handles to the same.
@@ -40,11 +38,11 @@ struct Inner {
 }
 
 impl Log {
-    pub(crate) fn new(plan: &Plan) -> Self {
+    pub(crate) fn new(scenario: &Scenario) -> Self {
         Self(Arc::new(Inner {
-            is_kept: plan.log,
-            faults: plan.faults,
-            parity: plan.shape().1,
+            is_kept: scenario.log,
+            faults: scenario.faults,
+            parity: scenario.shape().1,
             spans: AtomicU64::new(0),
             lines: Mutex::default(),
             history: Mutex::default(),

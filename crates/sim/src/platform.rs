@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::info;
 
 use crate::{
-    plan::Faults,
+    scenario::Faults,
     world::{
         ADMIN, Instance, REDIS, Run, WAKES, World, chance, instance_address, name_of, run_address,
         service,

@@ -9,14 +9,14 @@ use std::{
     },
 };
 
-use infinicache_host::simulation::{Process, elapsed, range};
+use infinicache_host::simulation::{Process, range};
 use infinicache_wire::InstanceId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    history::{History, Millis},
+    history::{History, Millis, now},
     log::Log,
-    plan::{Faults, Plan},
+    scenario::{Faults, Scenario},
 };
 
 /// The port of a proxy's Redis clients.
@@ -87,12 +87,12 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn new(plan: &Plan, log: Log) -> Arc<Self> {
-        let faults = plan.faults;
+    pub(crate) fn new(scenario: &Scenario, log: Log) -> Arc<Self> {
+        let faults = scenario.faults;
         infinicache_socket::simulation::begin(
-            faults == Faults::Often && plan.seed.is_multiple_of(3),
+            faults == Faults::Often && scenario.seed.is_multiple_of(3),
         );
-        let (names, parity) = plan.shape();
+        let (names, parity) = scenario.shape();
         // So little that values have to go.
         let is_tight = faults != Faults::Within && range(0, 3) == 0;
         let state = WorldState {
@@ -149,11 +149,6 @@ impl World {
     pub(crate) fn elapsed_at_end(&self) -> Millis {
         self.ended_at.load(Relaxed)
     }
-}
-
-/// Milliseconds since the beginning.
-pub(crate) fn now() -> Millis {
-    elapsed().map_or(0, |it| it.as_millis() as u64)
 }
 
 pub(crate) fn chance(percent: u64) -> bool {

@@ -8,7 +8,7 @@ mod search;
 
 use std::env;
 
-use infinicache_sim::{Faults, Plan, run};
+use infinicache_sim::{Faults, Scenario, run};
 
 use self::search::{search, setting};
 
@@ -25,7 +25,7 @@ fn hold(faults: Faults, name: &str) {
     println!("{name}: {sum:?}");
     let chosen = env::var("SIMULATION_LOG").is_ok().then_some(first);
     if let Some(seed) = failed.as_ref().map(|(seed, _)| *seed).or(chosen) {
-        let outcome = run(&Plan {
+        let outcome = run(&Scenario {
             seed,
             faults,
             left_out: Vec::new(),
@@ -62,7 +62,7 @@ fn nothing_is_wrong_beyond_the_tolerance() {
 fn a_seed_gives_the_same_run_again() {
     for seed in 0..4 {
         let [one, other] = [(); 2].map(|()| {
-            run(&Plan {
+            run(&Scenario {
                 seed,
                 faults: Faults::Beyond,
                 left_out: Vec::new(),

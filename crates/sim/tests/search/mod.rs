@@ -6,7 +6,7 @@ use std::{
     thread,
 };
 
-use infinicache_sim::{Faults, Outcome, Plan, run};
+use infinicache_sim::{Faults, Outcome, Scenario, run};
 
 pub(crate) fn setting(name: &str) -> Option<u64> {
     env::var(name).ok().map(|text| text.parse().expect(name))
@@ -21,7 +21,7 @@ pub(crate) fn search(
 ) -> (Outcome, Option<(u64, Vec<String>)>) {
     let next = AtomicU64::new(first);
     let failed = AtomicU64::new(u64::MAX);
-    let plan = |seed| Plan {
+    let scenario = |seed| Scenario {
         seed,
         faults,
         left_out: left_out.to_vec(),
@@ -34,7 +34,7 @@ pub(crate) fn search(
             if seed >= first + count || seed > failed.load(Relaxed) {
                 return sum;
             }
-            let outcome = run(&plan(seed));
+            let outcome = run(&scenario(seed));
             if !outcome.violations.is_empty() {
                 failed.fetch_min(seed, Relaxed);
             }
@@ -48,6 +48,6 @@ pub(crate) fn search(
         sum
     });
     let failed = failed.into_inner();
-    let failed = (failed < u64::MAX).then(|| (failed, run(&plan(failed)).violations));
+    let failed = (failed < u64::MAX).then(|| (failed, run(&scenario(failed)).violations));
     (sum, failed)
 }

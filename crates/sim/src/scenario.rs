@@ -2,7 +2,7 @@
 
 /// What is to be simulated.
 #[derive(Clone, Debug)]
-pub struct Plan {
+pub struct Scenario {
     /// Decides everything else.
     pub seed: u64,
     /// How much goes wrong.
@@ -13,7 +13,7 @@ pub struct Plan {
     pub log: bool,
 }
 
-impl Plan {
+impl Scenario {
     /// How many nodes the pool has, and how many of them it can lose at once.
     pub(crate) fn shape(&self) -> (usize, usize) {
         [(3, 1), (4, 1), (5, 2), (6, 2)][(self.seed % 4) as usize]
