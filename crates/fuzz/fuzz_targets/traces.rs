@@ -1,7 +1,7 @@
 //! Traces: what is read of them is within its limits.
 #![no_main]
 
-use infinicache_bench::replay::trace::{TraceLimits, Trace};
+use infinicache_bench::replay::trace::{Trace, TraceLimits};
 use libfuzzer_sys::fuzz_target;
 
 const LIMITS: TraceLimits = TraceLimits {
