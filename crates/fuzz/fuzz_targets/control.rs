@@ -4,7 +4,7 @@
 use std::fmt::Debug;
 
 use infinicache_wire::{
-    control::{Committed, Located, NodeStatus, Opened, Placed, PoolStatus},
+    control::{CommitReply, Located, NodeStatus, Opened, Placed, PoolStatus},
     message::NodeReport,
 };
 use libfuzzer_sys::fuzz_target;
@@ -13,7 +13,7 @@ use serde::{Serialize, de::DeserializeOwned};
 fuzz_target!(|json: &[u8]| {
     read::<Opened>(json);
     read::<Placed>(json);
-    read::<Committed>(json);
+    read::<CommitReply>(json);
     read::<Located>(json);
     read::<PoolStatus>(json);
     read::<NodeStatus>(json);
