@@ -14,7 +14,7 @@ use bytes::{BufMut, BytesMut};
 use infinicache_wire::{
     Decoder, Frame, Header, MAX_PAYLOAD, Reply, Request,
     decode::READ_AHEAD,
-    direct::{Answer, Call, Seal},
+    direct::{DirectAnswer, DirectCall, DirectProof},
     frame::{FrameError, HEADER_LEN},
 };
 use libfuzzer_sys::fuzz_target;
@@ -101,10 +101,13 @@ fn read(frame: Frame) {
         assert_eq!(again.payload.len(), request.payload_len());
         assert_eq!(Request::from_frame(again), Ok(request));
     }
-    if let Ok(call) = Call::from_frame(&frame) {
-        assert_eq!(Call::from_frame(&call.to_frame()), Ok(call));
+    if let Ok(call) = DirectCall::from_frame(&frame) {
+        assert_eq!(DirectCall::from_frame(&call.to_frame()), Ok(call));
     }
-    let _ = (Answer::from_frame(&frame), Seal::from_frame(&frame));
+    let _ = (
+        DirectAnswer::from_frame(&frame),
+        DirectProof::from_frame(&frame),
+    );
     if let Ok(reply) = Reply::from_frame(frame) {
         assert_eq!(Reply::from_frame(reply.clone().into_frame(id)), Ok(reply));
     }

@@ -8,13 +8,13 @@
 use infinicache_wire::{
     Secret,
     wake::{Wake, WakeError},
-    wake_answer::{Ended, WakeAnswer, WakeRefusal},
+    wake_answer::{SessionEnd, WakeAnswer, WakeRefusal},
 };
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|body: &[u8]| {
     let secret = Secret::new(b"nobody wrote this into a seed").expect("long enough");
-    let _ = (Ended::find(body), WakeRefusal::parse(body));
+    let _ = (SessionEnd::find(body), WakeRefusal::parse(body));
     let refused = Wake::parse(body, &secret).expect_err("nobody knows the secret");
     let WakeError::Forged = refused else { return };
 
