@@ -240,9 +240,9 @@ fn no_code_of_the_proxy_is_in_the_image_of_a_node() {
         .filter(|name| name.starts_with("infinicache"))
         .collect();
     let expected = [
-        "infinicache-host",
         "infinicache-backoff",
         "infinicache-daemon",
+        "infinicache-host",
         "infinicache-node",
         "infinicache-outbox",
         "infinicache-socket",

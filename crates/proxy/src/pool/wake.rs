@@ -85,6 +85,14 @@ impl WakeError {
     }
 }
 
+/// The host that a URL names, as an ingress knows it: without the port that HTTP has by default.
+fn host(url: &Uri) -> &str {
+    match url.port_u16() {
+        None | Some(80) => url.host().unwrap_or_default(),
+        Some(_) => url.authority().map_or("", uri::Authority::as_str),
+    }
+}
+
 /// A wake that was accepted.
 #[derive(Debug)]
 pub(crate) enum Woken {
@@ -124,9 +132,8 @@ impl WakeClient {
     async fn post(&self, url: &Uri, wake: Wake) -> Result<Woken, WakeError> {
         let wake = wake.signed(&self.secret);
         let body = serde_json::to_vec(&wake).expect("plain data has a JSON form");
-        let authority = url.authority().map_or("", uri::Authority::as_str);
         let request = Request::post(format!("{}/wake", url.path().trim_end_matches('/')))
-            .header(header::HOST, authority)
+            .header(header::HOST, host(url))
             .header(header::CONTENT_TYPE, "application/json")
             .body(Full::<Bytes>::new(body.into()))
             .expect("a node's URL was checked when it was configured");

@@ -231,3 +231,17 @@ async fn a_response_held_open_is_read_no_longer_than_its_session_can_last() {
     held.answer().await.unwrap();
     assert_eq!(held.ended().await, None);
 }
+
+#[test]
+fn an_ingress_is_asked_for_the_host_without_the_default_port() {
+    for (url, expected) in [
+        (
+            "http://node-0.cache.svc.cluster.local",
+            "node-0.cache.svc.cluster.local",
+        ),
+        ("http://node-0.cache:80/", "node-0.cache"),
+        ("http://127.0.0.1:8080/node-0", "127.0.0.1:8080"),
+    ] {
+        assert_eq!(host(&url.parse().unwrap()), expected);
+    }
+}
