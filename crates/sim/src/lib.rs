@@ -87,6 +87,9 @@ impl Outcome {
 /// Runs one seed.
 pub fn run(scenario: &Scenario) -> Outcome {
     let log = Log::new(scenario);
+    // Where there is but one, tracing asks the thread that comes by a line first, which may be
+    // another.
+    let _beside = tracing::Dispatch::new(log.clone());
     let subscriber = tracing::subscriber::set_default(log.clone());
     let ran = simulation::run(
         scenario.seed,
