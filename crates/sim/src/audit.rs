@@ -109,7 +109,7 @@ pub(crate) async fn look_at_everything(world: &Arc<World>) {
     let mut found = Vec::new();
     for _ in 0..40 {
         let looking = world.clone();
-        found = match reader.spawn(async move { orphans(&looking).await }).await {
+        found = match reader.spawn(async move { leftovers(&looking).await }).await {
             Ok(Ok(found)) => found,
             Ok(Err(error)) => vec![error],
             Err(error) => vec![error.to_string()],
@@ -142,7 +142,7 @@ async fn read_everything(world: &World) {
 }
 
 /// Where nodes hold another number of chunks than the metadata lists.
-async fn orphans(world: &World) -> Result<Vec<String>, String> {
+async fn leftovers(world: &World) -> Result<Vec<String>, String> {
     let run = world.newest().ok_or("there is no proxy")?;
     let text = |error: std::io::Error| error.to_string();
     let mut redis = Redis::connect(run.redis()).await.map_err(text)?;

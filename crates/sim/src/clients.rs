@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use infinicache_client::{Client, Condition, Error, PutOptions};
-use infinicache_host::simulation::{Process, range};
+use infinicache_host::simulation::{BEGINNING, Process, range};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::{
     task::JoinHandle,
@@ -26,9 +26,6 @@ const CLIENTS: u32 = 4;
 
 /// How long a client waits.
 const PATIENCE: Duration = Duration::from_secs(15);
-
-/// The wall clock when a simulation begins.
-const BEGINNING: u64 = infinicache_host::simulation::BEGINNING;
 
 /// A time that is not reached: at which expires what never does.
 const NEVER: u64 = 4_000_000_000_000;
@@ -107,8 +104,7 @@ async fn fill(world: Arc<World>, id: u32) {
 }
 
 /// A connection of a client, and to which run of the proxy.
-#[derive(Default)]
-pub(crate) struct Connected(Option<(Speaks, u32)>);
+pub(crate) struct Connected(Speaks, u32);
 
 /// Asks one thing and tells the history what came of it.
 pub(crate) async fn ask(
@@ -117,7 +113,7 @@ pub(crate) async fn ask(
     connection: &mut Option<Connected>,
     command: Invocation,
 ) -> Completion {
-    let Some(Connected(Some((speaks, run)))) = connect(world, connection).await else {
+    let Some(Connected(speaks, run)) = connect(world, connection).await else {
         return Completion::Failed;
     };
     let operation = world.history().ask(command, now());
@@ -145,8 +141,8 @@ pub(crate) async fn ask(
         Completion::Unknown
     });
     info!("client {id} is answered {operation}: {answer:?}");
-    // Whoever got no answer cannot take the next for that of another command; and who was refused
-    // looks for another proxy.
+    // A client without an answer cannot take the next for that of another command; and one that
+    // was refused looks for another proxy.
     let is_lost = answer == Completion::Unknown;
     if is_lost || (matches!(answer, Completion::Failed | Completion::Unsure) && chance(70)) {
         *connection = None;
@@ -176,7 +172,7 @@ async fn connect<'a>(
                 .ok()
                 .map(|it| Speaks::Library(Box::new(it)))?,
         };
-        *connection = Some(Connected(Some((speaks, run.id))));
+        *connection = Some(Connected(speaks, run.id));
     }
     connection.as_mut()
 }

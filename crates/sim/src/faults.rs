@@ -46,7 +46,7 @@ async fn look(world: &Arc<World>) -> Option<String> {
 }
 
 /// Lets things go wrong for a while, then lets all be well.
-pub(crate) async fn remove_lost(world: &Arc<World>) {
+pub(crate) async fn strike(world: &Arc<World>) {
     platform::start(world);
     start_run(world);
     stall_often(STALLS);
@@ -218,7 +218,7 @@ fn freeze(world: &Arc<World>, node: Instance) {
 }
 
 fn terminate(world: &Arc<World>, node: Instance) {
-    info!(instance = node.id, "a node is told to go");
+    info!(instance = node.id, "a node gets SIGTERM");
     node.term.cancel();
     let later = world.clone();
     impair(world, async move {
@@ -237,7 +237,7 @@ fn replace(world: &Arc<World>, name: usize, old: Instance) {
     });
 }
 
-/// Nobody is frozen any more, and one proxy is left.
+/// Thaws every process, and leaves one proxy.
 fn heal(world: &Arc<World>) {
     info!("all is well from here on");
     world.is_calm.store(true, Relaxed);
@@ -246,8 +246,8 @@ fn heal(world: &Arc<World>) {
     network::mend();
     let runs: Vec<Run> = world.state().runs.values().cloned().collect();
     match runs.split_last() {
-        Some((last, obsolete)) => {
-            obsolete.iter().for_each(|it| end_run(world, it));
+        Some((last, others)) => {
+            others.iter().for_each(|it| end_run(world, it));
             last.process.thaw();
         }
         None => {

@@ -97,18 +97,17 @@ pub fn run(scenario: &Scenario) -> Outcome {
         async || {
             let world = World::new(scenario, log.clone());
             let clients = clients::start(&world);
-            faults::remove_lost(&world).await;
+            faults::strike(&world).await;
             clients.iter().for_each(JoinHandle::abort);
             if world.is_sound() {
                 audit::look_at_everything(&world).await;
             }
-            world.end();
-            world
+            history::now()
         },
     );
     drop(subscriber);
 
-    let mut history = ran.output.history().clone();
+    let mut history = log.history().clone();
     if scenario.faults == Faults::Within && history.losses + history.undecided > 0 {
         let (losses, undecided) = (history.losses, history.undecided);
         history.violations.push(format!(
@@ -129,7 +128,7 @@ pub fn run(scenario: &Scenario) -> Outcome {
     Outcome {
         violations: history.violations,
         log: log.take(),
-        elapsed: ran.output.elapsed_at_end(),
+        elapsed: ran.output,
         asked: history.asked,
         acknowledged: history.acknowledged,
         hits: history.hits,

@@ -1,10 +1,6 @@
 //! The platform: it starts the processes of proxies and nodes, and hands wakes to nodes.
 
-use std::{
-    net::SocketAddr,
-    sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
-};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use clap::Parser;
 use infinicache_host::{
@@ -201,7 +197,7 @@ pub(crate) fn start_run(world: &Arc<World>) -> Run {
 async fn restart(world: Arc<World>, run: Run) {
     end_run(&world, &run);
     sleep(Duration::from_millis(range(500, 3_000))).await;
-    let most = match world.is_calm.load(Relaxed) {
+    let most = match world.is_calm() {
         true => 1,
         false => MOST_RUNS,
     };

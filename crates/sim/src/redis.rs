@@ -3,9 +3,13 @@
 use std::{io, net::SocketAddr};
 
 use bytes::BytesMut;
+use infinicache_resp::{reply, request};
 use infinicache_socket::{Stream, simulation};
-use redis_protocol::resp2::{decode::decode_bytes_mut, types::BytesFrame};
+use redis_protocol::resp2::types::BytesFrame;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// Longest reply: of values up to 1.4 MB.
+const MOST_REPLY: usize = 4 << 20;
 
 /// A connection to a proxy.
 #[derive(Debug)]
@@ -25,16 +29,12 @@ impl Redis {
 
     /// Sends a command and waits for its reply.
     pub(crate) async fn ask(&mut self, words: &[&[u8]]) -> io::Result<BytesFrame> {
-        let mut command = BytesMut::from(format!("*{}\r\n", words.len()).as_bytes());
-        for word in words {
-            command.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
-            command.extend_from_slice(word);
-            command.extend_from_slice(b"\r\n");
-        }
+        let mut command = BytesMut::new();
+        request::encode(&mut command, words);
         self.stream.write_all(&command).await?;
         loop {
-            if let Some((reply, ..)) =
-                decode_bytes_mut(&mut self.received).map_err(io::Error::other)?
+            if let Some(reply) =
+                reply::take(&mut self.received, MOST_REPLY).map_err(io::Error::other)?
             {
                 return Ok(reply);
             }

@@ -5,7 +5,7 @@ use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::{
         Arc, Mutex, MutexGuard, OnceLock,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
 
@@ -14,7 +14,7 @@ use infinicache_wire::InstanceId;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    history::{History, Millis, now},
+    history::History,
     log::Log,
     scenario::{Faults, Scenario},
 };
@@ -81,7 +81,6 @@ pub(crate) struct World {
     pub(crate) node_memory: u64,
     /// No more faults.
     pub(crate) is_calm: AtomicBool,
-    ended_at: AtomicU64,
     log: Log,
     state: Mutex<WorldState>,
 }
@@ -106,7 +105,6 @@ impl World {
             names,
             node_memory: if is_tight { 1 << 20 } else { 64 << 20 },
             is_calm: AtomicBool::new(false),
-            ended_at: AtomicU64::new(0),
             log,
             state: Mutex::new(state),
         })
@@ -140,14 +138,6 @@ impl World {
     /// The run that was started last, if it lives.
     pub(crate) fn newest(&self) -> Option<Run> {
         self.state().runs.values().next_back().cloned()
-    }
-
-    pub(crate) fn end(&self) {
-        self.ended_at.store(now(), Relaxed);
-    }
-
-    pub(crate) fn elapsed_at_end(&self) -> Millis {
-        self.ended_at.load(Relaxed)
     }
 }
 
