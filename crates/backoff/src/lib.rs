@@ -9,8 +9,8 @@
 //! with jitter  |~|    |~~|        |~~~~~~|        |~~~~~~|
 //! ```
 //!
-//! Nothing here reads a clock or a source of randomness. Whoever waits counts the failures and
-//! brings random bits, so state machines that use it stay functions of what they are told.
+//! Nothing here reads a clock or a source of randomness. The caller counts its failures and brings
+//! random bits, so state machines that use it stay functions of their arguments.
 #![forbid(unsafe_code)]
 
 use std::time::Duration;

@@ -1,12 +1,11 @@
 //! Connections accepted, no more at once than may be open.
 
-use std::{net::SocketAddr, time::Duration};
+use std::net::SocketAddr;
 
 use infinicache_daemon::files;
 use infinicache_host::task;
 use infinicache_socket::{Listener, Stream};
-use tokio::{task::JoinSet, time::sleep};
-use tracing::warn;
+use tokio::task::JoinSet;
 
 /// How many of `most` connections a listener may have open that takes at most this fraction of the
 /// files which the system lets the process have open.
@@ -30,15 +29,7 @@ pub(crate) async fn accept_each<Attending>(
         if connections.len() >= most {
             connections.join_next().await;
         }
-        match listener.accept().await {
-            Ok((stream, peer)) => {
-                connections.spawn(task::scoped(attend(stream, peer)));
-            }
-            Err(error) => {
-                // Out of file descriptors, most likely: trying again at once would spin.
-                warn!(%error, "cannot accept a connection");
-                sleep(Duration::from_millis(100)).await;
-            }
-        }
+        let (stream, peer) = infinicache_socket::accept(&listener).await;
+        connections.spawn(task::scoped(attend(stream, peer)));
     }
 }

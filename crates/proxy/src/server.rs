@@ -123,15 +123,7 @@ async fn accept<S: Store>(
 ) {
     let slots = Arc::new(Semaphore::new(server.config.max_connections));
     loop {
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Typically EMFILE: retrying at once would spin.
-                warn!(%error, "accept failed");
-                time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+        let (stream, peer) = infinicache_socket::accept(listener).await;
         // A Redis client expects an error when there are too many, so it is not
         // left waiting in the backlog.
         let Ok(slot) = slots.clone().try_acquire_owned() else {

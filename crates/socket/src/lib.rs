@@ -19,17 +19,21 @@ mod keepalive;
 #[cfg(feature = "simulation")]
 pub mod simulation;
 
-use std::{io, net::SocketAddr};
+use std::{io, net::SocketAddr, time::Duration};
 
 use tokio::{
     net::{TcpListener, TcpSocket, TcpStream, lookup_host, tcp},
     runtime::Handle,
+    time::sleep,
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
 #[cfg(feature = "simulation")]
 pub use either::{Listener, ReadHalf, Stream, WriteHalf};
 pub use keepalive::Keepalive;
+
+/// How long a listener that failed is left alone.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// A listener for TCP connections.
 #[cfg(not(feature = "simulation"))]
@@ -62,6 +66,24 @@ pub async fn listen(address: SocketAddr, keepalive: Keepalive) -> io::Result<Lis
     congestion::avoid_pacing(&listener);
     keepalive.apply(&listener);
     Ok(listener.into())
+}
+
+/// The next connection of a listener, and its peer. A listener that fails is asked again after a pause.
+///
+/// # Cancellation
+///
+/// Safe.
+pub async fn accept(listener: &Listener) -> (Stream, SocketAddr) {
+    loop {
+        match listener.accept().await {
+            Ok(accepted) => return accepted,
+            Err(error) => {
+                // Typically EMFILE: retrying at once would spin.
+                warn!(%error, "cannot accept a connection");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
 }
 
 /// Connects to the first address behind `name` that answers, after each socket has been prepared.

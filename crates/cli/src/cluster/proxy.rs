@@ -46,7 +46,7 @@ pub(super) struct ProxyProcess {
     seen: Arc<Seen>,
 }
 
-/// What is told about it at `GET /proxy` of the activator.
+/// What the activator says about it at `GET /proxy`.
 #[derive(Default)]
 struct Seen {
     /// 0 while there is none.

@@ -19,7 +19,6 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{self, Instant, Sleep},
 };
-use tracing::warn;
 
 /// How many connections may be open at once. Further ones wait.
 const MOST: usize = 64;
@@ -50,16 +49,7 @@ impl Listener for RetryingListener {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Stream, SocketAddr) {
-        loop {
-            match self.0.accept().await {
-                Ok(accepted) => return accepted,
-                Err(error) => {
-                    // Typically EMFILE: retrying at once would spin.
-                    warn!(%error, "cannot accept a connection");
-                    time::sleep(Duration::from_millis(100)).await;
-                }
-            }
-        }
+        infinicache_socket::accept(&self.0).await
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {

@@ -26,15 +26,7 @@ pub(crate) async fn open(listener: Listener, nodes: Nodes) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
         let slot = slots.clone().acquire_owned().await.expect("never closed");
-        let (stream, peer) = match listener.accept().await {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                // Typically EMFILE: retrying at once would spin.
-                warn!(%error, "cannot accept nodes");
-                time::sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
+        let (stream, peer) = infinicache_socket::accept(&listener).await;
         let nodes = nodes.clone();
         task::spawn(async move {
             match time::timeout(HANDSHAKE_DEADLINE, admit(stream, &nodes)).await {
