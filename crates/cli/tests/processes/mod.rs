@@ -34,13 +34,20 @@ pub(crate) async fn until_gone(pid: u64) {
 }
 
 /// Whether a process runs; one that is dead and not reaped does not.
+///
+/// A killed process shows as dead when its first thread is; the others may
+/// still hold its sockets then.
 pub(crate) fn is_running(pid: u64) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else {
         return false;
     };
-    // The state follows the name, which is in parentheses and may contain some.
-    let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
-    !matches!(state, Some("Z" | "X"))
+    threads
+        .filter_map(|thread| fs::read_to_string(thread.ok()?.path().join("stat")).ok())
+        .any(|stat| {
+            // The state follows the name, which is in parentheses and may contain some.
+            let state = stat.rsplit_once(") ").map(|(_, rest)| &rest[..1]);
+            !matches!(state, Some("Z" | "X"))
+        })
 }
 
 /// Ports that nobody has, and that no other cache of these tests is given.
