@@ -70,7 +70,7 @@ fn look(folder: &Path, found: &mut Vec<String>) {
 fn what_is_simulated_takes_its_machine_from_where_a_simulation_stands_in() {
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
-    for name in ["client", "membership", "node", "proxy"] {
+    for name in ["client", "engine", "membership", "node", "proxy"] {
         look(&crates.join(name).join("src"), &mut found);
     }
     assert!(found.is_empty(), "{found:#?}");

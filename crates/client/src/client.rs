@@ -1,44 +1,12 @@
-//! The library that applications use.
-//!
-//! A [`Client`] codes and places values itself and exchanges their units with
-//! the nodes; of its proxy it asks only where things are and whether a write
-//! counts. In reading order:
-//!
-//! - `put` and `get`: the operations on values, with `download` and `stat`;
-//! - `proxy`: one proxy as the [`Pool`](crate::Pool) of the algorithms;
-//! - `pool_status`: what is known of the pool, and whom to propose for a value;
-//! - `command`, `control`, `connection`: requests and answers, on Redis's protocol;
-//! - `direct`, `relay`: the links over which units move, to the nodes or through the proxy;
-//! - `connector` and `address`: how a proxy is reached.
-
-mod address;
-mod command;
-mod connection;
-mod connector;
-mod control;
-mod direct;
-mod download;
-mod get;
-mod options;
-mod pool_status;
-mod proxy;
-mod put;
-mod relay;
-mod stat;
+//! A handle to the proxies of a cache.
 
 use std::{sync::Arc, time::Duration};
 
 use futures_util::future::join_all;
+use infinicache_engine::{Budget, Error};
 use infinicache_wire::control::PoolStatus;
 
-use self::proxy::Proxy;
-pub use self::{
-    address::{Address, Login, ParseAddressError},
-    download::Download,
-    options::{Options, PutOptions},
-    stat::{ChunkStat, Stat},
-};
-use crate::{Budget, Error, hash_ring::HashRing};
+use crate::{address::Address, hash_ring::HashRing, options::Options, proxy::Proxy};
 
 /// A client of one proxy or several. Clones are handles to the same one, and any
 /// number of tasks may use them at once.
@@ -160,12 +128,29 @@ impl Client {
     }
 
     /// The proxy that owns a key.
-    fn proxy(&self, key: &[u8]) -> &Proxy {
+    pub(crate) fn proxy(&self, key: &[u8]) -> &Proxy {
         let owner = self.0.ring.owner(key).expect("a client has a proxy");
         &self.0.proxies[owner]
     }
 
-    fn deadline(&self) -> Duration {
+    pub(crate) fn deadline(&self) -> Duration {
         self.0.deadline
+    }
+}
+
+impl Options {
+    /// Connects a client to the proxies at these addresses, as [`Client::connect`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if there is no address or one makes no sense, and what
+    /// went wrong with the first if none can be reached.
+    pub async fn connect<A>(self, addresses: impl IntoIterator<Item = A>) -> Result<Client, Error>
+    where
+        A: TryInto<Address, Error: Into<Error>>,
+    {
+        let addresses = addresses.into_iter().map(TryInto::try_into);
+        let addresses = addresses.collect::<Result<_, _>>().map_err(Into::into);
+        Client::with_options(addresses, self).await
     }
 }

@@ -12,13 +12,13 @@ const POINTS: u32 = 160;
 
 /// Proxies, by index, on a ring of hashes.
 #[derive(Clone, Debug)]
-pub struct HashRing {
+pub(crate) struct HashRing {
     points: Vec<(u64, usize)>,
 }
 
 impl HashRing {
     /// A ring of the proxies of these names.
-    pub fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(names: impl IntoIterator<Item = &'a str>) -> Self {
         let mut points: Vec<(u64, usize)> = names
             .into_iter()
             .enumerate()
@@ -31,7 +31,7 @@ impl HashRing {
     }
 
     /// Whose a key is; `None` on a ring without proxies.
-    pub fn owner(&self, key: &[u8]) -> Option<usize> {
+    pub(crate) fn owner(&self, key: &[u8]) -> Option<usize> {
         let hash = XxHash3_64::oneshot(key);
         let next = self.points.partition_point(|(point, _)| *point < hash);
         // Past the last point the ring begins again.

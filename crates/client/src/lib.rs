@@ -1,10 +1,8 @@
-//! The cache's algorithms, and the client library that applications use.
+//! The client library of infinicache.
 //!
-//! Writing, reading and rebuilding are written once, over two seams: a
-//! [`Pool`] decides where chunks are, a [`NodeLink`] moves units to and from one
-//! node. The proxy implements both to serve those who have no smart client; the
-//! client library implements both to code and place by itself. Nothing here
-//! knows how nodes are woken or how metadata is kept.
+//! A [`Client`] codes and places values itself and exchanges their units with
+//! the nodes; of its proxy it asks only where things are and whether a write
+//! counts.
 //!
 //! ```no_run
 //! use infinicache_client::{Client, Error};
@@ -23,53 +21,43 @@
 //!
 //! In reading order:
 //!
-//! - [`client`]: the library that applications use;
-//!
-//! - [`pool`] and [`link`]: the two seams;
-//! - [`placement`]: which nodes shall hold a value;
-//! - [`source`] and [`mod@write`]: a value goes out;
-//! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
-//! - [`rebuild`]: chunks are made anew;
-//! - [`latency`] and [`budget`]: whom to ask first, and what may be buffered;
-//! - [`adaptive_timeout`]: how long an answer is waited for;
-//! - [`mux`]: a link over TCP;
-//! - [`hash_ring`]: which of several proxies a key belongs to.
+//! - `client`, `put` and `get`: the operations on values, with `download` and `stat`;
+//! - `proxy`: one proxy as the [`Pool`](infinicache_engine::Pool) of the algorithms;
+//! - `pool_status`: what is known of the pool, and which members to propose for a value;
+//! - `command`, `control`, `connection`, `error_reply`: requests and answers, on Redis's protocol;
+//! - `direct`, `relay`: the links over which units move, to the nodes or through the proxy;
+//! - `connector` and `address`: how a proxy is reached;
+//! - `hash_ring`: which of several proxies a key belongs to.
 #![forbid(unsafe_code)]
 
-pub mod adaptive_timeout;
-pub mod budget;
-pub mod client;
-pub mod error;
-pub mod hash_ring;
-pub mod latency;
-pub mod link;
-pub mod mux;
-pub mod placement;
-pub mod pool;
-pub mod read;
-pub mod rebuild;
-pub mod source;
-mod stripe;
-mod unit;
-pub mod write;
+mod address;
+mod client;
+mod command;
+mod connection;
+mod connector;
+mod control;
+mod direct;
+mod download;
+mod error_reply;
+mod get;
+mod hash_ring;
+mod options;
+mod pool_status;
+mod proxy;
+mod put;
+mod relay;
+mod stat;
+
+pub use address::{Address, Login, ParseAddressError};
+pub use client::Client;
+pub use download::Download;
+pub use infinicache_engine::Error;
+pub use infinicache_erasure::Code;
+pub use infinicache_wire::{Condition, Expiry, Terms, Version};
+pub use options::{Options, PutOptions};
+pub use stat::{ChunkStat, Stat};
 
 /// Its examples are compiled with those of this crate.
 #[cfg(doctest)]
 #[doc = include_str!("../../../README.md")]
 struct Readme;
-
-pub use adaptive_timeout::AdaptiveTimeout;
-pub use budget::Budget;
-pub use client::{
-    Address, ChunkStat, Client, Download, Login, Options, ParseAddressError, PutOptions, Stat,
-};
-pub use error::Error;
-pub use infinicache_erasure::Code;
-pub use infinicache_wire::{Condition, Expiry, Terms, Version};
-pub use latency::LatencyTracker;
-pub use link::NodeLink;
-pub use mux::{Mux, MuxLink, ask_at_once};
-pub use pool::{CommitOutcome, Holders, Incident, Pool};
-pub use read::{PAUSES, Reader};
-pub use source::{Source, Stream};
-pub use write::{Upload, overwrite, upload};

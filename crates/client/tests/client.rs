@@ -1,17 +1,17 @@
 //! The client library against a proxy on real sockets.
 
+mod proxy;
+#[path = "../../engine/tests/support/mod.rs"]
 mod support;
 
 use std::{io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use infinicache_client::{Client, Condition, Error, Options, PAUSES, PutOptions};
-use support::{
-    FakePool, Mood,
-    proxy::{FakeProxy, LEASES},
-    stripe, value,
-};
+use infinicache_client::{Client, Condition, Error, Options, PutOptions};
+use infinicache_engine::PAUSES;
+use proxy::{FakeProxy, LEASES};
+use support::{FakePool, Mood, stripe, value};
 use tokio::{
     io::AsyncWriteExt,
     time::{Instant, timeout},

@@ -11,8 +11,8 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use infinicache_client::Pool;
 use infinicache_daemon::memory::resident_bytes;
+use infinicache_engine::Pool;
 use infinicache_socket::Listener;
 use infinicache_wire::control::NodeState;
 

@@ -40,7 +40,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_client::{
+use infinicache_engine::{
     Budget, CommitOutcome, Error, Incident, LatencyTracker, MuxLink, PAUSES, Pool, Reader, Source,
     Terms, Upload, overwrite, upload,
 };

@@ -5,7 +5,7 @@
 //! connection does. A write that is committed, and a lease that is released, over another
 //! connection belongs to this one no longer; such entries are removed now and then.
 
-use infinicache_client::Pool;
+use infinicache_engine::Pool;
 use infinicache_host::hash::HashSet;
 use infinicache_wire::WriteId;
 

@@ -4,7 +4,7 @@
 //! function answers one command.
 
 use bytes::Bytes;
-use infinicache_client::{CommitOutcome, Holders, Pool, Terms};
+use infinicache_engine::{CommitOutcome, Holders, Pool, Terms};
 use infinicache_host::clock;
 use infinicache_wire::{
     WriteId,

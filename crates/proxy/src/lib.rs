@@ -10,7 +10,7 @@
 //! 1. `server` accepts a connection and `resp` reads a command off it;
 //! 2. `command` finds the command's file, which asks for the key's value;
 //! 3. `cache` finds the object in the `metadata::catalog`;
-//! 4. [`infinicache_client::Reader`] asks k of its holders for the first stripe,
+//! 4. [`infinicache_engine::Reader`] asks k of its holders for the first stripe,
 //!    over the links that the `pool` have dialled;
 //! 5. what is missing, broken or late is made up for from parity;
 //! 6. `resp` writes each stripe to the client while the next is on its way.
@@ -53,8 +53,8 @@ mod upkeep;
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context;
-use infinicache_client::{Budget, LatencyTracker};
 use infinicache_daemon::{files, memory};
+use infinicache_engine::{Budget, LatencyTracker};
 use infinicache_erasure::Kernel;
 use infinicache_host::{fail_point, random, task};
 use infinicache_membership::{Epoch, prepare::PrepareTimeouts};

@@ -19,7 +19,7 @@ use std::{
     time::Duration,
 };
 
-use infinicache_client::Incident;
+use infinicache_engine::Incident;
 use infinicache_wire::{ByeReason, control::WakeFailure};
 use prometheus_client::{
     encoding::{EncodeLabelSet, text::encode},

@@ -40,8 +40,8 @@ use std::{
 };
 
 use hyper::Uri;
-use infinicache_client::{AdaptiveTimeout, LatencyTracker, MuxLink, NodeLink};
 use infinicache_discovery::Site;
+use infinicache_engine::{AdaptiveTimeout, LatencyTracker, MuxLink, NodeLink};
 use infinicache_host::{
     clock, fail_point,
     hash::{DashMap, dash_map},
@@ -495,7 +495,7 @@ impl Nodes {
         let Some(asked) = asked else {
             return Vec::new();
         };
-        let replies = infinicache_client::ask_at_once(asked, clock::now() + AT_ONCE).await;
+        let replies = infinicache_engine::ask_at_once(asked, clock::now() + AT_ONCE).await;
         let known = |reply| match reply {
             Reply::Unreachable | Reply::Late => None,
             reply => Some(reply),

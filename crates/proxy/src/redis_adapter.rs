@@ -8,8 +8,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_client::{CommitOutcome, Error, Source, Terms, Upload};
 use infinicache_daemon::memory;
+use infinicache_engine::{CommitOutcome, Error, Source, Terms, Upload};
 use infinicache_host::clock;
 use infinicache_resp::{ConnectionParts, Timeouts};
 use infinicache_socket::{ReadHalf, WriteHalf};

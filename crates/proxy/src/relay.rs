@@ -11,7 +11,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use infinicache_client::{Budget, NodeLink, Pool, budget::Reservation};
+use infinicache_engine::{Budget, NodeLink, Pool, budget::Reservation};
 use infinicache_host::task;
 use infinicache_resp::{ConnectionParts, Error, Timeouts};
 use infinicache_wire::{Decoder, Frame, FrameError, MAX_PAYLOAD, Outbox, Reply, Request};
@@ -186,7 +186,7 @@ async fn write(
 }
 
 async fn reserve(budget: &Budget, bytes: usize) -> io::Result<Reservation> {
-    let reserving = infinicache_client::read::reserve(budget, bytes).await;
+    let reserving = infinicache_engine::read::reserve(budget, bytes).await;
     reserving.map_err(|late| io::Error::new(io::ErrorKind::OutOfMemory, late))
 }
 

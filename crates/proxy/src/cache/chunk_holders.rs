@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use infinicache_client::{Holders, NodeLink};
+use infinicache_engine::{Holders, NodeLink};
 use infinicache_host::fail_point;
 use infinicache_membership::label;
 use infinicache_wire::{MemberId, Reply, Request, inventory::Expiry};

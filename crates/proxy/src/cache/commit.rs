@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::{CommitOutcome, Error, Expiry, Terms};
+use infinicache_engine::{CommitOutcome, Error, Expiry, Terms};
 use infinicache_erasure::{Code, Geometry};
 use infinicache_host::{clock, fail_point, stall_point};
 use infinicache_membership::{finish_round::FinishRound, label, quorum_timeout::CALL_TIMEOUT};

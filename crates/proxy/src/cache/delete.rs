@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::Error;
+use infinicache_engine::Error;
 use infinicache_host::{clock, fail_point, stall_point};
 use infinicache_membership::{delete_quorum::DeleteQuorum, quorum_timeout::QuorumTimeout};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};

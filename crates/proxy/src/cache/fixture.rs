@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use infinicache_client::Budget;
+use infinicache_engine::Budget;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_membership::Epoch;
 use infinicache_wire::{MemberId, Version, WriteId};

@@ -3,7 +3,7 @@
 use std::{io, sync::Arc};
 
 use bytes::Bytes;
-use infinicache_client::Source;
+use infinicache_engine::Source;
 
 use crate::metrics::Metrics;
 

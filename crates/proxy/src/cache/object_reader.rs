@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use infinicache_client::{Error, Reader};
+use infinicache_engine::{Error, Reader};
 
 use super::Cache;
 use crate::metrics::Metrics;

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
-use infinicache_client::{Error, PAUSES};
+use infinicache_engine::{Error, PAUSES};
 use infinicache_erasure::Code;
 use infinicache_host::{clock, fail_point};
 use infinicache_wire::{
@@ -375,7 +375,7 @@ impl Cache {
 
 #[cfg(test)]
 mod tests {
-    use infinicache_client::{Condition, Terms};
+    use infinicache_engine::{Condition, Terms};
 
     use super::*;
     use crate::{cache::fixture::OneNode, metadata::catalog::ObjectRef};

@@ -7,11 +7,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use infinicache_client::{
+use infinicache_discovery::Site;
+use infinicache_engine::{
     Error,
     placement::{Candidate, place},
 };
-use infinicache_discovery::Site;
 use infinicache_erasure::Code;
 use infinicache_host::clock;
 use infinicache_wire::MemberId;

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_client::Error;
+use infinicache_engine::Error;
 use infinicache_erasure::Code;
 use infinicache_host::clock;
 

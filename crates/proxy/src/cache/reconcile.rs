@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use infinicache_client::{Holders, MuxLink, NodeLink};
+use infinicache_engine::{Holders, MuxLink, NodeLink};
 use infinicache_host::fail_point;
 use infinicache_membership::{label, readmission::ReadmissionOutcome};
 use infinicache_wire::{Reply, Request, inventory, inventory::InventoryEntry};

@@ -7,7 +7,7 @@
 use std::{io, sync::Arc};
 
 use bytes::{Buf, Bytes};
-use infinicache_client::{
+use infinicache_engine::{
     Budget, CommitOutcome, Error, Expiry, Incident, LatencyTracker, MuxLink, Pool, Reader, Source,
     Terms, upload,
 };

@@ -10,7 +10,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use infinicache_client::{CommitOutcome, Error, Pool, Terms, read::reserve};
+use infinicache_engine::{CommitOutcome, Error, Pool, Terms, read::reserve};
 use infinicache_wire::{ChunkId, LabelledUnit, Request, WriteId, checksum};
 
 use super::Cache;

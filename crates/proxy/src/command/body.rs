@@ -3,7 +3,7 @@
 use std::io;
 
 use bytes::Bytes;
-use infinicache_client::Source;
+use infinicache_engine::Source;
 use infinicache_resp::{Input, Value};
 
 /// A value that a client is sending: the store takes it piece by piece.

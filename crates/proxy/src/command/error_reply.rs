@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use infinicache_client::Error;
+use infinicache_engine::Error;
 use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
 

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_client::{Error, Expiry, Source, Terms};
+use infinicache_engine::{Error, Expiry, Source, Terms};
 use infinicache_host::clock;
 use infinicache_wire::control::ControlCommand;
 

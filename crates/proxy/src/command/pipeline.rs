@@ -10,7 +10,7 @@
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use infinicache_client::{Error, Terms};
+use infinicache_engine::{Error, Terms};
 use infinicache_host::hash::HashMap;
 use infinicache_resp::{Command, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;

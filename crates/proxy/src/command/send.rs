@@ -43,7 +43,7 @@ pub(super) async fn current<S: Store, R: Input, W: Output>(
         }
     }
     let text = "the value is replaced again and again";
-    session.refuse(infinicache_client::Error::Unreachable(text.into()));
+    session.refuse(infinicache_engine::Error::Unreachable(text.into()));
     Ok(())
 }
 
@@ -81,7 +81,7 @@ pub(super) async fn value<S: Store, R: Input, W: Output>(
             session.reply(absent);
             return Ok(Sent::Answer);
         }
-        Err(infinicache_client::Error::Lost { .. }) => return Ok(Sent::Nothing),
+        Err(infinicache_engine::Error::Lost { .. }) => return Ok(Sent::Nothing),
         Err(error) => {
             session.refuse(error);
             return Ok(Sent::Answer);

@@ -13,7 +13,7 @@
 //! that are most likely a time.
 
 use bytes::Bytes;
-use infinicache_client::{Expiry, Terms};
+use infinicache_engine::{Expiry, Terms};
 use infinicache_resp::{Command, Error, Input, Output};
 use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
@@ -98,7 +98,7 @@ pub(super) async fn put<S: Store>(
     name: &Bytes,
     value: Bytes,
     terms: Terms,
-) -> Result<SetOutcome<S::Value>, infinicache_client::Error> {
+) -> Result<SetOutcome<S::Value>, infinicache_engine::Error> {
     let stored = match store.is_small(value.len() as u64) {
         true => store.store_small(name, &value, terms).await?,
         false => None,
@@ -156,7 +156,7 @@ async fn upload<S: Store>(
     name: &[u8],
     value: Bytes,
     terms: Terms,
-) -> Result<SetOutcome<S::Value>, infinicache_client::Error> {
+) -> Result<SetOutcome<S::Value>, infinicache_engine::Error> {
     // The name is copied, or a long-lived key would keep its whole read buffer.
     let name = Bytes::copy_from_slice(name);
     let (size, blind) = (value.len() as u64, terms.are_blind());
@@ -192,7 +192,7 @@ async fn answer<S: Store, R: Input, W: Output>(
             let sent = send::value(session, &found, all, &BytesFrame::Null).await?;
             if sent == Sent::Nothing {
                 let text = "the value was stored, but the one before it cannot be read any more";
-                session.refuse(infinicache_client::Error::Unreachable(text.into()));
+                session.refuse(infinicache_engine::Error::Unreachable(text.into()));
             }
         }
     }

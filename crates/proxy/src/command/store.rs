@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bytes::Bytes;
-use infinicache_client::{Error, Source, Terms};
+use infinicache_engine::{Error, Source, Terms};
 use infinicache_wire::control::ControlCommand;
 
 use super::{Answer, ErrorReply};

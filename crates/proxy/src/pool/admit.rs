@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, atomic::Ordering::Relaxed};
 
-use infinicache_client::{Mux, NodeLink};
+use infinicache_engine::{Mux, NodeLink};
 use infinicache_host::{clock, fail_point, task};
 use infinicache_membership::prepare::Prepare;
 use infinicache_wire::{

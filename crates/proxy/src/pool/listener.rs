@@ -2,7 +2,7 @@
 
 use std::{io, sync::Arc, time::Duration};
 
-use infinicache_client::Mux;
+use infinicache_engine::Mux;
 use infinicache_host::task;
 use infinicache_socket::{Listener, Stream};
 use infinicache_wire::{ByeReason, Decoder, Frame, Outbox, handshake::Hello};

@@ -8,8 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_client::MuxLink;
 use infinicache_discovery::Site;
+use infinicache_engine::MuxLink;
 use infinicache_host::clock;
 use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
 use tokio::sync::{Notify, futures::Notified};

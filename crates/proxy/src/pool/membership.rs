@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_client::NodeLink;
+use infinicache_engine::NodeLink;
 use infinicache_host::{clock, fail_point, task, watch};
 use infinicache_membership::{
     Epoch,

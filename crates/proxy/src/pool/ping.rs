@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_client::{AdaptiveTimeout, MuxLink, NodeLink, adaptive_timeout::Bounds};
+use infinicache_engine::{AdaptiveTimeout, MuxLink, NodeLink, adaptive_timeout::Bounds};
 use infinicache_host::{clock, task};
 use infinicache_wire::{LeaseOffer, MemberId, Reply, Request};
 use tokio::time;

@@ -3,7 +3,7 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use infinicache_client::{NodeLink, Pool};
+use infinicache_engine::{NodeLink, Pool};
 use infinicache_host::{clock, fail_point, task};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
 use tokio::{sync::mpsc, time};

@@ -13,7 +13,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use infinicache_client::{Error, Holders};
+use infinicache_engine::{Error, Holders};
 use infinicache_host::clock;
 use infinicache_wire::{Reply, Request, copy::Target};
 use tokio::time;

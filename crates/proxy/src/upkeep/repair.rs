@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use infinicache_client::{Error, Holders, rebuild::rebuild};
+use infinicache_engine::{Error, Holders, rebuild::rebuild};
 use infinicache_host::clock;
 use tracing::info;
 

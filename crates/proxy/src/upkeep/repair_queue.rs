@@ -22,7 +22,7 @@ use std::{
 };
 
 use infinicache_backoff::Backoff;
-use infinicache_client::{Error, Holders};
+use infinicache_engine::{Error, Holders};
 use infinicache_host::{hash::HashMap, task};
 use tokio::{
     sync::Notify,

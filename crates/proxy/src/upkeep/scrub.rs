@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_client::{Holders, Incident, NodeLink, Pool};
+use infinicache_engine::{Holders, Incident, NodeLink, Pool};
 use infinicache_wire::{ChunkId, Reply, Request, checksum};
 use tokio::time;
 use tracing::warn;

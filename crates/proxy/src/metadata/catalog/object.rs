@@ -14,7 +14,7 @@ use std::{
     },
 };
 
-use infinicache_client::Holders;
+use infinicache_engine::Holders;
 use infinicache_erasure::Geometry;
 use infinicache_membership::{label, recovered_state::RecoveredObject};
 use infinicache_wire::{ChunkId, MemberId, Version, WriteId, inventory::Expiry};

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use infinicache_backoff::Backoff;
-use infinicache_client::Error;
+use infinicache_engine::Error;
 use tokio::time::{self, Instant};
 
 use super::{QueueKind, RepairQueue};

@@ -7,19 +7,20 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_engine::Error;
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::{sync::Semaphore, time};
 use tracing::debug;
 
-use super::{
+use crate::{
     connection::{Connection, Owner},
     connector::Connector,
+    error_reply::refusal,
 };
-use crate::Error;
 
 /// Whether a request may be sent again when it is not known if it was received.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Repeat {
+pub(crate) enum Repeat {
     /// Doing it twice does no harm.
     Harmless,
     /// Doing it twice is not the same as once.
@@ -28,7 +29,7 @@ pub(super) enum Repeat {
 
 /// Connections to one proxy, as many as there are requests at once, up to a bound.
 #[derive(Debug)]
-pub(super) struct Control {
+pub(crate) struct Control {
     connector: Arc<Connector>,
     idle: Mutex<Vec<Connection>>,
     slots: Semaphore,
@@ -37,7 +38,7 @@ pub(super) struct Control {
 
 impl Control {
     /// At most `connections`, each request for at most `deadline`.
-    pub(super) fn new(connector: Arc<Connector>, connections: usize, deadline: Duration) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, connections: usize, deadline: Duration) -> Self {
         Self {
             connector,
             idle: Mutex::default(),
@@ -55,7 +56,7 @@ impl Control {
     /// # Cancellation
     ///
     /// Safe: the connection is closed, and the request may have been done or not.
-    pub(super) async fn request(
+    pub(crate) async fn request(
         &self,
         repeat: Repeat,
         request: Vec<Bytes>,
@@ -70,7 +71,7 @@ impl Control {
     /// # Errors
     ///
     /// As of [`Self::request`].
-    pub(super) async fn request_to_open(
+    pub(crate) async fn request_to_open(
         &self,
         repeat: Repeat,
         request: Vec<Bytes>,
@@ -132,46 +133,5 @@ impl Control {
     fn idle(&self) -> MutexGuard<'_, Vec<Connection>> {
         // A list is whole between any two statements.
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// What an error answer means: its first word says.
-pub(super) fn refusal(text: &str) -> Error {
-    let (word, rest) = text.split_once(' ').unwrap_or((text, ""));
-    match word {
-        "OOM" => Error::OutOfMemory(rest.into()),
-        "LOST" => {
-            let mut numbers = rest
-                .split(|c: char| !c.is_ascii_digit())
-                .filter_map(|n| n.parse().ok());
-            let (have, need) = (numbers.next().unwrap_or(0), numbers.next().unwrap_or(1));
-            Error::Lost { have, need }
-        }
-        "TRYAGAIN" | "LOADING" => Error::Unreachable(rest.into()),
-        "NOWRITE" => Error::NoWrite,
-        "ERR" => Error::Refused(rest.into()),
-        _ => Error::Refused(text.into()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_first_word_of_an_error_answer_says_what_to_do() {
-        assert!(matches!(refusal("OOM no room"), Error::OutOfMemory(why) if why == "no room"));
-        let lost = Error::Lost { have: 7, need: 10 };
-        assert!(matches!(
-            refusal(&format!("LOST {lost}")),
-            Error::Lost { have: 7, need: 10 }
-        ));
-        assert!(matches!(refusal("LOST"), Error::Lost { have: 0, need: 1 }));
-        assert!(matches!(refusal("TRYAGAIN later"), Error::Unreachable(why) if why == "later"));
-        assert!(matches!(refusal("NOWRITE gone"), Error::NoWrite));
-        assert!(
-            matches!(refusal("ERR syntax error"), Error::Refused(why) if why == "syntax error")
-        );
-        assert!(matches!(refusal("WRONGTYPE x"), Error::Refused(why) if why == "WRONGTYPE x"));
     }
 }

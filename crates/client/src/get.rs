@@ -7,6 +7,10 @@
 use std::{future::Future, ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
+use infinicache_engine::{
+    Error, Holders, Pool, Reader,
+    read::{PAUSES, fetch, reserve, stripe_memory},
+};
 use infinicache_host::clock;
 use infinicache_wire::control::Located;
 use tokio::{
@@ -14,14 +18,10 @@ use tokio::{
     time,
 };
 
-use super::{
+use crate::{
     Client,
     download::Download,
     proxy::{LocatedValue, Proxy},
-};
-use crate::{
-    Error, Holders, Pool, Reader,
-    read::{PAUSES, fetch, reserve, stripe_memory},
 };
 
 /// A single piece is given on as it came, if it does not keep a larger buffer alive.

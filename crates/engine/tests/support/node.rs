@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_client::{NodeLink, mux::CALL_DEADLINE};
+use infinicache_engine::{NodeLink, mux::CALL_DEADLINE};
 use infinicache_wire::{ChunkId, Reply, Request, WriteId};
 use tokio::time;
 

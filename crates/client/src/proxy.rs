@@ -9,6 +9,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_engine::{
+    Budget, CommitOutcome, Error, Holders, Incident, LatencyTracker, Pool, Terms,
+};
 use infinicache_erasure::{Code, Geometry, UNIT_MAX};
 use infinicache_host::{clock, hash::HashMap, random, task};
 use infinicache_wire::{
@@ -22,7 +25,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::{
+use crate::{
     address::Address,
     connection::Owner,
     connector::Connector,
@@ -32,7 +35,6 @@ use super::{
     pool_status::{StatusCache, propose},
     relay::{Relay, Relayed},
 };
-use crate::{Budget, CommitOutcome, Error, Holders, Incident, LatencyTracker, Pool, Terms};
 
 /// Messages under way that no caller waits for. Those beyond are not sent: the proxy
 /// notices in its own time.
@@ -43,7 +45,7 @@ const PRESUMED_DATA: usize = 10;
 
 /// A proxy. Clones are handles to the same.
 #[derive(Clone, Debug)]
-pub(super) struct Proxy(Arc<ProxyInner>);
+pub(crate) struct Proxy(Arc<ProxyInner>);
 
 #[derive(Debug)]
 struct ProxyInner {
@@ -63,7 +65,7 @@ struct ProxyInner {
 
 impl Proxy {
     /// The proxy there; nothing is dialled yet. Must be called within a tokio runtime.
-    pub(super) fn new(at: Address, options: &Options, budget: Budget) -> Self {
+    pub(crate) fn new(at: Address, options: &Options, budget: Budget) -> Self {
         let address = at.to_string();
         let login = at.login().or(options.login.as_ref());
         let connector = Arc::new(Connector::new(address.clone(), login.cloned()));
@@ -82,16 +84,16 @@ impl Proxy {
         }))
     }
 
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.0.address
     }
 
-    pub(super) fn control(&self) -> &Control {
+    pub(crate) fn control(&self) -> &Control {
         &self.0.control
     }
 
     /// Asks for the view of the pool, and keeps it.
-    pub(super) async fn fetch_status(&self) -> Result<Arc<PoolStatus>, Error> {
+    pub(crate) async fn fetch_status(&self) -> Result<Arc<PoolStatus>, Error> {
         let fetched = self
             .0
             .control
@@ -134,18 +136,18 @@ impl Proxy {
     }
 
     /// Waits until all that the proxy was told in the background has been received.
-    pub(super) async fn told(&self) {
+    pub(crate) async fn told(&self) {
         let all = self.0.messages.acquire_many(MOST_MESSAGES as u32).await;
         drop(all);
     }
 
     /// Where a value is.
-    pub(super) async fn locate(&self, key: &[u8]) -> Result<Option<LocatedValue>, Error> {
+    pub(crate) async fn locate(&self, key: &[u8]) -> Result<Option<LocatedValue>, Error> {
         self.locate_by(key, self.0.direct.is_some()).await
     }
 
     /// The same without the routes to its members, which are not to be read.
-    pub(super) async fn locate_only(&self, key: &[u8]) -> Result<Option<LocatedValue>, Error> {
+    pub(crate) async fn locate_only(&self, key: &[u8]) -> Result<Option<LocatedValue>, Error> {
         self.locate_by(key, false).await
     }
 
@@ -323,7 +325,7 @@ impl Drop for Unclaimed {
 
 /// A value that was located. The lease on it, if there is one, ends with the last clone.
 #[derive(Clone, Debug)]
-pub(super) struct LocatedValue(Arc<Inside>);
+pub(crate) struct LocatedValue(Arc<Inside>);
 
 #[derive(Debug)]
 struct Inside {
@@ -389,12 +391,12 @@ impl LocatedValue {
     }
 
     /// What the proxy said, but for the lease and the routes.
-    pub(super) fn located(&self) -> &Located {
+    pub(crate) fn located(&self) -> &Located {
         &self.0.located
     }
 
     /// When the value expires, if it does.
-    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+    pub(crate) fn expires_at(&self) -> Option<SystemTime> {
         self.0.expires_at
     }
 }

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::address::{Address, Login};
-use crate::{Condition, Error, Expiry, Terms, client::Client};
+use infinicache_engine::{Condition, Expiry, Terms};
+
+use crate::address::Login;
 
 /// The longest time to live, in milliseconds: Redis counts times since 1970 in a signed number.
 const LONGEST_TTL: u64 = i64::MAX as u64 / 2;
@@ -22,12 +23,12 @@ const LONGEST_TTL: u64 = i64::MAX as u64 / 2;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Options {
-    pub(super) deadline: Duration,
-    pub(super) budget: usize,
-    pub(super) connections: usize,
-    pub(super) links: usize,
-    pub(super) direct: bool,
-    pub(super) login: Option<Login>,
+    pub(crate) deadline: Duration,
+    pub(crate) budget: usize,
+    pub(crate) connections: usize,
+    pub(crate) links: usize,
+    pub(crate) direct: bool,
+    pub(crate) login: Option<Login>,
 }
 
 impl Default for Options {
@@ -95,21 +96,6 @@ impl Options {
             ..self
         }
     }
-
-    /// Connects a client to the proxies at these addresses, as [`Client::connect`] does.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Refused`] if there is no address or one makes no sense, and what
-    /// went wrong with the first if none can be reached.
-    pub async fn connect<A>(self, addresses: impl IntoIterator<Item = A>) -> Result<Client, Error>
-    where
-        A: TryInto<Address, Error: Into<Error>>,
-    {
-        let addresses = addresses.into_iter().map(TryInto::try_into);
-        let addresses = addresses.collect::<Result<_, _>>().map_err(Into::into);
-        Client::with_options(addresses, self).await
-    }
 }
 
 /// How a value is put.
@@ -147,7 +133,7 @@ impl PutOptions {
     }
 
     /// The terms of a commit.
-    pub(super) fn terms(&self) -> Terms {
+    pub(crate) fn terms(&self) -> Terms {
         let expiry = match self.ttl {
             Some(ttl) => Expiry::After(ttl.as_millis().clamp(1, LONGEST_TTL.into()) as u64),
             None if self.keep_ttl => Expiry::Keep,

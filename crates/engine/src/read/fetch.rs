@@ -32,7 +32,7 @@ const STRIPE_DEADLINE: Duration = Duration::from_secs(20);
 ///
 /// [`Error::Lost`] if too few units are left, [`Error::Unreachable`] if too few of their members
 /// can be reached, [`Error::TimedOut`] if they do not come.
-pub(crate) async fn fetch<P: Pool, F: Holders>(
+pub async fn fetch<P: Pool, F: Holders>(
     pool: &P,
     found: &F,
     stripe: u32,

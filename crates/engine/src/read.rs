@@ -18,7 +18,7 @@ use tokio::{sync::mpsc, time};
 use tokio_util::task::AbortOnDropHandle;
 
 use self::fetch::Fetch;
-pub(crate) use self::fetch::fetch;
+pub use self::fetch::fetch;
 use crate::{
     Budget, Error,
     budget::Reservation,
@@ -55,7 +55,7 @@ pub(crate) fn window(geometry: &Geometry) -> usize {
 }
 
 /// Bytes that fetching one stripe may take: every unit may come.
-pub(crate) fn stripe_memory(geometry: &Geometry) -> usize {
+pub fn stripe_memory(geometry: &Geometry) -> usize {
     geometry.unit() * geometry.code().width()
 }
 

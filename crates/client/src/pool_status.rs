@@ -15,7 +15,7 @@ use infinicache_wire::{
     control::{NodeState, NodeStatus, PoolStatus},
 };
 
-use crate::placement::{Candidate, place};
+use infinicache_engine::placement::{Candidate, place};
 
 /// A view of this age is fetched again.
 const FRESH: Duration = Duration::from_secs(3);
@@ -28,7 +28,7 @@ const OLD: Duration = Duration::from_secs(30);
 
 /// The view of one pool.
 #[derive(Debug, Default)]
-pub(super) struct StatusCache(Mutex<CachedStatus>);
+pub(crate) struct StatusCache(Mutex<CachedStatus>);
 
 #[derive(Debug, Default)]
 struct CachedStatus {
@@ -46,19 +46,19 @@ impl StatusCache {
     }
 
     /// The view, if it is of use.
-    pub(super) fn current(&self, now: Instant) -> Option<Arc<PoolStatus>> {
+    pub(crate) fn current(&self, now: Instant) -> Option<Arc<PoolStatus>> {
         let state = self.state();
         let (view, taken_at) = state.view.as_ref()?;
         (now.saturating_duration_since(*taken_at) < OLD).then(|| view.clone())
     }
 
     /// The proxy did otherwise than the view made expect.
-    pub(super) fn doubt(&self) {
+    pub(crate) fn doubt(&self) {
         self.state().doubted = true;
     }
 
     /// Whether the caller is to fetch the view now: then it must call [`StatusCache::fetched`].
-    pub(super) fn must_fetch(&self, now: Instant) -> bool {
+    pub(crate) fn must_fetch(&self, now: Instant) -> bool {
         let mut state = self.state();
         let patience = if state.doubted { LEAST } else { FRESH };
         let recently = |tried: Instant| now.saturating_duration_since(tried) < patience;
@@ -71,7 +71,7 @@ impl StatusCache {
     }
 
     /// Keeps a view that was fetched, or the one before if that failed.
-    pub(super) fn fetched(&self, view: Option<Arc<PoolStatus>>, now: Instant) {
+    pub(crate) fn fetched(&self, view: Option<Arc<PoolStatus>>, now: Instant) {
         let mut state = self.state();
         state.fetching = false;
         if let Some(view) = view {
@@ -84,7 +84,7 @@ impl StatusCache {
 
 /// The members to propose for a value of `size` bytes; none, if the proxy has to wake
 /// nodes for it and so knows better.
-pub(super) fn propose(
+pub(crate) fn propose(
     view: &PoolStatus,
     size: Option<u64>,
     seed: u64,

@@ -11,13 +11,13 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_backoff::Backoff;
+use infinicache_engine::Error;
 use infinicache_host::{clock, random};
 use infinicache_socket::{Keepalive, Stream};
 use redis_protocol::resp2::types::BytesFrame;
 use tokio::time;
 
-use super::{address::Login, connection::Connection, control::refusal};
-use crate::Error;
+use crate::{address::Login, connection::Connection, error_reply::refusal};
 
 /// How long dialling may take, looking the name up included.
 const DIAL_DEADLINE: Duration = Duration::from_secs(5);
@@ -27,7 +27,7 @@ const BACKOFF: Backoff = Backoff::new(Duration::from_millis(50), Duration::from_
 
 /// Dials one proxy.
 #[derive(Debug)]
-pub(super) struct Connector {
+pub(crate) struct Connector {
     address: String,
     login: Option<Login>,
     pause: Mutex<Pause>,
@@ -35,7 +35,7 @@ pub(super) struct Connector {
 
 impl Connector {
     /// The connector of the proxy at `address`.
-    pub(super) fn new(address: String, login: Option<Login>) -> Self {
+    pub(crate) fn new(address: String, login: Option<Login>) -> Self {
         Self {
             address,
             login,
@@ -44,7 +44,7 @@ impl Connector {
     }
 
     /// Where it leads.
-    pub(super) fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         &self.address
     }
 
@@ -54,7 +54,7 @@ impl Connector {
     ///
     /// [`Error::Unreachable`], at once while the connector waits; [`Error::Refused`] if the
     /// password is not the right one.
-    pub(super) async fn enter(&self) -> Result<Connection, Error> {
+    pub(crate) async fn enter(&self) -> Result<Connection, Error> {
         let mut connection = Connection::new(self.dial().await?);
         let Some(Login { user, password }) = &self.login else {
             return Ok(connection);
@@ -107,20 +107,20 @@ impl Connector {
 
 /// How long nobody should try, after failures in a row.
 #[derive(Debug, Default)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     failures: u32,
     until: Option<Instant>,
 }
 
 impl Pause {
     /// How much longer no caller should try.
-    pub(super) fn rest(&self, now: Instant) -> Option<Duration> {
+    pub(crate) fn rest(&self, now: Instant) -> Option<Duration> {
         let rest = self.until?.saturating_duration_since(now);
         (!rest.is_zero()).then_some(rest)
     }
 
     /// An attempt failed. Several that ran side by side count once.
-    pub(super) fn extend(&mut self, now: Instant, random: u32) {
+    pub(crate) fn extend(&mut self, now: Instant, random: u32) {
         if self.rest(now).is_some() {
             return;
         }

@@ -4,7 +4,7 @@ mod support;
 
 use std::time::Duration;
 
-use infinicache_client::{Error, Incident, Pool, Reader};
+use infinicache_engine::{Error, Incident, Pool, Reader};
 use proptest::prelude::*;
 use support::{
     FakeFound, FakePool, Mood, assert_nothing_buffered, get, get_range, put, stripe, value,

@@ -6,7 +6,7 @@ use std::{future::pending, io, time::Duration};
 
 use bytes::Bytes;
 use futures_util::future::{join_all, try_join_all};
-use infinicache_client::{Pool, Reader, Source, upload};
+use infinicache_engine::{Pool, Reader, Source, upload};
 use infinicache_erasure::UNIT_MAX;
 use support::{FakePool, Mood, assert_nothing_buffered, commit, get, put, stripe, value};
 use tokio::time::{Instant, timeout};
@@ -19,7 +19,7 @@ const WINDOW: usize = 8 * STRIPE;
 
 /// A source that does not tell how long it is and holds no budget of its own.
 fn unsized_source(value: &Bytes) -> impl Source {
-    infinicache_client::Stream(io::Cursor::new(value.clone()))
+    infinicache_engine::Stream(io::Cursor::new(value.clone()))
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use infinicache_engine::{Mux, MuxLink, NodeLink};
 use infinicache_host::{
     clock,
     hash::{HashMap, HashSet},
@@ -24,8 +25,7 @@ use infinicache_wire::{
 use tokio::{runtime::Handle, time};
 use tracing::debug;
 
-use super::{connector::Pause, relay::Relayed};
-use crate::{Mux, MuxLink, NodeLink};
+use crate::{connector::Pause, relay::Relayed};
 
 /// How long dialling may take. No request waits for it.
 const DIAL_DEADLINE: Duration = Duration::from_secs(3);
@@ -43,7 +43,7 @@ const MOST: usize = 4096;
 ///
 /// They are kept by address: members are numbered anew by each run of the proxy.
 #[derive(Debug)]
-pub(super) struct Direct {
+pub(crate) struct Direct {
     peers: Mutex<HashMap<String, Arc<Peer>>>,
     tokens: Mutex<HashMap<(WriteId, Permission), KnownRoutes>>,
     runtime: Handle,
@@ -94,7 +94,7 @@ struct Linked {
 
 impl Direct {
     /// Must be called within a tokio runtime.
-    pub(super) fn new() -> Arc<Self> {
+    pub(crate) fn new() -> Arc<Self> {
         Arc::new(Self {
             peers: Mutex::default(),
             tokens: Mutex::default(),
@@ -103,7 +103,7 @@ impl Direct {
     }
 
     /// An operation on a write has begun, and may use these routes until [`Direct::forget`].
-    pub(super) fn learn(&self, write: WriteId, right: Permission, routes: Vec<Route>) {
+    pub(crate) fn learn(&self, write: WriteId, right: Permission, routes: Vec<Route>) {
         let routes = routes.into_iter().map(KnownRoute::new).collect();
         let mut tokens = lock(&self.tokens);
         if let Some(known) = tokens.get_mut(&(write, right)) {
@@ -121,14 +121,14 @@ impl Direct {
     }
 
     /// The same operation may use another route besides.
-    pub(super) fn learn_more(&self, write: WriteId, right: Permission, route: Route) {
+    pub(crate) fn learn_more(&self, write: WriteId, right: Permission, route: Route) {
         if let Some(known) = lock(&self.tokens).get_mut(&(write, right)) {
             known.routes.push(KnownRoute::new(route));
         }
     }
 
     /// An operation on a write has ended.
-    pub(super) fn forget(&self, write: WriteId, right: Permission) {
+    pub(crate) fn forget(&self, write: WriteId, right: Permission) {
         let mut tokens = lock(&self.tokens);
         if let Some(known) = tokens.get_mut(&(write, right)) {
             known.users -= 1;
@@ -275,10 +275,10 @@ impl PeerState {
 
 /// The route to one member: the direct one if there is one, the relay otherwise.
 #[derive(Clone, Debug)]
-pub(super) struct Routed {
+pub(crate) struct Routed {
     /// `None` if there is to be nothing but the relay.
-    pub(super) direct: Option<Arc<Direct>>,
-    pub(super) relayed: Relayed,
+    pub(crate) direct: Option<Arc<Direct>>,
+    pub(crate) relayed: Relayed,
 }
 
 impl NodeLink for Routed {

@@ -4,22 +4,22 @@
 //! are the Redis commands of their names.
 
 use bytes::Bytes;
+use infinicache_engine::Error;
 use infinicache_wire::control::ControlCommand;
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use serde::de::DeserializeOwned;
 
-use super::{
+use crate::{
     connection::Owner,
     control::{
         Control,
         Repeat::{self, Harmless, Never},
     },
 };
-use crate::Error;
 
 impl Control {
     /// Sends a command that is answered with a document.
-    pub(super) async fn ask<T: DeserializeOwned>(
+    pub(crate) async fn ask<T: DeserializeOwned>(
         &self,
         command: &ControlCommand,
     ) -> Result<T, Error> {
@@ -28,7 +28,7 @@ impl Control {
 
     /// The same of a command that opens something, with what keeps it open; `None` if there is
     /// nothing to open.
-    pub(super) async fn ask_to_open<T: DeserializeOwned>(
+    pub(crate) async fn ask_to_open<T: DeserializeOwned>(
         &self,
         command: &ControlCommand,
     ) -> Result<Option<(T, Owner)>, Error> {
@@ -40,21 +40,21 @@ impl Control {
     }
 
     /// Sends a command that is answered with a number.
-    pub(super) async fn ask_number(&self, command: &ControlCommand) -> Result<u64, Error> {
+    pub(crate) async fn ask_number(&self, command: &ControlCommand) -> Result<u64, Error> {
         number(self.send(command).await?)
     }
 
     /// Sends a command that is answered with nothing but whether it was done.
-    pub(super) async fn tell(&self, command: &ControlCommand) -> Result<(), Error> {
+    pub(crate) async fn tell(&self, command: &ControlCommand) -> Result<(), Error> {
         self.send(command).await.map(drop)
     }
 
     /// Whether there was a value.
-    pub(super) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
+    pub(crate) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
         self.count(Never, "DEL", key).await
     }
 
-    pub(super) async fn exists(&self, key: &[u8]) -> Result<bool, Error> {
+    pub(crate) async fn exists(&self, key: &[u8]) -> Result<bool, Error> {
         self.count(Harmless, "EXISTS", key).await
     }
 

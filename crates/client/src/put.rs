@@ -9,14 +9,14 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_engine::{CommitOutcome, Error, Stream, Upload, overwrite, upload};
 use infinicache_wire::Version;
 use tokio::{
     io::{AsyncRead, ReadBuf},
     time::{self, Instant, Sleep},
 };
 
-use super::{Client, options::PutOptions, proxy::Proxy};
-use crate::{CommitOutcome, Error, Stream, Upload, overwrite, upload};
+use crate::{Client, options::PutOptions, proxy::Proxy};
 
 impl Client {
     /// Makes `value` the value of `key`, and returns its version.
@@ -146,7 +146,7 @@ mod tests {
     use tokio::io::AsyncWriteExt;
 
     use super::*;
-    use crate::Source;
+    use infinicache_engine::Source;
 
     const DEADLINE: Duration = Duration::from_secs(10);
 

@@ -8,11 +8,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use infinicache_engine::{Error, Holders, Reader};
 use infinicache_wire::Version;
 use tokio::time;
 
-use super::proxy::{LocatedValue, Proxy};
-use crate::{Error, Holders, Reader};
+use crate::proxy::{LocatedValue, Proxy};
 
 /// A value on its way to this process.
 ///
@@ -29,7 +29,7 @@ pub struct Download {
 
 impl Download {
     /// Waits for the first stripe, so that nothing is promised that cannot be read.
-    pub(super) async fn begin(
+    pub(crate) async fn begin(
         proxy: Proxy,
         found: LocatedValue,
         range: Range<u64>,

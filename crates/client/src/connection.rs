@@ -18,7 +18,7 @@ const MOST_ANSWER: usize = 16 << 20;
 
 /// A connection that carries one request at a time.
 #[derive(Debug)]
-pub(super) struct Connection {
+pub(crate) struct Connection {
     stream: Arc<Stream>,
     buffer: BytesMut,
 }
@@ -26,11 +26,11 @@ pub(super) struct Connection {
 /// Keeps a connection open, whether it is of use for requests or not.
 #[derive(Clone, Debug)]
 #[expect(dead_code, reason = "it is only held")]
-pub(super) struct Owner(Arc<Stream>);
+pub(crate) struct Owner(Arc<Stream>);
 
 impl Connection {
     /// Speaks over `stream`.
-    pub(super) fn new(stream: Stream) -> Self {
+    pub(crate) fn new(stream: Stream) -> Self {
         Self {
             stream: Arc::new(stream),
             buffer: BytesMut::new(),
@@ -38,7 +38,7 @@ impl Connection {
     }
 
     /// What keeps it open.
-    pub(super) fn owner(&self) -> Owner {
+    pub(crate) fn owner(&self) -> Owner {
         Owner(self.stream.clone())
     }
 
@@ -51,7 +51,7 @@ impl Connection {
     /// # Cancellation
     ///
     /// Not safe: the answer would be taken for that of the next request.
-    pub(super) async fn exchange(&mut self, request: &[Bytes]) -> io::Result<BytesFrame> {
+    pub(crate) async fn exchange(&mut self, request: &[Bytes]) -> io::Result<BytesFrame> {
         let mut encoded = BytesMut::new();
         request::encode(&mut encoded, request);
         self.send(encoded).await?;
@@ -91,7 +91,7 @@ impl Connection {
     }
 
     /// Whether the peer has neither closed the connection nor said anything out of turn.
-    pub(super) fn is_quiet(&self) -> bool {
+    pub(crate) fn is_quiet(&self) -> bool {
         let read = self.stream.try_read(&mut [0]);
         let nothing = matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock);
         nothing && self.buffer.is_empty()
@@ -102,7 +102,7 @@ impl Connection {
     /// # Panics
     ///
     /// If anything was opened over it.
-    pub(super) fn into_inner(self) -> (Stream, BytesMut) {
+    pub(crate) fn into_inner(self) -> (Stream, BytesMut) {
         let stream = Arc::into_inner(self.stream).expect("nothing was opened over it");
         (stream, self.buffer)
     }

@@ -2,14 +2,14 @@
 
 use std::time::SystemTime;
 
+use infinicache_engine::{Error, Holders};
 use infinicache_erasure::Code;
 use infinicache_wire::{
     MemberId, Version, WriteId,
     control::{Located, NodeState, PoolStatus},
 };
 
-use super::Client;
-use crate::{Error, Holders};
+use crate::Client;
 
 /// A value, as its proxy knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use infinicache_client::{
+use infinicache_engine::{
     Mux, MuxLink, NodeLink, ask_at_once,
     mux::{CALL_DEADLINE, MEMBER_CREDIT},
 };

@@ -1,6 +1,6 @@
 //! What can go wrong, by what a caller can do about it.
 
-use std::io;
+use std::{convert::Infallible, io};
 
 /// Why an operation on the cache did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -37,4 +37,10 @@ pub enum Error {
     /// The other side did not follow the protocol.
     #[error("protocol violation: {0}")]
     Protocol(String),
+}
+
+impl From<Infallible> for Error {
+    fn from(never: Infallible) -> Self {
+        match never {}
+    }
 }

@@ -13,14 +13,14 @@ use std::{
     time::Duration,
 };
 
+use infinicache_engine::{Error, Mux, MuxLink, NodeLink};
 use infinicache_host::hash::HashMap;
 use infinicache_wire::{Decoder, Frame, MemberId, Reply, Request, control::ControlCommand};
 use redis_protocol::resp2::types::{BytesFrame, Resp2Frame};
 use tokio::time;
 use tracing::debug;
 
-use super::{connector::Connector, control::refusal};
-use crate::{Error, Mux, MuxLink, NodeLink};
+use crate::{connector::Connector, error_reply::refusal};
 
 /// How long the proxy may take to turn a connection into a link.
 const LINK_DEADLINE: Duration = Duration::from_secs(10);
@@ -35,7 +35,7 @@ const MOST_SILENCE: u32 = 16;
 
 /// The links to one proxy.
 #[derive(Debug)]
-pub(super) struct Relay {
+pub(crate) struct Relay {
     connector: Arc<Connector>,
     slots: Vec<LinkSlot>,
 }
@@ -57,7 +57,7 @@ struct Linked {
 
 impl Relay {
     /// `links` links through `connector`, made when they are needed.
-    pub(super) fn new(connector: Arc<Connector>, links: usize) -> Self {
+    pub(crate) fn new(connector: Arc<Connector>, links: usize) -> Self {
         Self {
             connector,
             slots: (0..links).map(|_| LinkSlot::default()).collect(),
@@ -150,9 +150,9 @@ async fn link(connector: &Connector) -> Result<Mux, Error> {
 
 /// The route to one member through its proxy.
 #[derive(Clone, Debug)]
-pub(super) struct Relayed {
-    pub(super) relay: Arc<Relay>,
-    pub(super) member: MemberId,
+pub(crate) struct Relayed {
+    pub(crate) relay: Arc<Relay>,
+    pub(crate) member: MemberId,
 }
 
 impl NodeLink for Relayed {

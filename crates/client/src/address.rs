@@ -8,9 +8,9 @@
 //! in every URL; what stands alone before the `@` is the password, as redis-cli
 //! takes it.
 
-use std::{convert::Infallible, fmt, net::SocketAddr, str::FromStr};
+use std::{fmt, net::SocketAddr, str::FromStr};
 
-use crate::Error;
+use infinicache_engine::Error;
 
 /// The proxy's port, unless it is told another.
 const DEFAULT_PORT: u16 = 6378;
@@ -132,7 +132,7 @@ fn host_port(text: &str, default: u16) -> Result<String, ParseAddressError> {
 
 impl Login {
     /// The login of the default user.
-    pub(super) fn of_default_user(password: String) -> Self {
+    pub(crate) fn of_default_user(password: String) -> Self {
         let user = String::new();
         Self { user, password }
     }
@@ -197,12 +197,6 @@ impl TryFrom<&String> for Address {
 
     fn try_from(text: &String) -> Result<Self, Error> {
         text.as_str().try_into()
-    }
-}
-
-impl From<Infallible> for Error {
-    fn from(never: Infallible) -> Self {
-        match never {}
     }
 }
 

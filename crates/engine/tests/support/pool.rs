@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use infinicache_client::{
+use infinicache_engine::{
     Budget, Code, CommitOutcome, Error, Holders, Incident, LatencyTracker, Pool, Terms, Version,
 };
 use infinicache_erasure::Geometry;

@@ -5,7 +5,7 @@ mod support;
 use std::{io, time::Duration};
 
 use bytes::Bytes;
-use infinicache_client::{Error, Source, Stream, upload};
+use infinicache_engine::{Error, Source, Stream, upload};
 use infinicache_wire::MemberId;
 use proptest::{collection::vec, prelude::*};
 use support::{FakePool, Mood, assert_nothing_buffered, commit, get, put, stripe, value};

@@ -9,7 +9,8 @@ use std::{
 };
 
 use bytes::{Bytes, BytesMut};
-use infinicache_client::{CommitOutcome, Condition, Error, Expiry, NodeLink, Pool, Terms, Version};
+use infinicache_client::{Condition, Error, Expiry, Terms, Version};
+use infinicache_engine::{CommitOutcome, NodeLink, Pool};
 use infinicache_wire::{
     Decoder, MemberId, Request, WriteId,
     control::{CommitReply, Located, NodeState, NodeStatus, PoolStatus},
@@ -22,14 +23,14 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{FakeFound, FakePool};
+use crate::support::{FakeFound, FakePool};
 
 /// Leases have other numbers than writes.
-pub const LEASES: u64 = 1_000;
+pub(crate) const LEASES: u64 = 1_000;
 
 /// A proxy. Clones are handles to the same; it serves until the runtime ends.
 #[derive(Clone)]
-pub struct FakeProxy(Arc<Inner>);
+pub(crate) struct FakeProxy(Arc<Inner>);
 
 struct Inner {
     pub pool: FakePool,
@@ -45,7 +46,7 @@ struct Inner {
 }
 
 impl FakeProxy {
-    pub async fn start(pool: FakePool) -> Self {
+    pub(crate) async fn start(pool: FakePool) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let proxy = Self(Arc::new(Inner {
             pool,
@@ -74,16 +75,16 @@ impl FakeProxy {
         proxy
     }
 
-    pub fn pool(&self) -> &FakePool {
+    pub(crate) fn pool(&self) -> &FakePool {
         &self.0.pool
     }
 
-    pub fn address(&self) -> String {
+    pub(crate) fn address(&self) -> String {
         self.0.address.clone()
     }
 
     /// The commands received that begin with a word.
-    pub fn received(&self, word: &str) -> Vec<String> {
+    pub(crate) fn received(&self, word: &str) -> Vec<String> {
         let log = self.0.log.lock().unwrap();
         log.iter()
             .filter(|line| line.split(' ').next() == Some(word))
@@ -92,19 +93,19 @@ impl FakeProxy {
     }
 
     /// Waits until a command has been received so many times.
-    pub async fn receives(&self, word: &str, times: usize) {
+    pub(crate) async fn receives(&self, word: &str, times: usize) {
         while self.received(word).len() < times {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
 
     /// Answers the next such command with an error.
-    pub fn refuse(&self, command: &'static str, error: &str) {
+    pub(crate) fn refuse(&self, command: &'static str, error: &str) {
         self.script(command, BytesFrame::Error(error.into()));
     }
 
     /// Answers the next IC.LOCATE with where a value is, or was.
-    pub fn locate_next(&self, found: &FakeFound) {
+    pub(crate) fn locate_next(&self, found: &FakeFound) {
         self.script("IC.LOCATE", document(&located(found)));
     }
 
@@ -113,24 +114,24 @@ impl FakeProxy {
     }
 
     /// Does not answer the next such command.
-    pub fn silence(&self, command: &'static str) {
+    pub(crate) fn silence(&self, command: &'static str) {
         self.0.silenced.lock().unwrap().push(command);
     }
 
     /// How many connections the other side has closed.
-    pub fn left(&self) -> usize {
+    pub(crate) fn left(&self) -> usize {
         self.0.left.load(Relaxed)
     }
 
     /// Waits until it has closed so many.
-    pub async fn is_left(&self, times: usize) {
+    pub(crate) async fn is_left(&self, times: usize) {
         while self.left() < times {
             tokio::time::sleep(std::time::Duration::from_millis(1)).await;
         }
     }
 
     /// Closes every connection that is open.
-    pub fn hang_up(&self) {
+    pub(crate) fn hang_up(&self) {
         std::mem::take(&mut *self.0.connections.lock().unwrap()).cancel();
     }
 

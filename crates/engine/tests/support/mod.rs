@@ -10,10 +10,9 @@
 pub mod encoding;
 pub mod node;
 pub mod pool;
-pub mod proxy;
 
 use bytes::Bytes;
-use infinicache_client::{Error, Reader, Terms, Upload, pool::CommitOutcome, upload};
+use infinicache_engine::{Error, Reader, Terms, Upload, pool::CommitOutcome, upload};
 
 pub use self::{
     node::{FakeNode, Mood},
@@ -78,7 +77,7 @@ pub async fn get_range(
 
 /// Everything that was reserved is given back, once what was given up has had its turn to end.
 pub async fn assert_nothing_buffered(pool: &FakePool) {
-    use infinicache_client::Pool;
+    use infinicache_engine::Pool;
     for _ in 0..100 {
         tokio::task::yield_now().await;
     }
