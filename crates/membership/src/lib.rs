@@ -10,7 +10,7 @@
 //! - [`readmission`]: who is off it for a while, and how they come back;
 //! - [`leader_lease`]: whether the run may answer;
 //! - [`quorum_timeout`]: how long members are waited for;
-//! - [`finish_round`]: when a value is complete on all of its members;
+//! - [`finish_quorum`]: when a value is complete on all of its members;
 //! - [`delete_quorum`]: when a value is gone from all who count;
 //! - [`prepare`]: whom a new run believes, and when it has heard enough;
 //! - [`label`]: what members keep with a chunk, so that they can tell what it is of;
@@ -21,7 +21,7 @@
 mod epoch;
 
 pub mod delete_quorum;
-pub mod finish_round;
+pub mod finish_quorum;
 pub mod joint_view;
 pub mod label;
 pub mod leader_lease;

@@ -74,10 +74,10 @@ impl Admin {
     fn refresh(&self) {
         let (cache, budget) = (&self.cache, self.cache.budget());
         let figures = cache.metrics().figures();
-        figures.objects.set(cache.catalog().len() as i64);
-        figures.object_bytes.set(cache.catalog().bytes());
+        figures.objects.set(cache.metadata().catalog.len() as i64);
+        figures.object_bytes.set(cache.metadata().catalog.bytes());
         figures.degraded.set(self.repair_queue.len() as i64);
-        figures.open_writes.set(cache.open_writes().len() as i64);
+        figures.open_writes.set(cache.writes().open().len() as i64);
         figures.small_values.set(cache.hot_cache().bytes());
         figures.buffer_used.set(budget.used() as i64);
         figures.buffer_capacity.set(budget.capacity() as i64);
@@ -85,7 +85,7 @@ impl Admin {
         let upkeep = cache.metrics().upkeep();
         upkeep.to_repair(self.repair_queue.bytes(), self.repair_bytes_per_second);
         let (members, forced) = cache.nodes().view();
-        let (is_leader, tombstone) = (cache.is_open().is_ok(), cache.tombstones().len());
+        let (is_leader, tombstone) = (cache.is_open().is_ok(), cache.metadata().tombstones.len());
         let counters = cache.metrics().membership();
         counters.refresh(members, forced, is_leader, tombstone);
     }

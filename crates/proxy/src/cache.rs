@@ -4,16 +4,21 @@
 //! of values it leaves to the algorithms of the client crate, for which it is
 //! the [`Pool`].
 //!
-//! - `open`: a write gets members, and room on them; `placement`: which members;
+//! It is made of parts, each of which owns what it decides:
+//!
+//! - `open`: a write gets members, and room on them; `placement`: which members; `reservation`:
+//!   what goes for it;
 //! - `small`: a small value is stored in one exchange; `placement_group`: on the members of a
 //!   placement group;
 //! - `commit`: members complete their chunks, then the metadata changes;
 //! - `delete`: what was replaced or removed dies on the nodes; `metadata::tombstones`: until it
 //!   has;
+//! - `quorum_call`: how both ask members, and what becomes of those that do not answer;
 //! - `reconcile`: a member that may have missed something fits the metadata again;
 //! - `metered_source`, `object_reader`: a value on its way in, and on its way out;
 //! - `reencode`: a value is written anew because the pool has become too small for it;
-//! - `chunk_holders`: what becomes of objects when members come and go.
+//! - `chunk_holders`: what becomes of objects when members come and go; `restore`: when a new run
+//!   finds them.
 
 mod chunk_holders;
 mod commit;
@@ -25,18 +30,17 @@ mod object_reader;
 mod open;
 mod placement;
 mod placement_group;
+mod quorum_call;
 mod reconcile;
-mod reencode;
+pub(crate) mod reencode;
+mod reservation;
 mod restore;
 mod small;
 
 use std::{
     ops::Range,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
+    sync::{Arc, atomic::AtomicU64},
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -45,8 +49,8 @@ use infinicache_engine::{
     Terms, Upload, overwrite, upload,
 };
 use infinicache_erasure::Code;
-use infinicache_host::{fail_point, task};
-use infinicache_membership::{Epoch, delete_quorum::DeleteQuorum, quorum_timeout};
+use infinicache_host::fail_point;
+use infinicache_membership::Epoch;
 use infinicache_wire::{
     MemberId, Request, WriteId,
     control::{Opened, Placed},
@@ -55,18 +59,22 @@ use tokio::time;
 use tracing::warn;
 
 use self::{
-    delete::ChunkDisposal, metered_source::MeteredSource, placement_group::PlacementGroups,
+    chunk_holders::ChunkHolders,
+    commit::Commits,
+    delete::{ChunkDisposal, Deletes},
+    metered_source::MeteredSource,
+    open::Writes,
+    placement::{Placement, PlacementPolicy},
+    quorum_call::QuorumCaller,
+    reconcile::Reconciler,
+    reservation::Reservations,
 };
 pub(crate) use self::{object_reader::ObjectReader, reconcile::page};
 use crate::{
-    capacity::CapacityPlanner,
     capacity::open_writes::OpenWrites,
-    gc_queue::{GcQueue, GcTask},
+    gc_queue::GcQueue,
     hot_cache::HotCache,
-    metadata::catalog::{Catalog, ObjectRef},
-    metadata::key_locks::KeyLocks,
-    metadata::read_leases::ReadLeases,
-    metadata::tombstones::Tombstones,
+    metadata::{Metadata, catalog::ObjectRef, tombstones::Tombstones},
     metrics::Metrics,
     pool::Nodes,
 };
@@ -92,25 +100,23 @@ pub(crate) struct Settings {
 
 /// The cache. Clones are handles to the same.
 #[derive(Clone)]
-pub(crate) struct Cache(Arc<CacheInner>);
+pub(crate) struct Cache(Arc<CacheParts>);
 
-struct CacheInner {
+struct CacheParts {
     settings: Settings,
     nodes: Nodes,
-    catalog: Catalog,
-    open_writes: OpenWrites,
-    capacity: CapacityPlanner,
-    key_locks: KeyLocks,
-    commits: AtomicU64,
-    placements: AtomicU64,
-    placement_groups: PlacementGroups,
-    hot_cache: HotCache,
+    metadata: Arc<Metadata>,
+    writes: Writes,
+    commits: Commits,
+    deletes: Deletes,
+    holders: ChunkHolders,
+    reconciler: Reconciler,
+    hot_cache: Arc<HotCache>,
+    quorum: QuorumCaller,
     budget: Budget,
     latencies: Arc<LatencyTracker>,
     metrics: Arc<Metrics>,
     reclaimer: Arc<GcQueue>,
-    tombstones: Arc<Tombstones>,
-    read_leases: ReadLeases,
 }
 
 impl Cache {
@@ -123,27 +129,77 @@ impl Cache {
         reclaimer: Arc<GcQueue>,
         tombstones: Arc<Tombstones>,
     ) -> Self {
-        Self(Arc::new(CacheInner {
-            open_writes: OpenWrites::new(settings.epoch.clone()),
-            hot_cache: HotCache::new(
-                settings.small_value,
-                settings.shelf_bytes,
-                metrics.served().hot_cache_lookups(),
-            ),
-            placement_groups: PlacementGroups::default(),
+        let hot_cache = Arc::new(HotCache::new(
+            settings.small_value,
+            settings.shelf_bytes,
+            metrics.served().hot_cache_lookups(),
+        ));
+        let metadata = Arc::new(Metadata::new(nodes.clock().clone(), tombstones.clone()));
+        let quorum = QuorumCaller::new(nodes.clone(), latencies.clone());
+        let deletes = Deletes {
+            nodes: nodes.clone(),
+            quorum: quorum.clone(),
+            tombstones,
+            reclaimer: reclaimer.clone(),
+            hot_cache: hot_cache.clone(),
+            metrics: metrics.clone(),
+            parity: settings.code.parity(),
+        };
+        let policy = PlacementPolicy {
+            code: settings.code,
+            presumed_capacity: settings.presumed_capacity,
+            deadline: settings.place_deadline,
+            seed: settings.epoch.get(),
+        };
+        let placement = Placement::new(policy, nodes.clone(), latencies.clone());
+        let reservations = Reservations::new(metadata.clone(), deletes.clone());
+        let writes = Writes {
+            open: Arc::new(OpenWrites::new(settings.epoch.clone())),
+            placement: Arc::new(placement),
+            reservations: Arc::new(reservations),
+            deletes: deletes.clone(),
+            reclaimer: reclaimer.clone(),
+            metrics: metrics.clone(),
+            max_object_bytes: settings.max_object_bytes,
+        };
+        let holders = ChunkHolders {
+            metadata: metadata.clone(),
+            nodes: nodes.clone(),
+            reclaimer: reclaimer.clone(),
+            deletes: deletes.clone(),
+        };
+        let commits = Commits {
+            metadata: metadata.clone(),
+            nodes: nodes.clone(),
+            writes: writes.clone(),
+            deletes: deletes.clone(),
+            holders: holders.clone(),
+            quorum: quorum.clone(),
+            reclaimer: reclaimer.clone(),
+            epoch: settings.epoch.clone(),
+            last: AtomicU64::new(0),
+        };
+        let reconciler = Reconciler {
+            metadata: metadata.clone(),
+            open: writes.open.clone(),
+            nodes: nodes.clone(),
+            deletes: deletes.clone(),
+        };
+        Self(Arc::new(CacheParts {
             settings,
             nodes,
-            catalog: Catalog::default(),
-            capacity: CapacityPlanner::default(),
-            key_locks: KeyLocks::default(),
-            commits: AtomicU64::new(0),
-            placements: AtomicU64::new(0),
+            metadata,
+            writes,
+            commits,
+            deletes,
+            holders,
+            reconciler,
+            hot_cache,
+            quorum,
             budget,
             latencies,
             metrics,
             reclaimer,
-            tombstones,
-            read_leases: ReadLeases::default(),
         }))
     }
 
@@ -155,24 +211,28 @@ impl Cache {
         &self.0.nodes
     }
 
-    pub(crate) fn catalog(&self) -> &Catalog {
-        &self.0.catalog
+    pub(crate) fn metadata(&self) -> &Metadata {
+        &self.0.metadata
     }
 
-    pub(crate) fn open_writes(&self) -> &OpenWrites {
-        &self.0.open_writes
+    pub(crate) fn writes(&self) -> &Writes {
+        &self.0.writes
+    }
+
+    pub(crate) fn deletes(&self) -> &Deletes {
+        &self.0.deletes
+    }
+
+    pub(crate) fn holders(&self) -> &ChunkHolders {
+        &self.0.holders
+    }
+
+    pub(crate) fn reconciler(&self) -> &Reconciler {
+        &self.0.reconciler
     }
 
     pub(crate) fn reclaimer(&self) -> &Arc<GcQueue> {
         &self.0.reclaimer
-    }
-
-    pub(crate) fn tombstones(&self) -> &Tombstones {
-        &self.0.tombstones
-    }
-
-    pub(crate) fn read_leases(&self) -> &ReadLeases {
-        &self.0.read_leases
     }
 
     pub(crate) fn hot_cache(&self) -> &HotCache {
@@ -183,14 +243,9 @@ impl Cache {
         &self.0.metrics
     }
 
-    /// Milliseconds since 1970, by the pool's clock.
-    pub(crate) fn now_ms(&self) -> u64 {
-        self.0.nodes.clock().unix_ms()
-    }
-
     /// The value of a key: it can be read for as long as the answer is held.
     pub(crate) fn find(&self, key: &[u8]) -> Option<ObjectRef> {
-        self.0.catalog.get(key, || self.now_ms()).map(ObjectRef)
+        self.0.metadata.find(key)
     }
 
     /// A read found a value, or did not.
@@ -242,7 +297,7 @@ impl Cache {
                 Err(Error::Lost { have, need }) => {
                     warn!(?found, have, need, "read of a lost value");
                     self.0.metrics.served().read_lost();
-                    self.give_up_lost(&found.0);
+                    self.0.holders.give_up_lost(&found.0);
                     return Ok(None);
                 }
                 Err(Error::Unreachable(why)) => match pauses.next() {
@@ -281,9 +336,10 @@ impl Cache {
         if self.0.nodes.is_recovering() {
             return Err(Closed::Loading);
         }
-        match self.0.nodes.may_answer() {
-            true => Ok(()),
-            false => Err(Closed::OutOfTouch),
+        if self.0.nodes.may_answer() {
+            Ok(())
+        } else {
+            Err(Closed::OutOfTouch)
         }
     }
 
@@ -293,21 +349,21 @@ impl Cache {
     ///
     /// [`Error::TimedOut`] if it is not known whether it is gone for good.
     pub(crate) async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
-        let _turn = self.0.key_locks.lock(key).await;
+        let _turn = self.0.metadata.key_locks.lock(key).await;
         // They would be found when this one is gone.
         if !fail_point("tombstones_stay_covered") {
-            self.until_deletes_are_done(key).await?;
+            self.0.deletes.until_done(key).await?;
         }
         let found = self.find(key);
         let removed = match &found {
-            Some(ObjectRef(object)) if self.0.catalog.remove(object) => {
-                self.delete_chunks(object, "deleted", ChunkDisposal::of(object))
-                    .await?;
+            Some(ObjectRef(object)) if self.0.metadata.catalog.remove(object) => {
+                let disposal = ChunkDisposal::of(object);
+                self.0.deletes.delete(object, "deleted", disposal).await?;
                 true
             }
             _ => false,
         };
-        self.confirm_lease().await?;
+        self.0.quorum.confirm_lease().await?;
         Ok(removed)
     }
 
@@ -319,32 +375,29 @@ impl Cache {
     ///
     /// [`Error::TimedOut`] if it is not known whether members have it for good.
     pub(crate) async fn set_expiry(&self, key: &[u8], at_ms: Option<u64>) -> Result<bool, Error> {
-        if at_ms.is_some_and(|at| at <= self.now_ms()) {
+        if at_ms.is_some_and(|at| at <= self.0.metadata.now_ms()) {
             return self.delete(key).await;
         }
-        let _turn = self.0.key_locks.lock(key).await;
+        let _turn = self.0.metadata.key_locks.lock(key).await;
         let Some(ObjectRef(object)) = self.find(key) else {
             // A later run may know of one: it took a while until it was this command's turn.
-            self.confirm_lease().await?;
+            self.0.quorum.confirm_lease().await?;
             return Ok(false);
         };
         // They would be found when this one has expired.
         if !fail_point("tombstones_stay_covered") {
-            self.until_deletes_are_done(key).await?;
+            self.0.deletes.until_done(key).await?;
         }
-        self.0.catalog.set_expiry(&object, at_ms);
-        object.set_expiry_sequence(object.expiry().sequence + 1);
-        let expiry = object.expiry();
+        self.0.metadata.catalog.set_expiry(&object, at_ms);
+        let expiry = object.expiration().entry();
         let request = |index| Request::Expire {
             chunk: object.chunk(usize::from(index)),
             expiry,
         };
-        let quorum = DeleteQuorum::new(object.data(), object.held_by());
         if !fail_point("expiry_acknowledged") {
-            self.quorum_call(quorum, object.parity(), request, |_, _| ())
-                .await?;
+            self.0.deletes.change(&object, request).await?;
         }
-        self.confirm_lease().await?;
+        self.0.quorum.confirm_lease().await?;
         Ok(true)
     }
 
@@ -356,53 +409,35 @@ impl Cache {
     pub(crate) async fn clear(&self) -> Result<(), Error> {
         let mut from = Some(0);
         while let Some(slot) = from {
-            let (objects, next) = self.0.catalog.walk(slot, BATCH);
+            let (objects, next) = self.0.metadata.catalog.walk(slot, BATCH);
             let mut keys = Vec::with_capacity(objects.len());
             for object in objects {
-                let _turn = self.0.key_locks.lock(object.key()).await;
-                self.until_deletes_are_done(object.key()).await?;
-                if self.0.catalog.remove(&object) {
-                    self.delete_in_background(&object, "flushed");
+                let _turn = self.0.metadata.key_locks.lock(object.key()).await;
+                self.0.deletes.until_done(object.key()).await?;
+                if self.0.metadata.catalog.remove(&object) {
+                    self.0.deletes.delete_in_background(&object, "flushed");
                     keys.push(Bytes::copy_from_slice(object.key()));
                 }
             }
             for key in keys {
-                self.until_deletes_are_done(&key).await?;
+                self.0.deletes.until_done(&key).await?;
             }
             from = next;
         }
-        self.confirm_lease().await
-    }
-
-    /// How many nodes the object of the widest code needs.
-    pub(crate) fn widest(&self) -> usize {
-        let mut widest = 0;
-        self.0
-            .catalog
-            .for_each(|object| widest = widest.max(object.width()));
-        widest
+        self.0.quorum.confirm_lease().await
     }
 
     /// Removes what has expired; whether there may be more.
     pub(crate) fn expire(&self) -> bool {
-        let expired = self.0.catalog.expire(self.now_ms(), BATCH);
+        let expired = self
+            .0
+            .metadata
+            .catalog
+            .expire(self.0.metadata.now_ms(), BATCH);
         for object in &expired {
-            self.delete_in_background(object, "expired");
+            self.0.deletes.delete_in_background(object, "expired");
         }
         expired.len() == BATCH
-    }
-
-    /// Removes members that keep what was removed from being gone for good, and asks them again:
-    /// who was not linked when it was asked may answer by now, and hold nothing that anybody
-    /// would find on it.
-    pub(crate) fn give_up_overdue(&self, now: Instant) {
-        for key_tombstones in self.0.tombstones.overdue(now, quorum_timeout::CALL_TIMEOUT) {
-            for (chunk, member) in key_tombstones.chunks_left() {
-                self.0.reclaimer.push(GcTask::Delete(chunk, member));
-            }
-            let cache = self.clone();
-            task::spawn(async move { cache.remove_unacknowledged(&key_tombstones).await });
-        }
     }
 }
 
@@ -450,15 +485,15 @@ impl Pool for Cache {
 
     async fn open(&self, key: &[u8], size: Option<u64>, blind: bool) -> Result<Opened, Error> {
         let key = Bytes::copy_from_slice(key);
-        self.open_on(key, size, blind, &[]).await
+        self.0.writes.open_on(key, size, blind, &[]).await
     }
 
     async fn reserve(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        self.ensure_capacity(write, bytes).await
+        self.0.writes.ensure_capacity(write, bytes).await
     }
 
     async fn replace(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
-        self.substitute(write, index).await
+        self.0.writes.substitute(write, index).await
     }
 
     async fn commit(
@@ -467,17 +502,13 @@ impl Pool for Cache {
         size: u64,
         terms: &Terms,
     ) -> Result<CommitOutcome<ObjectRef>, Error> {
-        self.commit_in_turn(write, size, terms, None).await
+        self.0
+            .commits
+            .commit_in_turn(write, size, terms, None)
+            .await
     }
 
     fn abort(&self, write: WriteId) {
-        self.give_up(write);
-    }
-}
-
-impl CacheInner {
-    /// The number of the next commit.
-    fn next_commit(&self) -> u64 {
-        self.commits.fetch_add(1, Relaxed) + 1
+        self.0.writes.give_up(write);
     }
 }

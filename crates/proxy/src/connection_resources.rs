@@ -61,7 +61,10 @@ impl ConnectionResources {
     }
 
     fn sift(&mut self) {
-        let (writes, leases) = (self.cache.open_writes(), self.cache.read_leases());
+        let (writes, leases) = (
+            self.cache.writes().open(),
+            &self.cache.metadata().read_leases,
+        );
         self.writes.retain(|write| writes.get(*write).is_some());
         self.leases.retain(|lease| leases.is_out(*lease));
     }
@@ -73,7 +76,7 @@ impl Drop for ConnectionResources {
             self.cache.abort(write);
         }
         for lease in self.leases.drain() {
-            self.cache.read_leases().release(lease);
+            self.cache.metadata().read_leases.release(lease);
         }
     }
 }
@@ -103,7 +106,8 @@ mod tests {
         others.opened(other_write);
         let grant = || {
             one.cache
-                .read_leases()
+                .metadata()
+                .read_leases
                 .grant(&ObjectRef(object.clone()), Instant::now())
         };
         let (our_lease, other_lease) = (grant().unwrap(), grant().unwrap());
@@ -121,14 +125,14 @@ mod tests {
         assert!(both > 0, "an open write takes room");
 
         drop(ours);
-        assert!(one.cache.open_writes().get(our_write).is_none());
-        assert!(one.cache.open_writes().get(other_write).is_some());
-        assert!(!one.cache.read_leases().is_out(our_lease));
-        assert!(one.cache.read_leases().is_out(other_lease));
+        assert!(one.cache.writes().open().get(our_write).is_none());
+        assert!(one.cache.writes().open().get(other_write).is_some());
+        assert!(!one.cache.metadata().read_leases.is_out(our_lease));
+        assert!(one.cache.metadata().read_leases.is_out(other_lease));
         assert_eq!(used(), both / 2);
         drop(others);
         assert_eq!(used(), 0);
-        assert_eq!(one.cache.open_writes().len(), 0);
+        assert_eq!(one.cache.writes().open().len(), 0);
     }
 
     #[tokio::test]

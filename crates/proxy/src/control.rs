@@ -36,11 +36,11 @@ pub(crate) async fn run(
         } => {
             // It is copied, or a long-lived key would keep its whole read buffer.
             let key = Bytes::copy_from_slice(&key);
-            let opened = cache.open_on(key, size, blind, &proposal).await?;
+            let opened = cache.writes().open_on(key, size, blind, &proposal).await?;
             open(cache, owned, opened, direct)
         }
         ControlCommand::Reserve { write, bytes } => {
-            let reserved = cache.ensure_capacity(write, bytes).await?;
+            let reserved = cache.writes().ensure_capacity(write, bytes).await?;
             let reserved = i64::try_from(reserved).unwrap_or(i64::MAX);
             Ok(BytesFrame::Integer(reserved))
         }
@@ -56,7 +56,7 @@ pub(crate) async fn run(
         }
         ControlCommand::Locate { key, direct } => locate(cache, owned, &key, direct),
         ControlCommand::Release { lease } => {
-            cache.read_leases().release(lease);
+            cache.metadata().read_leases.release(lease);
             ok()
         }
         // What follows is the relay's.
@@ -120,7 +120,7 @@ fn locate(cache: &Cache, owned: &mut ConnectionResources, key: &[u8], direct: bo
     // What fits one stripe is read anew if it is replaced meanwhile.
     let lease = match found.geometry().stripes() {
         ..=1 => None,
-        _ => cache.read_leases().grant(&found, clock::now()),
+        _ => cache.metadata().read_leases.grant(&found, clock::now()),
     };
     lease.into_iter().for_each(|lease| owned.granted(lease));
     let members = object.members();
@@ -139,8 +139,9 @@ fn locate(cache: &Cache, owned: &mut ConnectionResources, key: &[u8], direct: bo
         data: code.data() as u8,
         parity: code.parity() as u8,
         ttl_ms: object
-            .expires_at()
-            .map(|at| at.saturating_sub(cache.now_ms())),
+            .expiration()
+            .at_ms()
+            .map(|at| at.saturating_sub(cache.metadata().now_ms())),
         lease,
         members,
         routes,

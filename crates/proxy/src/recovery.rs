@@ -200,16 +200,16 @@ async fn restore(cache: &Cache, view: &MembershipView, all: bool) -> Option<Reco
         // The run above which it was raised may have changed what there is.
         return None;
     }
-    let degraded = cache.adopt(state.recovered);
+    let degraded = cache.holders().adopt(state.recovered);
     // One that was lost meanwhile was not found when its chunks were looked for.
     let there: BTreeSet<MemberId> = nodes.members().iter().map(|member| member.id).collect();
     for gone in heard.iter().filter(|member| !there.contains(&member.id)) {
-        cache.lose_member(gone.id);
+        cache.holders().lose_member(gone.id);
     }
     let obsolete = state.obsolete.iter();
-    obsolete.for_each(|other| cache.delete_obsolete(other));
+    obsolete.for_each(|other| cache.holders().delete_obsolete(other));
     for (member, chunk) in state.orphans {
-        cache.free_orphan(chunk, member);
+        cache.holders().free_orphan(chunk, member);
     }
     Some(Recovered {
         objects: found,

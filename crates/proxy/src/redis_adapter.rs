@@ -44,19 +44,19 @@ impl store::Store for Cache {
     }
 
     fn now(&self) -> u64 {
-        self.now_ms()
+        self.metadata().now_ms()
     }
 
     fn stat(&self, key: &[u8]) -> Option<store::ValueInfo> {
         let found = self.find(key)?;
         Some(store::ValueInfo {
             size: found.0.size(),
-            expires_at: found.0.expires_at(),
+            expires_at: found.0.expiration().at_ms(),
         })
     }
 
     fn len(&self) -> u64 {
-        self.catalog().len() as u64
+        self.metadata().catalog.len() as u64
     }
 
     fn find(&self, key: &[u8]) -> Option<ObjectRef> {
@@ -230,7 +230,11 @@ impl Observe for RedisObserver {
     }
 
     fn figures(&self) -> Figures {
-        let (metrics, catalog, nodes) = (self.metrics(), self.cache.catalog(), self.cache.nodes());
+        let (metrics, catalog, nodes) = (
+            self.metrics(),
+            &self.cache.metadata().catalog,
+            self.cache.nodes(),
+        );
         let states = nodes.states();
         let count = |state: NodeState| states.iter().filter(|of_node| **of_node == state).count();
         let capacity = |usable: Usable| {

@@ -116,7 +116,7 @@ async fn relay(
             if let Some(memory) = memory {
                 *bytes = memory.hold(std::mem::take(bytes));
             }
-            match cache.open_writes().get(chunk.write) {
+            match cache.writes().open().get(chunk.write) {
                 Some(write) if write.is_on(chunk.index, member) => {
                     write.touch();
                     None

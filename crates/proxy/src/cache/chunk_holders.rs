@@ -9,44 +9,54 @@ use infinicache_wire::{MemberId, Reply, Request, inventory::Expiry};
 use tokio::time;
 use tracing::warn;
 
-use super::Cache;
+use super::delete::Deletes;
 use crate::{
-    gc_queue::GcTask,
-    metadata::catalog::{ChunkReclaimer, Object, ObjectRef},
-    pool::member::Member,
+    gc_queue::{GcQueue, GcTask},
+    metadata::{
+        Metadata,
+        catalog::{ChunkReclaimer, Object, ObjectRef},
+    },
+    pool::{Nodes, member::Member},
 };
 
 /// How long a member may take to complete a chunk that is rebuilt.
 const FINISH_DEADLINE: Duration = Duration::from_secs(2);
 
-impl Cache {
+/// The holders of objects' chunks. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct ChunkHolders {
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) nodes: Nodes,
+    pub(super) reclaimer: Arc<GcQueue>,
+    pub(super) deletes: Deletes,
+}
+
+impl ChunkHolders {
     /// Has a member complete a rebuilt chunk, and enters it, if the object is still the value of
     /// its key.
     ///
     /// A later run of the proxy may find the chunk from the moment it is complete: nothing else
     /// happens to the key meanwhile, and a member of which it is not known is removed.
     pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
-        let _turn = self.0.key_locks.lock(object.key()).await;
+        let _turn = self.metadata.key_locks.lock(object.key()).await;
         let is_dead = object.is_dead() && !fail_point("repair_if_current");
-        if is_dead || !self.0.nodes.counts(member) {
+        if is_dead || !self.nodes.counts(member) {
             return false;
         }
         match self.complete_rebuilt(object, index, member).await {
             Some(true) => {}
             Some(false) => return false,
             None => {
-                self.0.nodes.remove_silent(&[member.id]).await;
+                self.nodes.remove_silent(&[member.id]).await;
                 return false;
             }
         }
-        if self.0.nodes.member(member.id).is_none() {
+        if self.nodes.member(member.id).is_none() {
             return false;
         }
         if let Some(previous) = object.move_to(index, member.id) {
             let bytes = object.footprint(index);
-            self.0
-                .reclaimer
-                .abandon(object.chunk(index), previous, bytes);
+            self.reclaimer.abandon(object.chunk(index), previous, bytes);
         }
         self.follow_draining(object, member);
         true
@@ -66,9 +76,10 @@ impl Cache {
         let geometry = found.geometry();
         let chunk = object.chunk(index);
         // With the last change of its expiry: there must be no moment at which it has an earlier one.
-        let expiry = match fail_point("rebuilt_expiry") {
-            true => Expiry::default(),
-            false => object.expiry(),
+        let expiry = if fail_point("rebuilt_expiry") {
+            Expiry::default()
+        } else {
+            object.expiration().entry()
         };
         let label = label::encode(object.key(), &geometry, object.version(), expiry);
         let finish = Request::Finish {
@@ -85,19 +96,19 @@ impl Cache {
 
     /// Moves what a member that is about to go holds.
     pub(crate) fn evacuate_member(&self, member: MemberId) {
-        self.0.catalog.for_each(|object| {
+        self.metadata.catalog.for_each(|object| {
             if object.is_held_by(member) {
-                self.0.reclaimer.push(GcTask::Evacuate(object));
+                self.reclaimer.push(GcTask::Evacuate(object));
             }
         });
     }
 
     /// An object of which too few chunks were found to be sound is no key's value any more.
     pub(super) fn give_up_lost(&self, object: &Arc<Object>) {
-        if object.chunks_left() < object.data() && self.0.catalog.remove(object) {
+        if object.chunks_left() < object.code().data() && self.metadata.catalog.remove(object) {
             let members = object.members();
             warn!(write = %object.write(), size = object.size(), ?members, "object lost");
-            self.delete_in_background(object, "lost");
+            self.deletes.delete_in_background(object, "lost");
         }
     }
 
@@ -105,7 +116,7 @@ impl Cache {
     /// it holds may have missed it.
     pub(super) fn follow_draining(&self, object: &Arc<Object>, member: &Member) {
         if member.must_evacuate() {
-            self.0.reclaimer.push(GcTask::Evacuate(object.clone()));
+            self.reclaimer.push(GcTask::Evacuate(object.clone()));
         }
     }
 
@@ -114,27 +125,28 @@ impl Cache {
     pub(crate) fn needs(&self, member: MemberId, silent: &BTreeSet<MemberId>) -> bool {
         let is_left = |holder: MemberId| holder != member && !silent.contains(&holder);
         let mut is_needed = false;
-        self.0.catalog.for_each(|object| {
+        self.metadata.catalog.for_each(|object| {
             is_needed |= object.is_held_by(member)
                 && object
                     .held_by()
                     .into_iter()
                     .filter(|(_, it)| is_left(*it))
                     .count()
-                    < object.data();
+                    < object.code().data();
         });
         is_needed
     }
 
     /// Loses what a member held; objects that lack too many chunks are lost altogether.
     pub(crate) fn lose_member(&self, member: MemberId) {
-        self.0.catalog.for_each(|object| {
+        self.metadata.catalog.for_each(|object| {
             if !object.lose(member) {
                 return;
             }
-            match object.chunks_left() >= object.data() {
-                true => self.0.reclaimer.repair(object),
-                false => self.give_up_lost(&object),
+            if object.chunks_left() >= object.code().data() {
+                self.reclaimer.repair(object);
+            } else {
+                self.give_up_lost(&object);
             }
         });
     }

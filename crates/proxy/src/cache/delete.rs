@@ -1,17 +1,26 @@
 //! Deletes: what was replaced or removed is deleted on its members.
 
-use std::{sync::Arc, time::Duration};
+use std::{sync::Arc, time::Instant};
 
-use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_engine::Error;
-use infinicache_host::{clock, fail_point, stall_point};
-use infinicache_membership::{delete_quorum::DeleteQuorum, quorum_timeout::QuorumTimeout};
+use infinicache_host::{clock, fail_point, task};
+use infinicache_membership::{
+    delete_quorum::DeleteQuorum,
+    quorum_timeout::{CALL_TIMEOUT, QuorumTimeout},
+};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request, WriteId};
 use tokio::time;
-use tracing::{debug, trace};
+use tracing::trace;
 
-use super::Cache;
-use crate::{gc_queue::GcTask, metadata::catalog::Object, metadata::tombstones::KeyTombstones};
+use super::quorum_call::{Quorum, QuorumCaller, UNKNOWN_OUTCOME};
+use crate::{
+    gc_queue::{GcQueue, GcTask},
+    hot_cache::HotCache,
+    metadata::catalog::Object,
+    metadata::tombstones::{KeyTombstones, Tombstones},
+    metrics::Metrics,
+    pool::Nodes,
+};
 
 /// What becomes of the chunks of an object that was deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,56 +34,71 @@ pub(super) enum ChunkDisposal {
 impl ChunkDisposal {
     /// The end of an object that its caller alone has no use for.
     pub(super) fn of(object: &Arc<Object>) -> Self {
-        match Arc::strong_count(object) {
-            1 => Self::Freed,
-            _ => Self::Dead,
+        if Arc::strong_count(object) == 1 {
+            Self::Freed
+        } else {
+            Self::Dead
+        }
+    }
+
+    fn request(self, chunk: ChunkId) -> Request {
+        match self {
+            Self::Dead => Request::Delete { chunk },
+            Self::Freed => Request::Free { chunk },
         }
     }
 }
 
-impl Cache {
-    /// An object that was taken out of the catalog dies on its members. Returns when too few
+/// Deletes objects that were taken out of the catalog. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Deletes {
+    pub(super) nodes: Nodes,
+    pub(super) quorum: QuorumCaller,
+    pub(super) tombstones: Arc<Tombstones>,
+    pub(super) reclaimer: Arc<GcQueue>,
+    pub(super) hot_cache: Arc<HotCache>,
+    pub(super) metrics: Arc<Metrics>,
+    /// How many members the widest code can do without.
+    pub(super) parity: usize,
+}
+
+impl Deletes {
+    /// An object that was taken out of the catalog is deleted on its members. Returns when too few
     /// chunks are left that could be taken for a value.
     ///
     /// # Errors
     ///
     /// [`Error::TimedOut`] if it is not known whether that is so.
-    pub(super) async fn delete_chunks(
+    pub(super) async fn delete(
         &self,
         object: &Arc<Object>,
         reason: &'static str,
         disposal: ChunkDisposal,
     ) -> Result<(), Error> {
         self.mark_deleted(object, reason);
-        let request = |index| {
-            let chunk = object.chunk(usize::from(index));
-            match disposal {
-                ChunkDisposal::Dead => Request::Delete { chunk },
-                ChunkDisposal::Freed => Request::Free { chunk },
-            }
-        };
+        let request = |index| disposal.request(object.chunk(usize::from(index)));
         let was_freed = |index, member| {
             if disposal == ChunkDisposal::Freed {
                 object.was_freed(usize::from(index), member);
             }
         };
-        if !self.delete_at_once(object, &request, was_freed).await {
-            let quorum = self.begin_delete(object);
-            let let_go = |index, member| {
+        if !self.delete_at_once(object, request, was_freed).await {
+            let quorum = self.add_tombstone_of(object);
+            if fail_point("delete_quorum") {
+                self.delete_outstanding(object, &quorum);
+                return Ok(());
+            }
+            let acknowledged = |index, member| {
                 self.chunk_freed(object.chunk(usize::from(index)), member);
                 was_freed(index, member);
             };
-            if fail_point("delete_quorum") {
-                self.leave_to_die(object, &quorum);
-                return Ok(());
-            }
-            self.call_until_quorum(quorum, object.parity(), request, let_go)
+            self.call_until_reached(quorum, object.code().parity(), request, acknowledged)
                 .await?;
         }
-        match fail_point("earlier_tombstones") {
-            true => Ok(()),
-            false => self.until_deletes_are_done(object.key()).await,
+        if fail_point("earlier_tombstones") {
+            return Ok(());
         }
+        self.until_done(object.key()).await
     }
 
     /// Whether all members of a small value let go of it at once, as they do when all is well:
@@ -85,36 +109,38 @@ impl Cache {
         request: impl Fn(u8) -> Request,
         was_freed: impl Fn(u8, MemberId),
     ) -> bool {
-        if object.data() > 1 {
+        let quorum = DeleteQuorum::new(object.code().data(), object.held_by());
+        if !quorum.needs_all() {
             return false;
         }
         let unacknowledged = UnacknowledgedDelete {
-            cache: self,
+            deletes: self,
             object,
         };
-        let holders = object.held_by();
-        let heard = self.fast_quorum_call(&holders, request).await;
-        std::mem::forget(unacknowledged);
-        heard
-            .iter()
-            .for_each(|&(index, member)| was_freed(index, member));
-        heard.len() == holders.len() && !self.0.tombstones.has_orphans(object.write())
+        let acknowledged = was_freed;
+        let mut call = Change {
+            quorum,
+            acknowledged,
+        };
+        self.quorum.call_at_once(request, &mut call).await;
+        unacknowledged.disarm();
+        call.outstanding().is_empty() && !self.tombstones.has_orphans(object.write())
     }
 
     /// The same, without waiting for the members.
     pub(crate) fn delete_in_background(&self, object: &Arc<Object>, reason: &'static str) {
         self.mark_deleted(object, reason);
-        let quorum = self.begin_delete(object);
+        let quorum = self.add_tombstone_of(object);
         // The caller holds it once. If it is read by others, its memory is not to be freed yet.
         if Arc::strong_count(object) > 1 {
-            self.leave_to_die(object, &quorum);
+            self.delete_outstanding(object, &quorum);
         }
     }
 
-    fn leave_to_die(&self, object: &Object, quorum: &DeleteQuorum<MemberId>) {
+    fn delete_outstanding(&self, object: &Object, quorum: &DeleteQuorum<MemberId>) {
         for (index, member) in quorum.outstanding() {
             let chunk = object.chunk(usize::from(index));
-            self.0.reclaimer.push(GcTask::Delete(chunk, member));
+            self.reclaimer.push(GcTask::Delete(chunk, member));
         }
     }
 
@@ -122,13 +148,13 @@ impl Cache {
     fn mark_deleted(&self, object: &Object, reason: &'static str) {
         trace!(key = %object.key().escape_ascii(), write = %object.write(), reason, "value removed");
         object.retire();
-        self.0.hot_cache.drop_value(object.write());
-        self.0.metrics.removed(reason);
+        self.hot_cache.drop_value(object.write());
+        self.metrics.removed(reason);
     }
 
-    fn begin_delete(&self, object: &Object) -> DeleteQuorum<MemberId> {
+    fn add_tombstone_of(&self, object: &Object) -> DeleteQuorum<MemberId> {
         let (key, write) = (object.key(), object.write());
-        self.add_tombstone(key, write, object.data(), object.held_by())
+        self.add_tombstone(key, write, object.code().data(), object.held_by())
     }
 
     /// What is left of a value goes; there may be nothing that has to.
@@ -139,12 +165,10 @@ impl Cache {
         data: usize,
         holders: impl IntoIterator<Item = (u8, MemberId)>,
     ) -> DeleteQuorum<MemberId> {
-        let quorum = self
-            .0
-            .tombstones
-            .begin(key, write, data, holders, clock::now());
-        if let Some(key_tombstones) = self.0.tombstones.of(key) {
-            self.collect_tombstones(&key_tombstones);
+        let now = clock::now();
+        let quorum = self.tombstones.begin(key, write, data, holders, now);
+        if let Some(key_tombstones) = self.tombstones.of(key) {
+            self.collect(&key_tombstones);
         }
         quorum
     }
@@ -155,90 +179,39 @@ impl Cache {
     /// # Errors
     ///
     /// [`Error::TimedOut`] if it is not known whether that is so.
-    pub(super) async fn quorum_call(
+    pub(super) async fn change(
         &self,
-        mut quorum: DeleteQuorum<MemberId>,
-        parity: usize,
+        object: &Object,
         request: impl Fn(u8) -> Request,
-        acknowledged: impl Fn(u8, MemberId),
     ) -> Result<(), Error> {
-        if quorum.needs_all() {
-            let holders: Vec<_> = quorum.outstanding().collect();
-            for (index, member) in self.fast_quorum_call(&holders, &request).await {
-                quorum.acknowledged(index, member);
-                acknowledged(index, member);
-            }
+        let quorum = DeleteQuorum::new(object.code().data(), object.held_by());
+        let mut call = Change {
+            quorum,
+            acknowledged: |_, _| (),
+        };
+        if call.quorum.needs_all() {
+            self.quorum.call_at_once(&request, &mut call).await;
         }
-        self.call_until_quorum(quorum, parity, request, acknowledged)
+        self.call_until_reached(call.quorum, object.code().parity(), request, |_, _| ())
             .await
     }
 
-    /// Those of `holders` who make a change at once, as all do when all is well.
-    async fn fast_quorum_call(
+    async fn call_until_reached(
         &self,
-        holders: &[(u8, MemberId)],
-        request: impl Fn(u8) -> Request,
-    ) -> Vec<(u8, MemberId)> {
-        let asked = holders
-            .iter()
-            .map(|(index, member)| (*member, request(*index)));
-        let replies = self.0.nodes.ask_at_once(asked).await;
-        let answered = holders.iter().zip(&replies);
-        let heard = answered.filter(|(_, reply)| is_acknowledgement(reply));
-        heard.map(|(holder, _)| *holder).collect()
-    }
-
-    /// The same as [`quorum_call`](Self::quorum_call), one member after another has answered.
-    async fn call_until_quorum(
-        &self,
-        mut quorum: DeleteQuorum<MemberId>,
-        parity: usize,
+        quorum: DeleteQuorum<MemberId>,
+        spare: usize,
         request: impl Fn(u8) -> Request,
         acknowledged: impl Fn(u8, MemberId),
     ) -> Result<(), Error> {
-        let nodes = &self.0.nodes;
-        let is_over =
-            |quorum: &DeleteQuorum<MemberId>| quorum.is_reached(|it| nodes.may_be_member(it));
-        let mut asking: FuturesUnordered<_> = quorum
-            .outstanding()
-            .map(|(index, member)| {
-                let request = request(index);
-                async move { (index, member, nodes.ask(member, request).await) }
-            })
-            .collect();
-        let mut changes = nodes.view_changes();
-        let mut quorum_timeout = QuorumTimeout::new(clock::now());
-        while !is_over(&quorum) {
-            let end = quorum_timeout.ends(quorum.outstanding().count(), parity);
-            tokio::select! {
-                biased;
-                Some((index, member, reply)) = asking.next() => {
-                    if is_acknowledgement(&reply) {
-                        quorum_timeout.heard(clock::now());
-                        quorum.acknowledged(index, member);
-                        acknowledged(index, member);
-                    }
-                }
-                Ok(()) = changes.changed() => {}
-                () = time::sleep_until(end.into()) => {
-                    if quorum_timeout.is_over(clock::now(), end) {
-                        break;
-                    }
-                }
-            }
-        }
-        if is_over(&quorum) {
-            return Ok(());
-        }
-        let silent: Vec<MemberId> = quorum.outstanding().map(|(_, member)| member).collect();
-        debug!(?silent, "members do not acknowledge a change");
-        let now = clock::now();
-        silent
-            .iter()
-            .for_each(|member| self.0.latencies.was_late(*member, now));
-        match nodes.remove_silent(&silent).await || is_over(&quorum) {
-            true => Ok(()),
-            false => Err(UNKNOWN_OUTCOME),
+        let mut call = Change {
+            quorum,
+            acknowledged,
+        };
+        self.quorum.call(spare, request, &mut call).await;
+        if call.is_reached(&self.nodes) || self.quorum.remove_silent(&call).await {
+            Ok(())
+        } else {
+            Err(UNKNOWN_OUTCOME)
         }
     }
 
@@ -247,26 +220,25 @@ impl Cache {
     /// # Errors
     ///
     /// [`Error::TimedOut`] if it is not known whether that is so.
-    pub(super) async fn until_deletes_are_done(&self, key: &[u8]) -> Result<(), Error> {
-        let Some(key_tombstones) = self.0.tombstones.of(key) else {
+    pub(super) async fn until_done(&self, key: &[u8]) -> Result<(), Error> {
+        let Some(key_tombstones) = self.tombstones.of(key) else {
             return Ok(());
         };
-        let mut changes = self.0.nodes.view_changes();
-        let mut quorum_timeout = QuorumTimeout::new(clock::now());
+        let mut changes = self.nodes.view_changes();
+        let mut timeout = QuorumTimeout::new(clock::now());
         loop {
             let mut acknowledged = std::pin::pin!(key_tombstones.acknowledgements().notified());
             acknowledged.as_mut().enable();
-            if self.collect_tombstones(&key_tombstones) {
+            if self.collect(&key_tombstones) {
                 return Ok(());
             }
-            let end =
-                quorum_timeout.ends(key_tombstones.left().len(), self.0.settings.code.parity());
+            let end = timeout.ends(key_tombstones.left().len(), self.parity);
             tokio::select! {
                 biased;
                 () = acknowledged => {}
                 Ok(()) = changes.changed() => {}
                 () = time::sleep_until(end.into()) => {
-                    if quorum_timeout.is_over(clock::now(), end) {
+                    if timeout.is_over(clock::now(), end) {
                         break;
                     }
                 }
@@ -275,70 +247,86 @@ impl Cache {
         self.remove_unacknowledged(&key_tombstones).await
     }
 
-    /// Removes who has not let go of a key's old values.
-    pub(crate) async fn remove_unacknowledged(
-        &self,
-        key_tombstones: &KeyTombstones,
-    ) -> Result<(), Error> {
-        let removed = self.0.nodes.remove_silent(&key_tombstones.left()).await;
-        match self.collect_tombstones(key_tombstones) || removed {
-            true => Ok(()),
-            false => Err(UNKNOWN_OUTCOME),
+    /// Removes members that have not let go of a key's old values.
+    async fn remove_unacknowledged(&self, key_tombstones: &KeyTombstones) -> Result<(), Error> {
+        let removed = self.nodes.remove_silent(&key_tombstones.left()).await;
+        if self.collect(key_tombstones) || removed {
+            Ok(())
+        } else {
+            Err(UNKNOWN_OUTCOME)
+        }
+    }
+
+    /// Removes members that keep what was removed from being gone for good, and asks them again: a
+    /// member that was not linked when it was asked may answer by now, and hold nothing that a
+    /// later run would find on it.
+    pub(crate) fn give_up_overdue(&self, now: Instant) {
+        for key_tombstones in self.tombstones.overdue(now, CALL_TIMEOUT) {
+            for (chunk, member) in key_tombstones.chunks_left() {
+                self.reclaimer.push(GcTask::Delete(chunk, member));
+            }
+            let deletes = self.clone();
+            task::spawn(async move { deletes.remove_unacknowledged(&key_tombstones).await });
         }
     }
 
     /// A member let go of a chunk.
     pub(crate) fn chunk_freed(&self, chunk: ChunkId, member: MemberId) {
-        let may_be_member = |member| self.0.nodes.may_be_member(member);
-        self.0.tombstones.acknowledged(chunk, member, may_be_member);
+        let may_be_member = |member| self.nodes.may_be_member(member);
+        self.tombstones.acknowledged(chunk, member, may_be_member);
     }
 
-    fn collect_tombstones(&self, key_tombstones: &KeyTombstones) -> bool {
-        let may_be_member = |member| self.0.nodes.may_be_member(member);
-        self.0.tombstones.collect(key_tombstones, may_be_member)
+    fn collect(&self, key_tombstones: &KeyTombstones) -> bool {
+        let may_be_member = |member| self.nodes.may_be_member(member);
+        self.tombstones.collect(key_tombstones, may_be_member)
     }
+}
 
-    /// That a change is committed, as far as another run of the proxy is concerned. Most members
-    /// may just have said goodbye, and the others be about to renew its lease.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::TimedOut`] if there may be one by now.
-    pub(super) async fn confirm_lease(&self) -> Result<(), Error> {
-        stall_point().await;
-        if fail_point("lease_again") {
-            return Ok(());
+/// A change that members make to their chunks: the old state must not be found any more.
+struct Change<A> {
+    quorum: DeleteQuorum<MemberId>,
+    acknowledged: A,
+}
+
+impl<A: Fn(u8, MemberId)> Quorum for Change<A> {
+    fn answered(&mut self, index: u8, member: MemberId, reply: Option<&Reply>) -> bool {
+        // A member that does not know the chunk does not hold it.
+        let is_acknowledged = matches!(reply, Some(Reply::Done { .. } | Reply::NotFound));
+        if is_acknowledged {
+            self.quorum.acknowledged(index, member);
+            (self.acknowledged)(index, member);
         }
-        let is_leader = self.0.nodes.until_may_answer();
-        let in_time = time::timeout(LEASE_WAIT, is_leader).await;
-        in_time.map_err(|_| UNKNOWN_OUTCOME)
+        is_acknowledged
+    }
+
+    fn outstanding(&self) -> Vec<(u8, MemberId)> {
+        self.quorum.outstanding().collect()
+    }
+
+    fn is_reached(&self, nodes: &Nodes) -> bool {
+        self.quorum.is_reached(|member| nodes.may_be_member(member))
     }
 }
 
 /// A value whose members were asked to let go of it; if the caller does not wait for their answers,
 /// it is remembered as being on its way out.
 struct UnacknowledgedDelete<'a> {
-    cache: &'a Cache,
+    deletes: &'a Deletes,
     object: &'a Object,
+}
+
+impl UnacknowledgedDelete<'_> {
+    /// The caller has their answers.
+    fn disarm(self) {
+        std::mem::forget(self);
+    }
 }
 
 impl Drop for UnacknowledgedDelete<'_> {
     fn drop(&mut self) {
-        self.cache.begin_delete(self.object);
+        self.deletes.add_tombstone_of(self.object);
     }
 }
-
-/// Whether a member has made a change: one that does not know the chunk does not hold it.
-fn is_acknowledgement(reply: &Option<Reply>) -> bool {
-    matches!(reply, Some(Reply::Done { .. } | Reply::NotFound))
-}
-
-/// For how long a change waits for a majority of the members to renew its lease.
-const LEASE_WAIT: Duration = Duration::from_secs(1);
-
-/// The client's error for a change that may or may not outlive this run of the proxy.
-const UNKNOWN_OUTCOME: Error =
-    Error::TimedOut("members did not acknowledge: the outcome is unknown");
 
 #[cfg(test)]
 mod tests {
@@ -351,9 +339,10 @@ mod tests {
         let object = node.object(100);
         let retired = node
             .cache
-            .delete_chunks(&object, "replaced", ChunkDisposal::Freed);
+            .deletes()
+            .delete(&object, "replaced", ChunkDisposal::Freed);
         retired.await.unwrap();
-        assert_eq!(node.cache.tombstones().len(), 0);
+        assert_eq!(node.cache.metadata().tombstones.len(), 0);
         assert_eq!(object.members(), [None, None]);
     }
 
@@ -365,11 +354,12 @@ mod tests {
         {
             let retiring = node
                 .cache
-                .delete_chunks(&object, "replaced", ChunkDisposal::Freed);
+                .deletes()
+                .delete(&object, "replaced", ChunkDisposal::Freed);
             let retiring = std::pin::pin!(retiring);
             assert!(futures_util::poll!(retiring).is_pending());
         }
-        let key_tombstones = node.cache.tombstones().of(b"key").unwrap();
+        let key_tombstones = node.cache.metadata().tombstones.of(b"key").unwrap();
         assert_eq!(key_tombstones.left(), [node.member]);
     }
 }

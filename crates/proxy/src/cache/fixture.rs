@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::{Cache, Settings};
 use crate::{
     gc_queue::{GcQueue, GcTask},
-    metadata::catalog::Object,
+    metadata::catalog::{Object, expiration::Expiration},
     metadata::tombstones::Tombstones,
     metrics::Metrics,
     pool::tests::{Pool, TIMING},
@@ -72,7 +72,7 @@ impl OneNode {
             Version { epoch, counter },
             Geometry::new(size, code()),
             vec![self.member; 2].into(),
-            None,
+            Expiration::new(None, 0),
             self.cache.reclaimer().clone(),
         )
     }

@@ -1,38 +1,52 @@
 //! A write gets members, and room on them.
 
-use std::{pin::pin, sync::Arc, time::Duration};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use infinicache_engine::{Error, PAUSES};
 use infinicache_erasure::Code;
 use infinicache_host::{clock, fail_point};
 use infinicache_wire::{
-    MemberId, WriteId,
+    ChunkId, MemberId, WriteId,
     control::{Opened, Placed},
 };
 use tokio::time;
-use tracing::{debug, info};
+use tracing::debug;
 
-use super::Cache;
+use super::{delete::Deletes, placement::Placement, reservation::Reservations};
 use crate::{
-    capacity::open_writes::{OpenWrite, OpenWriteState},
-    capacity::{InsufficientCapacity, Outlook, Share},
-    metadata::catalog::{Catalog, Object, victims::EvictionClass},
+    capacity::{
+        InsufficientCapacity, Share,
+        open_writes::{OpenWrite, OpenWriteState, OpenWrites},
+    },
+    gc_queue::{GcQueue, GcTask},
+    metadata::catalog::Object,
+    metrics::Metrics,
     pool::member::Member,
 };
 
 /// Room is made in steps of this many bytes of value.
 const STEP: u64 = 16 << 20;
 
-/// How long a write waits for room that removed values are about to give, or that is held for a
-/// while by what may not go.
-const CAPACITY_DEADLINE: Duration = Duration::from_secs(1);
+/// Opens writes and gives them up. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Writes {
+    pub(super) open: Arc<OpenWrites>,
+    pub(crate) placement: Arc<Placement>,
+    pub(crate) reservations: Arc<Reservations>,
+    pub(super) deletes: Deletes,
+    pub(super) reclaimer: Arc<GcQueue>,
+    pub(super) metrics: Arc<Metrics>,
+    /// The longest value.
+    pub(super) max_object_bytes: u64,
+}
 
-/// How long a write waits before it looks again whether something may go by now, at first; twice
-/// as long each time.
-const FIRST_CAPACITY_PAUSE: Duration = Duration::from_millis(5);
+impl Writes {
+    /// The open writes.
+    pub(crate) fn open(&self) -> &OpenWrites {
+        &self.open
+    }
 
-impl Cache {
     /// Opens a write; `proposal` is taken if it can be. The old value of a `blind` write's key goes
     /// before the new one is there, if there is no room for both.
     pub(crate) async fn open_on(
@@ -42,21 +56,24 @@ impl Cache {
         blind: bool,
         proposal: &[MemberId],
     ) -> Result<Opened, Error> {
-        let most = self.0.settings.max_object_bytes;
+        let most = self.max_object_bytes;
         if size.is_some_and(|size| size > most) {
             let text = "string exceeds maximum allowed size (max-object-bytes)";
             return Err(Error::Refused(text.into()));
         }
-        let code = self.code_for(size)?;
-        if let Some(members) = self.accept(proposal, code) {
+        let code = self.placement.code_for(size)?;
+        if let Some(members) = self.placement.accept(proposal, code) {
             return self.open_with(key, size, blind, code, members).await;
         }
-        if let Ok(members) = self.place(code.width(), code.parity(), &[]).await {
+        if let Ok(members) = self.placement.place(code.width(), code.parity(), &[]).await {
             return self.open_with(key, size, blind, code, members).await;
         }
         // By now it is known which nodes do not wake: the others may be enough for a narrower code.
-        let code = self.code_for(size)?;
-        let members = self.place(code.width(), code.parity(), &[]).await?;
+        let code = self.placement.code_for(size)?;
+        let members = self
+            .placement
+            .place(code.width(), code.parity(), &[])
+            .await?;
         self.open_with(key, size, blind, code, members).await
     }
 
@@ -68,10 +85,10 @@ impl Cache {
         code: Code,
         members: Vec<Arc<Member>>,
     ) -> Result<Opened, Error> {
-        let id = self.0.open_writes.next_id();
+        let id = self.open.next_id();
         let ids = members.iter().map(|member| member.id).collect();
         let write = OpenWrite::new(id, key, code, size, blind, members);
-        self.0.open_writes.insert(Arc::new(write));
+        self.open.insert(Arc::new(write));
         let reserved = match self
             .ensure_capacity(id, size.map_or(STEP, |size| size.min(STEP)))
             .await
@@ -94,7 +111,8 @@ impl Cache {
 
     /// Makes room for the first `bytes` of a write's value, and some more.
     pub(crate) async fn ensure_capacity(&self, write: WriteId, bytes: u64) -> Result<u64, Error> {
-        self.until_capacity(|| self.try_ensure_capacity(write, bytes))
+        self.reservations
+            .until_capacity(|| self.try_ensure_capacity(write, bytes))
             .await
     }
 
@@ -103,8 +121,8 @@ impl Cache {
         write: WriteId,
         bytes: u64,
     ) -> Result<Result<u64, InsufficientCapacity>, Error> {
-        let write = self.0.open_writes.get(write).ok_or(Error::NoWrite)?;
-        let most = self.0.settings.max_object_bytes;
+        let write = self.open.get(write).ok_or(Error::NoWrite)?;
+        let most = self.max_object_bytes;
         if bytes > most.saturating_add(self.stripe_bytes(write.code)) {
             let text = "string exceeds maximum allowed size (max-object-bytes)";
             return Err(Error::Refused(text.into()));
@@ -141,98 +159,9 @@ impl Cache {
         (code.data() * infinicache_erasure::UNIT_MAX) as u64
     }
 
-    /// Takes `bytes` on a member if they are free; whether they were.
-    pub(crate) fn reserve_free_capacity(&self, member: &Member, bytes: u64) -> bool {
-        self.0.capacity.reserve_free(member, bytes)
-    }
-
-    /// Takes room for a write.
-    fn reserve_capacity(
-        &self,
-        shares: &[Share],
-        write: &OpenWrite,
-        state: &mut OpenWriteState,
-    ) -> Result<(), InsufficientCapacity> {
-        self.reserve_shares(shares, &write.key, write.blind, |victim| {
-            state.evicted_own |= victim.key() == write.key;
-        })
-    }
-
-    /// Takes each share, evicting what must go: the value of `key` itself only for a `blind` write.
-    ///
-    /// # Errors
-    ///
-    /// [`InsufficientCapacity`], for the moment or for good. It is not waited for.
-    fn reserve_shares(
-        &self,
-        shares: &[Share],
-        key: &[u8],
-        blind: bool,
-        mut evicted: impl FnMut(&Object),
-    ) -> Result<(), InsufficientCapacity> {
-        let retire = |victim: Arc<Object>| {
-            evicted(&victim);
-            self.0.read_leases.revoke(victim.write());
-            self.delete_in_background(&victim, "evicted");
-        };
-        let eviction_class = |object: &Arc<Object>| self.eviction_class(object, key, blind);
-        let taken = self
-            .0
-            .capacity
-            .reserve(&self.0.catalog, shares, eviction_class, retire);
-        taken.map_err(|mut insufficient| {
-            if let Some(own) = self.0.catalog.peek(key).filter(|_| !blind) {
-                insufficient.kept = own.bytes_on(insufficient.member.id);
-            }
-            insufficient
-        })
-    }
-
-    /// Whether `object` may be evicted for a write of `key`.
-    fn eviction_class(&self, object: &Arc<Object>, key: &[u8], blind: bool) -> EvictionClass {
-        let is_own = object.key() == key;
-        if is_own && !blind {
-            return EvictionClass::Never;
-        }
-        // A value covers earlier ones of its key, which would be found in its place, until they
-        // are gone.
-        let covers =
-            self.0.key_locks.is_locked(object.key()) || self.0.tombstones.has(object.key());
-        if covers && !fail_point("tombstones_stay_covered") {
-            return EvictionClass::Later;
-        }
-        let is_unread = Catalog::would_free(object, 0);
-        let leases = self.0.read_leases.count(object.write());
-        let would_free = is_unread || Catalog::would_free(object, leases);
-        if !would_free {
-            EvictionClass::Later
-        } else if is_own {
-            EvictionClass::Replaced
-        } else if is_unread {
-            EvictionClass::Now
-        } else {
-            // Remote reads give way, if nothing else does.
-            EvictionClass::Last
-        }
-    }
-
-    /// Takes room for chunks of an object that is there, evicting what must go.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::OutOfMemory`]; nothing is taken then.
-    pub(crate) async fn reserve_capacity_beside(
-        &self,
-        object: &Object,
-        shares: &[Share],
-    ) -> Result<(), Error> {
-        let attempt = || Ok(self.reserve_shares(shares, object.key(), false, |_| ()));
-        self.until_capacity(attempt).await
-    }
-
     /// Finds another member for a chunk whose member failed.
     pub(super) async fn substitute(&self, write: WriteId, index: u8) -> Result<Placed, Error> {
-        let write = self.0.open_writes.get(write).ok_or(Error::NoWrite)?;
+        let write = self.open.get(write).ok_or(Error::NoWrite)?;
         let mut pauses = PAUSES.into_iter();
         // Other chunks of the write are placed at the same time, perhaps on the same node.
         for _ in 0..write.code.width() + PAUSES.len() {
@@ -246,7 +175,7 @@ impl Cache {
                 continue;
             }
             let attempt = || self.try_substitute(&write, index, &substitute);
-            if let Some(placed) = self.until_capacity(attempt).await? {
+            if let Some(placed) = self.reservations.until_capacity(attempt).await? {
                 return Ok(placed);
             }
         }
@@ -264,10 +193,10 @@ impl Cache {
         };
         let parity = write.code.parity();
         let excluded = [&others[..], &failed].concat();
-        let placed = match self.place(1, parity, &excluded).await {
+        let placed = match self.placement.place(1, parity, &excluded).await {
             Ok(placed) => placed,
             // The node itself may have a new instance, which is as good as any other.
-            Err(_) => self.place(1, parity, &others).await?,
+            Err(_) => self.placement.place(1, parity, &others).await?,
         };
         placed.into_iter().next().ok_or(Error::NoWrite)
     }
@@ -281,7 +210,7 @@ impl Cache {
     ) -> Result<Result<Option<Placed>, InsufficientCapacity>, Error> {
         let mut state = write.state();
         // A write is closed before its room is given back: what is entered now, will be.
-        self.0.open_writes.get(write.id).ok_or(Error::NoWrite)?;
+        self.open.get(write.id).ok_or(Error::NoWrite)?;
         let Some(member) = state.members.get(usize::from(index)).cloned() else {
             return Err(Error::Refused(format!("the write has no chunk {index}")));
         };
@@ -311,74 +240,87 @@ impl Cache {
 
     /// Gives a write up and frees what was sent.
     pub(super) fn give_up(&self, write: WriteId) {
-        let Some(write) = self.0.open_writes.close(write) else {
+        let Some(write) = self.open.close(write) else {
             return;
         };
-        self.0.metrics.write_aborted();
+        self.metrics.write_aborted();
         self.release(&write);
+    }
+
+    /// Takes room for a write.
+    fn reserve_capacity(
+        &self,
+        shares: &[Share],
+        write: &OpenWrite,
+        state: &mut OpenWriteState,
+    ) -> Result<(), InsufficientCapacity> {
+        self.reservations
+            .reserve_shares(shares, &write.key, write.blind, |victim| {
+                state.evicted_own |= victim.key() == write.key;
+            })
+    }
+
+    /// What was taken ahead is given back; what the object takes stays.
+    pub(super) fn return_unused(&self, write: &OpenWrite, object: &Object) {
+        let mut state = write.state();
+        let taken = std::mem::take(&mut state.taken);
+        for (index, member) in state.members.iter().enumerate() {
+            member.take(object.footprint(index));
+            member.give_back(taken);
+            member.count_chunk(true);
+        }
+        self.free_replaced(write.id, &state.replaced);
+    }
+
+    /// Frees all that a write that is given up has sent.
+    fn release(&self, write: &OpenWrite) {
+        let mut state = write.state();
+        if state.finishing && !fail_point("given_up_is_removed") {
+            let holders = (0u8..).zip(state.members.iter().map(|member| member.id));
+            let data = write.code.data();
+            self.deletes
+                .add_tombstone(&write.key, write.id, data, holders);
+        }
+        let taken = std::mem::take(&mut state.taken);
+        for (index, member) in state.members.iter().enumerate() {
+            member.give_back(taken);
+            let chunk = ChunkId {
+                write: write.id,
+                index: index as u8,
+            };
+            self.reclaimer.push(GcTask::Free(chunk, member.id));
+        }
+        self.free_replaced(write.id, &state.replaced);
+    }
+
+    fn free_replaced(&self, write: WriteId, replaced: &[(u8, Arc<Member>)]) {
+        for (index, member) in replaced {
+            let chunk = ChunkId {
+                write,
+                index: *index,
+            };
+            // It was not completed, or its member does not count any more.
+            self.reclaimer.push(GcTask::Free(chunk, member.id));
+        }
     }
 
     /// Aborts writes that no client goes on with.
     pub(crate) fn give_up_idle(&self) {
-        for write in self.0.open_writes.idle(clock::now()) {
+        for write in self.open.idle(clock::now()) {
             debug!(%write, "idle write given up");
             self.give_up(write);
-        }
-    }
-
-    /// Tries until there is room, or none to be expected soon.
-    ///
-    /// What is being freed is waited for rather than that something else goes; what has not been
-    /// freed by the deadline is pinned. Only where nothing else may go, remote reads of deleted
-    /// values give way.
-    async fn until_capacity<T>(
-        &self,
-        attempt: impl Fn() -> Result<Result<T, InsufficientCapacity>, Error>,
-    ) -> Result<T, Error> {
-        let deadline = clock::now() + CAPACITY_DEADLINE;
-        let mut pause = FIRST_CAPACITY_PAUSE;
-        loop {
-            let insufficient = match attempt()? {
-                Ok(done) => return Ok(done),
-                Err(insufficient) => insufficient,
-            };
-            let is_late = clock::now() >= deadline;
-            match insufficient.outlook {
-                Outlook::BeingFreed => {
-                    let member = &insufficient.member;
-                    let mut freed = pin!(member.freed());
-                    freed.as_mut().enable();
-                    // It may have been freed just before.
-                    match attempt()? {
-                        Ok(done) => return Ok(done),
-                        Err(again) if !again.is_being_freed_on(member) => continue,
-                        Err(_) => {}
-                    }
-                    let _claim = member.claim(insufficient.lacking());
-                    if time::timeout_at(deadline.into(), freed).await.is_err() {
-                        member.count_as_pinned();
-                    }
-                }
-                _ if self.0.read_leases.relieve() => {}
-                Outlook::Uncertain if !is_late => {
-                    time::sleep(pause).await;
-                    pause *= 2;
-                }
-                Outlook::Uncertain | Outlook::None => {
-                    info!(%insufficient, outlook = ?insufficient.outlook, "no room for a value");
-                    return Err(Error::OutOfMemory(insufficient.to_string()));
-                }
-            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::pin::pin;
+
     use infinicache_engine::{Condition, Terms};
 
     use super::*;
-    use crate::{cache::fixture::OneNode, metadata::catalog::ObjectRef};
+    use crate::{cache::fixture::OneNode, capacity::Outlook, metadata::catalog::ObjectRef};
 
     const MIB: u64 = 1 << 20;
 
@@ -388,21 +330,21 @@ mod tests {
             let member = self.pool.awake().await;
             let object = self.object_of(key, sequence, size);
             member.take(object.bytes_on(member.id));
-            self.cache.catalog().insert(object.clone());
+            self.cache.metadata().catalog.insert(object.clone());
             object
         }
 
         /// The value of the node's key, which is so long, is removed, but still read.
         async fn read_on(&self, size: u64) -> Arc<Object> {
             let read = self.stored(b"key", 1, size).await;
-            self.cache.catalog().remove(&read);
-            self.cache.delete_in_background(&read, "deleted");
+            self.cache.metadata().catalog.remove(&read);
+            self.cache.deletes().delete_in_background(&read, "deleted");
             read
         }
 
         /// Opens a write of the node's key.
         async fn open(&self, size: u64, blind: bool) -> WriteId {
-            let (writes, code) = (self.cache.open_writes(), Code::new(1, 0).unwrap());
+            let (writes, code) = (self.cache.writes().open(), Code::new(1, 0).unwrap());
             let (id, members) = (writes.next_id(), vec![self.pool.awake().await]);
             let key = Bytes::from_static(b"key");
             let write = OpenWrite::new(id, key, code, Some(size), blind, members);
@@ -418,7 +360,12 @@ mod tests {
         let read = node.read_on(100 * MIB).await;
         let needed = [Share::whole(member.clone(), member.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
-        let mut taking = pin!(node.cache.reserve_capacity_beside(&other, &needed));
+        let mut taking = pin!(
+            node.cache
+                .writes()
+                .reservations
+                .reserve_beside(&other, &needed)
+        );
         assert!(futures_util::poll!(&mut taking).is_pending());
         drop(read);
         taking.await.unwrap();
@@ -434,7 +381,11 @@ mod tests {
         let (other, free) = (node.object_of(b"other", 9, 1), member.free());
         let take = async |bytes| {
             let needed = [Share::whole(member.clone(), bytes)];
-            node.cache.reserve_capacity_beside(&other, &needed).await
+            node.cache
+                .writes()
+                .reservations
+                .reserve_beside(&other, &needed)
+                .await
         };
         let too_much = take(free + 300 * MIB).await.unwrap_err();
         assert!(matches!(too_much, Error::OutOfMemory(_)), "{too_much:?}");
@@ -449,11 +400,17 @@ mod tests {
         let member = node.pool.awake().await;
         let object = node.stored(b"key", 1, 100 * MIB).await;
         node.cache
-            .read_leases()
+            .metadata()
+            .read_leases
             .grant(&ObjectRef(object), clock::now());
         let needed = [Share::whole(member.clone(), member.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
-        let mut taking = pin!(node.cache.reserve_capacity_beside(&other, &needed));
+        let mut taking = pin!(
+            node.cache
+                .writes()
+                .reservations
+                .reserve_beside(&other, &needed)
+        );
         let taken = futures_util::poll!(&mut taking);
         assert!(matches!(taken, std::task::Poll::Ready(Ok(()))), "{taken:?}");
     }
@@ -463,7 +420,7 @@ mod tests {
         let node = OneNode::new().await;
         drop(node.stored(b"key", 1, 300 * MIB).await);
         let write = node.open(600 * MIB, true).await;
-        let ensure_capacity = async |bytes| node.cache.ensure_capacity(write, bytes).await;
+        let ensure_capacity = async |bytes| node.cache.writes().ensure_capacity(write, bytes).await;
         ensure_capacity(100 * MIB).await.unwrap();
         assert!(node.cache.find(b"key").is_some());
         ensure_capacity(600 * MIB).await.unwrap();
@@ -475,11 +432,13 @@ mod tests {
         };
         let refused = node
             .cache
+            .0
+            .commits
             .commit_in_turn(write, 600 * MIB, &terms, None)
             .await;
         assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
         assert!(
-            node.cache.open_writes().get(write).is_none(),
+            node.cache.writes().open().get(write).is_none(),
             "it was given up"
         );
     }
@@ -490,7 +449,7 @@ mod tests {
         let old = node.stored(b"key", 1, 300 * MIB).await;
         let bytes = old.bytes_on(node.member);
         let write = node.open(600 * MIB, false).await;
-        let refused = node.cache.ensure_capacity(write, MIB).await;
+        let refused = node.cache.writes().ensure_capacity(write, MIB).await;
         let Err(Error::OutOfMemory(text)) = refused else {
             panic!("{refused:?}");
         };
@@ -507,7 +466,7 @@ mod tests {
         drop(node.stored(b"key", 1, 300 * MIB).await);
         node.pool.awake().await.take(300 * MIB);
         let write = node.open(800 * MIB, true).await;
-        let refused = node.cache.ensure_capacity(write, MIB).await;
+        let refused = node.cache.writes().ensure_capacity(write, MIB).await;
         assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
         assert!(node.cache.find(b"key").is_some());
     }
@@ -516,25 +475,36 @@ mod tests {
     async fn a_value_stays_while_earlier_ones_of_its_key_are_on_their_way_out() {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
-        node.cache.0.catalog.insert(node.object(100));
+        node.cache.metadata().catalog.insert(node.object(100));
         let earlier = WriteId {
             epoch: 1,
             sequence: 0,
         };
         let holders = [(0, node.member)];
-        node.cache.add_tombstone(b"key", earlier, 1, holders);
+        node.cache
+            .deletes()
+            .add_tombstone(b"key", earlier, 1, holders);
         let too_much = member.free() + 1;
         let take = || {
             let share = Share::whole(member.clone(), too_much);
-            node.cache.reserve_shares(&[share], b"other", false, |_| ())
+            node.cache
+                .writes()
+                .reservations
+                .reserve_shares(&[share], b"other", false, |_| ())
         };
         assert!(take().is_err_and(|insufficient| insufficient.outlook == Outlook::Uncertain));
         assert!(node.cache.find(b"key").is_some());
-        let [(chunk, member)] = node.cache.0.tombstones.of(b"key").unwrap().chunks_left()[..]
+        let [(chunk, member)] = node
+            .cache
+            .metadata()
+            .tombstones
+            .of(b"key")
+            .unwrap()
+            .chunks_left()[..]
         else {
             panic!("one chunk is left");
         };
-        node.cache.chunk_freed(chunk, member);
+        node.cache.deletes().chunk_freed(chunk, member);
         assert!(take().is_err());
         assert!(node.cache.find(b"key").is_none(), "it was evicted");
     }
@@ -544,15 +514,15 @@ mod tests {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
         let failed = Arc::new(Member::of(MemberId(member.id.0 + 1)));
-        let (writes, code) = (&node.cache.0.open_writes, Code::new(1, 1).unwrap());
+        let (writes, code) = (&node.cache.writes().open(), Code::new(1, 1).unwrap());
         let members = vec![member.clone(), failed];
         let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, false, members);
         let write = Arc::new(write);
         writes.insert(write.clone());
         // Placed before the other chunk was.
-        let beside = node.cache.try_substitute(&write, 1, &member);
+        let beside = node.cache.writes().try_substitute(&write, 1, &member);
         assert!(matches!(beside, Ok(Ok(None))));
-        let alone = node.cache.substitute(write.id, 1).await;
+        let alone = node.cache.writes().substitute(write.id, 1).await;
         assert!(matches!(alone, Err(Error::Unreachable(_))), "{alone:?}");
     }
 
@@ -560,13 +530,13 @@ mod tests {
     async fn a_member_that_fails_before_it_is_known_to_have_gone_is_replaced_by_its_successor() {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
-        let (writes, code) = (&node.cache.0.open_writes, Code::new(1, 0).unwrap());
+        let (writes, code) = (&node.cache.writes().open(), Code::new(1, 0).unwrap());
         let members = vec![member.clone()];
         let write = OpenWrite::new(writes.next_id(), Bytes::new(), code, None, false, members);
         let id = write.id;
         writes.insert(Arc::new(write));
         let disposal = async { node.pool.end(&member) };
-        let (placed, ()) = tokio::join!(node.cache.substitute(id, 0), disposal);
+        let (placed, ()) = tokio::join!(node.cache.writes().substitute(id, 0), disposal);
         assert_ne!(placed.unwrap().member, member.id);
     }
 }

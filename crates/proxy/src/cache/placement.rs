@@ -2,14 +2,17 @@
 
 use std::{
     future::Future,
-    sync::{Arc, atomic::Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::{Duration, Instant},
 };
 
 use futures_util::future::join_all;
 use infinicache_discovery::Site;
 use infinicache_engine::{
-    Error,
+    Error, LatencyTracker,
     placement::{Candidate, place},
 };
 use infinicache_erasure::Code;
@@ -17,8 +20,8 @@ use infinicache_host::clock;
 use infinicache_wire::MemberId;
 use tracing::debug;
 
-use super::Cache;
-use crate::pool::{Usable, member::Member};
+use super::placement_group::PlacementGroups;
+use crate::pool::{Nodes, Usable, member::Member};
 
 /// How long a placement waits in all for nodes to wake while enough others may be awake.
 const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -26,13 +29,49 @@ const WAKE_TIMEOUT: Duration = Duration::from_secs(1);
 /// Nodes that sleep are woken for new chunks only once those awake are this full.
 const WATERMARK_PERCENT: u64 = 80;
 
-impl Cache {
+/// What placements go by.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct PlacementPolicy {
+    /// The widest code.
+    pub(super) code: Code,
+    /// What a node is thought to hold before one has told.
+    pub(super) presumed_capacity: u64,
+    /// How long placing a write may take, wakes and all.
+    pub(super) deadline: Duration,
+    /// What the draws of this run begin with.
+    pub(super) seed: u64,
+}
+
+/// Chooses members.
+pub(crate) struct Placement {
+    policy: PlacementPolicy,
+    nodes: Nodes,
+    latencies: Arc<LatencyTracker>,
+    draws: AtomicU64,
+    groups: PlacementGroups,
+}
+
+impl Placement {
+    pub(super) fn new(
+        policy: PlacementPolicy,
+        nodes: Nodes,
+        latencies: Arc<LatencyTracker>,
+    ) -> Self {
+        Self {
+            policy,
+            nodes,
+            latencies,
+            draws: AtomicU64::new(0),
+            groups: PlacementGroups::default(),
+        }
+    }
+
     /// The code for a value, by the nodes that can be expected to take part.
     pub(super) fn code_for(&self, size: Option<u64>) -> Result<Code, Error> {
-        let usable = self.0.nodes.usable();
+        let usable = self.nodes.usable();
         let sound = usable.iter().filter(|node| !node.doubtful).count();
-        let code = |nodes| self.0.settings.code.for_object(size, nodes);
-        let full = code(sound).filter(|it| it.parity() == self.0.settings.code.parity());
+        let code = |nodes| self.policy.code.for_object(size, nodes);
+        let full = code(sound).filter(|it| it.parity() == self.policy.code.parity());
         full.or_else(|| code(usable.len()))
             .ok_or_else(|| Error::Unreachable("no node can be used".into()))
     }
@@ -46,9 +85,9 @@ impl Cache {
             return None;
         }
         let usable = |id: &MemberId| {
-            let member = self.0.nodes.member(*id)?;
+            let member = self.nodes.member(*id)?;
             let is_there = !member.must_evacuate() && member.link().is_some();
-            (is_there && self.0.nodes.counts(&member)).then_some(member)
+            (is_there && self.nodes.counts(&member)).then_some(member)
         };
         proposal.iter().map(usable).collect()
     }
@@ -61,14 +100,14 @@ impl Cache {
         parity: usize,
         excluded: &[usize],
     ) -> Result<Vec<Arc<Member>>, Error> {
-        let nodes = &self.0.nodes;
+        let nodes = &self.nodes;
         let is_beside = |it: &Usable| it.member.is_some() && excluded.contains(&it.node);
         let mut beside = nodes.usable();
         beside.retain(is_beside);
         let beside: Vec<_> = beside.iter().map(|it| self.candidate(it)).collect();
         let search = Search {
             width,
-            most: self.0.settings.place_deadline,
+            most: self.policy.deadline,
             usable: || {
                 let mut usable = nodes.usable();
                 usable.retain(|it| !excluded.contains(&it.node));
@@ -76,7 +115,7 @@ impl Cache {
             },
             draw: |usable: &[Usable]| {
                 let candidates: Vec<_> = usable.iter().map(|it| self.candidate(it)).collect();
-                let seed = self.0.placements.fetch_add(1, Relaxed) ^ self.0.settings.epoch.get();
+                let seed = self.draws.fetch_add(1, Relaxed) ^ self.policy.seed;
                 place(&candidates, &beside, width, parity, seed)
             },
             ensure: |node, until| nodes.ensure(node, until),
@@ -87,16 +126,38 @@ impl Cache {
         Ok(members)
     }
 
+    /// The code and the members for a small value of `size` bytes, which are kept for some more
+    /// of at most `longest` bytes.
+    pub(super) async fn of_group(
+        &self,
+        size: u64,
+        longest: u64,
+    ) -> Result<(Code, Arc<[Arc<Member>]>), Error> {
+        let has_room = |member: &Member| member.free() > 2 * longest;
+        let is_sound = |member: &Member| {
+            !member.must_evacuate() && member.link().is_some() && self.nodes.counts(member)
+        };
+        if let Some(current) = self.groups.current(clock::now(), is_sound, has_room) {
+            return Ok(current);
+        }
+        let code = self.code_for(Some(size))?;
+        let members: Arc<[_]> = self.place(code.width(), code.parity(), &[]).await?.into();
+        let now = clock::now();
+        self.groups.begin(code, members.clone(), has_room, now);
+        Ok((code, members))
+    }
+
     fn candidate(&self, usable: &Usable) -> Candidate {
         let Some(member) = &usable.member else {
             let free = match usable.capacity {
-                0 => self.0.settings.presumed_capacity,
+                0 => self.policy.presumed_capacity,
                 known => known,
             };
             // One that may never wake is not to be waited for because of where it was.
-            let site = match usable.doubtful {
-                false => usable.site.clone(),
-                true => Site::default(),
+            let site = if usable.doubtful {
+                Site::default()
+            } else {
+                usable.site.clone()
             };
             return Candidate {
                 host: site.host,
@@ -109,7 +170,7 @@ impl Cache {
                 },
             };
         };
-        let is_slow = self.0.latencies.is_slow(member.id, clock::now());
+        let is_slow = self.latencies.is_slow(member.id, clock::now());
         let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
         let site = member.site();
         Candidate {
@@ -194,9 +255,10 @@ where
                 return Err(Error::TimedOut("too few nodes woke up"));
             }
             debug!(?asleep, "placing anew without nodes that do not wake");
-            match until < deadline {
-                true => late.extend(asleep),
-                false => failed.extend(asleep),
+            if until < deadline {
+                late.extend(asleep);
+            } else {
+                failed.extend(asleep);
             }
         }
     }

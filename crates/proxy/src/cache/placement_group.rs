@@ -9,11 +9,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use infinicache_engine::Error;
 use infinicache_erasure::Code;
-use infinicache_host::clock;
 
-use super::Cache;
 use crate::pool::member::Member;
 
 /// Values that go to the same members.
@@ -38,7 +35,7 @@ struct PlacementGroup {
 
 impl PlacementGroups {
     /// Whose turn it is, if it is not over and `is_sound` says so of each.
-    fn current(
+    pub(super) fn current(
         &self,
         now: Instant,
         is_sound: impl Fn(&Member) -> bool,
@@ -56,7 +53,7 @@ impl PlacementGroups {
         Some((group.code, group.members.clone()))
     }
 
-    fn begin(
+    pub(super) fn begin(
         &self,
         code: Code,
         members: Arc<[Arc<Member>]>,
@@ -74,29 +71,10 @@ impl PlacementGroups {
     }
 }
 
-impl Cache {
-    /// The code and the members for a small value of `size` bytes.
-    pub(super) async fn placement_group(
-        &self,
-        size: u64,
-    ) -> Result<(Code, Arc<[Arc<Member>]>), Error> {
-        let placement_groups = &self.0.placement_groups;
-        let has_room = |member: &Member| member.free() > 2 * self.0.settings.small_value;
-        let is_sound = |member: &Member| {
-            !member.must_evacuate() && member.link().is_some() && self.0.nodes.counts(member)
-        };
-        if let Some(current) = placement_groups.current(clock::now(), is_sound, has_room) {
-            return Ok(current);
-        }
-        let code = self.code_for(Some(size))?;
-        let members: Arc<[_]> = self.place(code.width(), code.parity(), &[]).await?.into();
-        placement_groups.begin(code, members.clone(), has_room, clock::now());
-        Ok((code, members))
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use infinicache_host::clock;
+
     use super::*;
 
     fn code() -> Code {

@@ -13,15 +13,28 @@ use infinicache_membership::{label, readmission::ReadmissionOutcome};
 use infinicache_wire::{Reply, Request, inventory, inventory::InventoryEntry};
 use tracing::{debug, info, warn};
 
-use super::Cache;
-use crate::{capacity::open_writes::OpenWrite, metadata::catalog::ObjectRef, pool::member::Member};
+use super::delete::Deletes;
+use crate::{
+    capacity::open_writes::{OpenWrite, OpenWrites},
+    metadata::{Metadata, catalog::ObjectRef},
+    pool::{Nodes, member::Member},
+};
 
-impl Cache {
+/// Reconciles members. Clones are handles to the same.
+#[derive(Clone)]
+pub(crate) struct Reconciler {
+    pub(super) metadata: Arc<Metadata>,
+    pub(super) open: Arc<OpenWrites>,
+    pub(super) nodes: Nodes,
+    pub(super) deletes: Deletes,
+}
+
+impl Reconciler {
     /// Reconciles a member and lets its chunks count again.
     pub(crate) async fn readmit(&self, member: &Arc<Member>) {
         loop {
             let freed = self.reconcile(member).await;
-            let outcome = self.0.nodes.readmit(member, freed.is_some());
+            let outcome = self.nodes.readmit(member, freed.is_some());
             let member = member.id;
             match freed {
                 Some(freed) => info!(%member, freed, ?outcome, "member is reconciled"),
@@ -67,23 +80,23 @@ impl Cache {
             (label.key, told)
         });
         // While a command holds the key's lock, it is not known which value the chunk is of.
-        let _turn = self.0.key_locks.lock(&key).await;
+        let _turn = self.metadata.key_locks.lock(&key).await;
         // A chunk of an open write that has moved to another member is an orphan here.
-        let write = self.0.open_writes.get(chunk.write);
+        let write = self.open.get(chunk.write);
         let is_on = |write: Arc<OpenWrite>| write.is_on(chunk.index, member.id);
         if write.is_some_and(|write| is_on(write) || fail_point("moved_chunks_not_kept")) {
             return Some(false);
         }
         let index = usize::from(chunk.index);
-        let listed = self.0.catalog.peek(&key).filter(|object| {
+        let listed = self.metadata.catalog.peek(&key).filter(|object| {
             object.write() == chunk.write
                 && index < object.members().len()
                 && ObjectRef(object.clone()).holder(index) == Some(member.id)
         });
         let request = match &listed {
             None => Request::Free { chunk },
-            Some(object) if told < object.expiry().sequence => {
-                let expiry = object.expiry();
+            Some(object) if told < object.expiration().entry().sequence => {
+                let expiry = object.expiration().entry();
                 Request::Expire { chunk, expiry }
             }
             Some(_) => return Some(false),
@@ -93,7 +106,7 @@ impl Cache {
             _ => return None,
         }
         if listed.is_none() {
-            self.chunk_freed(chunk, member.id);
+            self.deletes.chunk_freed(chunk, member.id);
         }
         Some(listed.is_none())
     }

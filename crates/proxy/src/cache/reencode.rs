@@ -19,31 +19,29 @@ use infinicache_wire::{
 use super::Cache;
 use crate::metadata::catalog::{Object, ObjectRef};
 
-impl Cache {
-    /// Writes an object anew with the code that the pool has nodes for; whether that took its place.
-    ///
-    /// # Errors
-    ///
-    /// If it cannot be read or written. Nothing has changed then.
-    pub(crate) async fn reencode(&self, object: &Arc<Object>) -> Result<bool, Error> {
-        let (found, size) = (ObjectRef(object.clone()), object.size());
-        let source = RereadSource {
-            reader: Reader::new(self.clone(), found, 0..size),
-            pieces: Vec::new(),
-        };
-        let pool = ReplaceInPlace {
-            cache: self.clone(),
-            object: object.clone(),
-        };
-        let upload = upload(&pool, object.key(), Some(size), source).await?;
-        let terms = Terms {
-            condition: None,
-            expiry: Expiry::Keep,
-            previous: false,
-        };
-        let outcome = upload.commit(&terms).await?;
-        Ok(matches!(outcome, CommitOutcome::Stored { .. }))
-    }
+/// Writes an object anew with the code that the pool has nodes for; whether that took its place.
+///
+/// # Errors
+///
+/// If it cannot be read or written. Nothing has changed then.
+pub(crate) async fn reencode(cache: &Cache, object: &Arc<Object>) -> Result<bool, Error> {
+    let (found, size) = (ObjectRef(object.clone()), object.size());
+    let source = RereadSource {
+        reader: Reader::new(cache.clone(), found, 0..size),
+        pieces: Vec::new(),
+    };
+    let pool = ReplaceInPlace {
+        cache: cache.clone(),
+        object: object.clone(),
+    };
+    let upload = upload(&pool, object.key(), Some(size), source).await?;
+    let terms = Terms {
+        condition: None,
+        expiry: Expiry::Keep,
+        previous: false,
+    };
+    let outcome = upload.commit(&terms).await?;
+    Ok(matches!(outcome, CommitOutcome::Stored { .. }))
 }
 
 /// A value that is read to be written again.
@@ -134,9 +132,8 @@ impl Pool for ReplaceInPlace {
         terms: &Terms,
     ) -> Result<CommitOutcome<ObjectRef>, Error> {
         let place_of = Some(&self.object);
-        self.cache
-            .commit_in_turn(write, size, terms, place_of)
-            .await
+        let commits = &self.cache.0.commits;
+        commits.commit_in_turn(write, size, terms, place_of).await
     }
 
     fn abort(&self, write: WriteId) {

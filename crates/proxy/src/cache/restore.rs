@@ -4,34 +4,34 @@ use infinicache_host::fail_point;
 use infinicache_membership::recovered_state::RecoveredObject;
 use infinicache_wire::{ChunkId, MemberId};
 
-use super::Cache;
+use super::chunk_holders::ChunkHolders;
 use crate::{
     gc_queue::GcTask,
     metadata::catalog::{ChunkReclaimer, Object},
 };
 
-impl Cache {
+impl ChunkHolders {
     /// Enters objects that were found on members; how many of them lack chunks.
     pub(crate) fn adopt(&self, recovered: Vec<RecoveredObject<MemberId>>) -> usize {
         let mut degraded = 0;
         for recovered in recovered {
-            let object = Object::found(recovered, self.0.reclaimer.clone());
+            let object = Object::found(recovered, self.reclaimer.clone());
             for (index, member) in object.held_by() {
-                if let Some(member) = self.0.nodes.member(member) {
+                if let Some(member) = self.nodes.member(member) {
                     member.take(object.footprint(usize::from(index)));
                     member.count_chunk(true);
                 }
             }
-            self.0.catalog.insert(object.clone());
+            self.metadata.catalog.insert(object.clone());
             // Some may have said that they go while it was not known what they hold.
             for (_, member) in object.held_by() {
-                if let Some(member) = self.0.nodes.member(member) {
+                if let Some(member) = self.nodes.member(member) {
                     self.follow_draining(&object, &member);
                 }
             }
             if object.lacks_chunks() {
                 degraded += 1;
-                self.0.reclaimer.repair(object);
+                self.reclaimer.repair(object);
             }
         }
         degraded
@@ -41,17 +41,18 @@ impl Cache {
     pub(crate) fn delete_obsolete(&self, other: &RecoveredObject<MemberId>) {
         let (write, data) = (other.write, other.geometry.code().data());
         if !fail_point("leftovers_get_tombstones") {
-            self.add_tombstone(&other.key, write, data, other.held_by());
+            self.deletes
+                .add_tombstone(&other.key, write, data, other.held_by());
         }
         for (index, member) in other.held_by() {
             let chunk = ChunkId { write, index };
-            self.0.reclaimer.push(GcTask::Free(chunk, member));
+            self.reclaimer.push(GcTask::Free(chunk, member));
         }
     }
 
     /// A chunk that was found without being needed is to be freed.
     pub(crate) fn free_orphan(&self, chunk: ChunkId, member: MemberId) {
-        self.0.tombstones.orphan(chunk, member);
-        self.0.reclaimer.push(GcTask::Free(chunk, member));
+        self.metadata.tombstones.orphan(chunk, member);
+        self.reclaimer.push(GcTask::Free(chunk, member));
     }
 }

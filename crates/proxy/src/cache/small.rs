@@ -37,28 +37,39 @@ impl Cache {
     ) -> Result<Option<CommitOutcome<ObjectRef>>, Error> {
         let size = value.len() as u64;
         let _memory = reserve(&self.0.budget, value.len()).await?;
-        let _turn = self.0.key_locks.lock(key).await;
+        let _turn = self.0.metadata.key_locks.lock(key).await;
         let current = self.find(key);
         if !terms.hold(current.is_some()) {
             // A later run may know another value.
-            self.confirm_lease().await?;
+            self.0.quorum.confirm_lease().await?;
             return Ok(Some(CommitOutcome::ConditionFailed { current }));
         }
-        let (code, members) = match self.placement_group(size).await {
+        let placement = &self.0.writes.placement;
+        let (code, members) = match placement.of_group(size, self.0.settings.small_value).await {
             Ok((code, members)) if code.data() == 1 => (code, members),
             _ => return Ok(None),
         };
-        let commit_record = self.commit_record(size, code, terms, current.as_ref());
+        let commit_record = self
+            .0
+            .commits
+            .commit_record(size, code, terms, current.as_ref());
         drop(current);
         let Some(whole) = LabelledUnit::new(&commit_record.label(key), value) else {
             return Ok(None);
         };
         let key = Bytes::copy_from_slice(key);
         let opened = self
+            .0
+            .writes
             .open_with(key.clone(), Some(size), false, code, members.to_vec())
             .await?;
         let attempt = AbortGuard(self, opened.write);
-        let write = self.0.open_writes.get(opened.write).ok_or(Error::NoWrite)?;
+        let write = self
+            .0
+            .writes
+            .open()
+            .get(opened.write)
+            .ok_or(Error::NoWrite)?;
         write.state().finishing = true;
         self.0.metrics.served().taken_in(size);
         let unit = whole.unit();
@@ -67,14 +78,25 @@ impl Cache {
             checksum: checksum(chunk, 0, &unit),
             whole: whole.clone(),
         };
-        if !self.complete(&write, &members, store).await?.is_empty() {
+        if !self
+            .0
+            .commits
+            .complete(&write, &members, store)
+            .await?
+            .is_empty()
+        {
             return Ok(None);
         }
 
-        let replaced = self.install(opened.write, &commit_record, &members)?;
+        let replaced = self
+            .0
+            .commits
+            .install(opened.write, &commit_record, &members)?;
         drop(attempt);
         self.0.hot_cache.keep(opened.write, unit);
-        self.supersede_earlier(&key, replaced.as_ref(), false)
+        self.0
+            .commits
+            .supersede_earlier(&key, replaced.as_ref(), false)
             .await?;
         Ok(Some(CommitOutcome::Stored {
             version: commit_record.version,

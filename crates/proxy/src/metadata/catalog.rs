@@ -4,13 +4,16 @@
 //! objects are to be evicted, and which have expired. It moves no bytes and
 //! waits for nothing; the caller that takes an object out of it deletes its chunks.
 //!
-//! - [`object`]: one object, and how it outlives its key while it is read;
+//! - [`object`]: one object, and how it outlives its key while it is read; [`expiration`]: when it
+//!   expires; `reference_bit`: whether it was used;
 //! - `ring`: all objects in CLOCK order, and by expiry;
 //! - [`victims`]: which of them are to be evicted, and [`shortfall`]: for how many bytes.
 
+pub(crate) mod expiration;
 #[cfg(test)]
 pub(crate) mod fixture;
 pub(crate) mod object;
+mod reference_bit;
 mod ring;
 pub(crate) mod shortfall;
 pub(crate) mod victims;
@@ -41,8 +44,9 @@ impl Catalog {
     /// Only one that may have expired is worth a look at the clock.
     pub(crate) fn get(&self, key: &[u8], now_ms: impl FnOnce() -> u64) -> Option<Arc<Object>> {
         let object = self.objects.get(key)?.key().0.clone();
-        object.touch();
-        let is_expired = object.expires_at().is_some() && object.is_expired(now_ms());
+        object.reference_bit().set();
+        let is_expired =
+            object.expiration().at_ms().is_some() && object.expiration().is_over(now_ms());
         (!is_expired).then_some(object)
     }
 
@@ -152,6 +156,13 @@ impl Catalog {
             objects.into_iter().for_each(&mut act);
             from = next;
         }
+    }
+
+    /// How many nodes the object of the widest code needs.
+    pub(crate) fn widest(&self) -> usize {
+        let mut widest = 0;
+        self.for_each(|object| widest = widest.max(object.code().width()));
+        widest
     }
 
     fn ring(&self) -> MutexGuard<'_, Ring> {

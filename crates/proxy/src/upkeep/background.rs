@@ -60,7 +60,7 @@ async fn let_go(cache: &Cache, request: Request, chunk: ChunkId, member: MemberI
         return;
     };
     if matches!(link.call(request).await, Reply::Done { .. }) {
-        cache.chunk_freed(chunk, member);
+        cache.deletes().chunk_freed(chunk, member);
     }
 }
 
@@ -72,17 +72,17 @@ async fn lose(cache: Cache, member: MemberId) {
     while !fail_point("loss_committed") && time::timeout(LOSS_DEADLINE, &mut gone).await.is_err() {
         warn!(%member, "the view without a lost member is not committed");
     }
-    cache.tombstones().forget(member);
+    cache.metadata().tombstones.forget(member);
     let losing = cache.clone();
     // Every object is looked at: not on a thread that serves clients.
-    let _ = task::spawn_blocking(move || losing.lose_member(member)).await;
+    let _ = task::spawn_blocking(move || losing.holders().lose_member(member)).await;
 }
 
 /// Loses a member that is silent, if every value can do without it.
 async fn resolve_suspicion(cache: Cache, member: Arc<Member>) {
     let silent = cache.nodes().silent();
     let (looking, id) = (cache.clone(), member.id);
-    let needed = task::spawn_blocking(move || looking.needs(id, &silent)).await;
+    let needed = task::spawn_blocking(move || looking.holders().needs(id, &silent)).await;
     match needed {
         Ok(true) if fail_point("silence_is_no_loss") => cache.nodes().give_up_silent(&member),
         Ok(false) => cache.nodes().give_up_silent(&member),
@@ -106,10 +106,10 @@ pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiv
             }
             PoolEvent::Draining(member) => {
                 // Every object is looked at: not on a thread that serves clients.
-                task::spawn_blocking(move || cache.evacuate_member(member.id));
+                task::spawn_blocking(move || cache.holders().evacuate_member(member.id));
             }
             PoolEvent::Returned(member) => {
-                task::spawn(async move { cache.readmit(&member).await });
+                task::spawn(async move { cache.reconciler().readmit(&member).await });
             }
         }
     }
@@ -127,9 +127,9 @@ pub(crate) async fn expire_idle(cache: Cache) {
         }
         if clock::now() - idle_at >= IDLE_TICK {
             idle_at = clock::now();
-            cache.give_up_idle();
-            cache.give_up_overdue(idle_at);
-            cache.read_leases().sweep(idle_at);
+            cache.writes().give_up_idle();
+            cache.deletes().give_up_overdue(idle_at);
+            cache.metadata().read_leases.sweep(idle_at);
         }
     }
 }

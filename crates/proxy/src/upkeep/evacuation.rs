@@ -121,7 +121,11 @@ async fn target(
         // Its name would be the same process again.
         taken.push(source.node);
     }
-    let placed = cache.place(1, object.parity(), &taken).await?;
+    let placed = cache
+        .writes()
+        .placement
+        .place(1, object.code().parity(), &taken)
+        .await?;
     let target = placed.into_iter().next();
     target.ok_or_else(|| Error::Unreachable("no node can take the chunk".into()))
 }
@@ -134,15 +138,19 @@ async fn reserve_capacity(
     target: &Arc<Member>,
 ) -> Result<(), Error> {
     let bytes = object.footprint(index);
-    if cache.reserve_free_capacity(target, bytes) {
+    if cache.writes().reservations.reserve_free(target, bytes) {
         return Ok(());
     }
-    if !object.was_used() {
+    if !object.reference_bit().is_set() {
         let text = "no free room for a chunk that was not used lately";
         return Err(Error::OutOfMemory(text.into()));
     }
     let share = Share::whole(target.clone(), bytes);
-    cache.reserve_capacity_beside(object, &[share]).await
+    cache
+        .writes()
+        .reservations
+        .reserve_beside(object, &[share])
+        .await
 }
 
 /// Has a member put its chunk on another one.

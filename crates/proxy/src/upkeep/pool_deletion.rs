@@ -25,7 +25,7 @@ pub(crate) async fn run(cache: Cache) {
     ticks.set_missed_tick_behavior(time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let objects = cache.catalog().len();
+        let objects = cache.metadata().catalog.len();
         let is_deleted = cache.nodes().empty_for() >= GRACE;
         // A proxy that does not lead lets go of nothing that another run may need.
         if !is_deleted || objects == 0 || cache.is_open().is_err() {

@@ -13,7 +13,7 @@ use infinicache_host::clock;
 use tracing::info;
 
 use crate::{
-    cache::Cache,
+    cache::{Cache, reencode},
     capacity::Share,
     metadata::catalog::{ChunkReclaimer, Object, ObjectRef},
     pool::member::Member,
@@ -35,7 +35,7 @@ pub(crate) async fn run(
     loop {
         let object = worker.next().await;
         let (started, work) = (clock::now(), limiter.begin());
-        let urgent = object.chunks_left() <= object.data();
+        let urgent = object.chunks_left() <= object.code().data();
         let too_wide = object.lacks_chunks() && is_too_wide(&cache, &object, reencode_after);
         let repaired = match too_wide {
             true => reencode(&cache, &object).await,
@@ -70,14 +70,14 @@ fn is_too_wide(cache: &Cache, object: &Object, reencode_after: Duration) -> bool
         .settings()
         .code
         .for_object(Some(object.size()), nodes.usable().len());
-    nodes.fewer_for(object.width()) >= reencode_after
-        && narrower.is_some_and(|code| code.width() < object.width())
+    nodes.fewer_for(object.code().width()) >= reencode_after
+        && narrower.is_some_and(|code| code.width() < object.code().width())
 }
 
 /// Writes an object anew with a narrower code; it lacks no chunks then.
 async fn reencode(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
-    let (width, size) = (object.width(), object.size());
-    if cache.reencode(object).await? {
+    let (width, size) = (object.code().width(), object.size());
+    if reencode::reencode(cache, object).await? {
         cache.metrics().upkeep().reencoded();
         info!(
             width,
@@ -112,12 +112,18 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
     let excluded = taken_nodes(&holders);
     // Some chunks now are better than all of them later.
     let mut targets = cache
-        .place(degraded.len(), object.parity(), &excluded)
+        .writes()
+        .placement
+        .place(degraded.len(), object.code().parity(), &excluded)
         .await;
     let mut count = degraded.len();
     while targets.is_err() && count > 1 {
         count -= 1;
-        targets = cache.place(count, object.parity(), &excluded).await;
+        targets = cache
+            .writes()
+            .placement
+            .place(count, object.code().parity(), &excluded)
+            .await;
     }
     let targets: Vec<(usize, Arc<Member>)> = degraded.iter().copied().zip(targets?).collect();
 
@@ -125,7 +131,11 @@ async fn repair(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
         Share::whole(target.clone(), object.footprint(*index))
     };
     let shares: Vec<Share> = targets.iter().map(share).collect();
-    cache.reserve_capacity_beside(object, &shares).await?;
+    cache
+        .writes()
+        .reservations
+        .reserve_beside(object, &shares)
+        .await?;
     let entered = restore(cache, object, targets).await?;
     let geometry = ObjectRef(object.clone()).geometry();
     for index in &entered {
@@ -181,7 +191,7 @@ pub(crate) async fn settle(
     is_whole: bool,
 ) -> bool {
     target.count_chunk(true);
-    let entered = is_whole && cache.enter(object, index, target).await;
+    let entered = is_whole && cache.holders().enter(object, index, target).await;
     if !entered {
         let bytes = object.footprint(index);
         let chunk = object.chunk(index);

@@ -127,8 +127,8 @@ impl QueueState {
     /// Enters an object, or moves it forward; whether it waits now, and where.
     fn add(&mut self, object: &Arc<Object>, kind: QueueKind) -> Option<QueueKind> {
         self.arrivals += 1;
-        let margin = object.chunks_left().saturating_sub(object.data());
-        let place = (margin, !object.was_used(), self.arrivals);
+        let margin = object.chunks_left().saturating_sub(object.code().data());
+        let place = (margin, !object.reference_bit().is_set(), self.arrivals);
         let lacks = lacks(object);
         let entry = self.entries.entry(address(object)).or_default();
         self.bytes = self.bytes - entry.bytes + lacks;
@@ -320,7 +320,7 @@ mod tests {
     fn the_most_endangered_come_first_and_among_them_the_lately_used() {
         let (queue, kind) = (RepairQueue::default(), QueueKind::Degraded);
         let objects = [object(1), object(2), object(2), object(1)];
-        objects[2].touch();
+        objects[2].reference_bit().set();
         objects.iter().for_each(|object| queue.add(object, kind));
         let order = std::iter::from_fn(|| queue.take(kind));
         let order: Vec<_> = order.collect();

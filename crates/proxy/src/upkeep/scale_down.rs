@@ -48,7 +48,9 @@ pub(crate) async fn run(cache: Cache, policy: Policy) {
             None => {
                 // Every object is looked at: not on a thread that serves clients.
                 let all = cache.clone();
-                let Ok(widest) = task::spawn_blocking(move || all.widest()).await else {
+                let Ok(widest) =
+                    task::spawn_blocking(move || all.metadata().catalog.widest()).await
+                else {
                     return;
                 };
                 floor.insert((now, widest)).1

@@ -52,7 +52,7 @@ pub(crate) async fn run(cache: Cache, bytes_per_second: u64) {
         while let Some(slot) = from
             && cache.is_open().is_ok()
         {
-            let (objects, next) = cache.catalog().survey(slot, BATCH);
+            let (objects, next) = cache.metadata().catalog.survey(slot, BATCH);
             for object in objects {
                 scrub(&cache, &object, bytes_per_second).await;
             }
@@ -65,7 +65,7 @@ pub(crate) async fn run(cache: Cache, bytes_per_second: u64) {
 ///
 /// It is not held meanwhile: if it is evicted, its memory is to be freed.
 async fn scrub(cache: &Cache, object: &Weak<Object>, bytes_per_second: u64) {
-    let Some(width) = object.upgrade().map(|object| object.width()) else {
+    let Some(width) = object.upgrade().map(|object| object.code().width()) else {
         return;
     };
     for index in 0..width {
@@ -109,7 +109,7 @@ async fn scrub(cache: &Cache, object: &Weak<Object>, bytes_per_second: u64) {
 
 /// The chunk that a unit is of, and the unit's length, if the object is worth scrubbing still.
 fn wanted(object: &Weak<Object>, index: usize, unit: u32) -> Option<(ChunkId, usize)> {
-    let is_idle = |object: &Arc<Object>| !object.is_dead() && !object.was_used();
+    let is_idle = |object: &Arc<Object>| !object.is_dead() && !object.reference_bit().is_set();
     let object = object.upgrade().filter(is_idle)?;
     let chunk = object.chunk(index);
     Some((chunk, ObjectRef(object).geometry().unit_len(unit, index)))

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
 
-use super::{ChunkReclaimer, Object};
+use super::{ChunkReclaimer, Object, expiration::Expiration};
 
 struct Nobody;
 
@@ -44,7 +44,7 @@ pub(crate) fn kept(
         Version { epoch, counter },
         Geometry::new(size, code),
         (0..code.width() as u32).map(MemberId).collect(),
-        expires_at,
+        Expiration::new(expires_at, 0),
         reclaimer,
     )
 }

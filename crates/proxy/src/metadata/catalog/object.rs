@@ -10,14 +10,16 @@ use std::{
     hash::{Hash, Hasher},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU32, Ordering::Relaxed},
     },
 };
 
 use infinicache_engine::Holders;
-use infinicache_erasure::Geometry;
+use infinicache_erasure::{Code, Geometry};
 use infinicache_membership::{label, recovered_state::RecoveredObject};
-use infinicache_wire::{ChunkId, MemberId, Version, WriteId, inventory::Expiry};
+use infinicache_wire::{ChunkId, MemberId, Version, WriteId};
+
+use super::{expiration::Expiration, reference_bit::ReferenceBit};
 
 /// Stands for no member in a list of holders, which is kept small.
 const NOBODY: MemberId = MemberId(u32::MAX);
@@ -51,11 +53,8 @@ pub(crate) struct Object {
     version: Version,
     geometry: Geometry,
     holders: Mutex<Box<[MemberId]>>,
-    /// Milliseconds since 1970; 0 is never.
-    expires_at: AtomicU64,
-    /// How often that was changed.
-    expiry_sequence: AtomicU32,
-    visited: AtomicBool,
+    expiration: Expiration,
+    reference_bit: ReferenceBit,
     dead: AtomicBool,
     /// Where it is in the ring.
     pub(super) slot: AtomicU32,
@@ -69,7 +68,7 @@ impl Object {
         version: Version,
         geometry: Geometry,
         holders: Box<[MemberId]>,
-        expires_at: Option<u64>,
+        expiration: Expiration,
         reclaimer: Arc<dyn ChunkReclaimer>,
     ) -> Arc<Self> {
         Arc::new(Self {
@@ -78,10 +77,8 @@ impl Object {
             version,
             geometry,
             holders: Mutex::new(holders),
-            expires_at: AtomicU64::new(expires_at.unwrap_or(0)),
-            expiry_sequence: AtomicU32::new(0),
-            // Not before it is read: or new values, read or not, would drive out those that are.
-            visited: AtomicBool::new(false),
+            expiration,
+            reference_bit: ReferenceBit::default(),
             dead: AtomicBool::new(false),
             slot: AtomicU32::new(u32::MAX),
             reclaimer,
@@ -94,17 +91,15 @@ impl Object {
         reclaimer: Arc<dyn ChunkReclaimer>,
     ) -> Arc<Self> {
         let holders = survivor.holders.iter();
-        let object = Self::new(
+        Self::new(
             survivor.key[..].into(),
             survivor.write,
             survivor.version,
             survivor.geometry,
             holders.map(|holder| holder.unwrap_or(NOBODY)).collect(),
-            survivor.expires_at,
+            Expiration::new(survivor.expires_at, survivor.expiry_sequence),
             reclaimer,
-        );
-        object.set_expiry_sequence(survivor.expiry_sequence);
-        object
+        )
     }
 
     pub(crate) fn key(&self) -> &[u8] {
@@ -125,19 +120,10 @@ impl Object {
         infinicache_wire::footprint(bytes, unit as u64, label::length(&self.key))
     }
 
-    /// How many of its chunks are enough.
-    pub(crate) fn data(&self) -> usize {
-        self.geometry.code().data()
-    }
-
-    /// How many chunks it can spare.
-    pub(crate) fn parity(&self) -> usize {
-        self.geometry.code().parity()
-    }
-
-    /// How many chunks it has when it is whole.
-    pub(crate) fn width(&self) -> usize {
-        self.geometry.code().width()
+    /// How many chunks it has when it is whole, how many of them are enough, and how many it can
+    /// spare.
+    pub(crate) fn code(&self) -> Code {
+        self.geometry.code()
     }
 
     pub(crate) fn write(&self) -> WriteId {
@@ -151,46 +137,14 @@ impl Object {
         }
     }
 
-    /// When it expires, in milliseconds since 1970.
-    pub(crate) fn expires_at(&self) -> Option<u64> {
-        Some(self.expires_at.load(Relaxed)).filter(|&at| at > 0)
+    /// When it expires.
+    pub(crate) fn expiration(&self) -> &Expiration {
+        &self.expiration
     }
 
-    /// The last change of when it expires, for its members to keep.
-    pub(crate) fn expiry(&self) -> Expiry {
-        Expiry {
-            sequence: self.expiry_sequence.load(Relaxed),
-            at_ms: self.expires_at.load(Relaxed),
-        }
-    }
-
-    /// When it expires has changed so often.
-    pub(crate) fn set_expiry_sequence(&self, sequence: u32) {
-        self.expiry_sequence.store(sequence, Relaxed);
-    }
-
-    /// Only the ring calls this: it keeps objects by expiry.
-    pub(super) fn set_expires_at(&self, at_ms: Option<u64>) {
-        self.expires_at.store(at_ms.unwrap_or(0), Relaxed);
-    }
-
-    pub(crate) fn is_expired(&self, now_ms: u64) -> bool {
-        self.expires_at().is_some_and(|at| at <= now_ms)
-    }
-
-    /// Marks it as used since the hand of the clock passed.
-    pub(crate) fn touch(&self) {
-        self.visited.store(true, Relaxed);
-    }
-
-    /// Whether it was used since the hand of the clock passed.
-    pub(crate) fn was_used(&self) -> bool {
-        self.visited.load(Relaxed)
-    }
-
-    /// Takes the mark away; whether there was one.
-    pub(super) fn take_mark(&self) -> bool {
-        self.visited.swap(false, Relaxed)
+    /// Whether it was used since the hand of the clock passed it.
+    pub(crate) fn reference_bit(&self) -> &ReferenceBit {
+        &self.reference_bit
     }
 
     /// From now on it is deleted; its chunks are freed when it is read no more.
@@ -261,7 +215,7 @@ impl Object {
 
     /// Whether it has fewer chunks than its code.
     pub(crate) fn lacks_chunks(&self) -> bool {
-        self.chunks_left() < self.width()
+        self.chunks_left() < self.code().width()
     }
 
     /// `member` is gone, and all that it held; whether the object lost a chunk by it.

@@ -30,7 +30,7 @@ impl Ring {
         self.slots[slot as usize] = Some(object.clone());
         object.slot.store(slot, Relaxed);
         self.bytes += object.size();
-        if let Some(at) = object.expires_at() {
+        if let Some(at) = object.expiration().at_ms() {
             self.expiring.insert((at, slot));
         }
     }
@@ -42,7 +42,7 @@ impl Ring {
         self.slots[slot as usize] = None;
         self.free.push(slot);
         self.bytes -= object.size();
-        if let Some(at) = object.expires_at() {
+        if let Some(at) = object.expiration().at_ms() {
             self.expiring.remove(&(at, slot));
         }
     }
@@ -51,10 +51,10 @@ impl Ring {
         let Some(slot) = self.slot_of(object) else {
             return;
         };
-        if let Some(at) = object.expires_at() {
+        if let Some(at) = object.expiration().at_ms() {
             self.expiring.remove(&(at, slot));
         }
-        object.set_expires_at(at_ms);
+        object.expiration().set(at_ms);
         if let Some(at) = at_ms {
             self.expiring.insert((at, slot));
         }
@@ -142,7 +142,7 @@ mod tests {
         assert!(ring.expired(25, 10).is_empty());
         ring.remove(&early);
         assert_eq!(ring.expiring(), 0);
-        assert_eq!(late.expires_at(), None);
+        assert_eq!(late.expiration().at_ms(), None);
     }
 
     #[test]

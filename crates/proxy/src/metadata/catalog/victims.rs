@@ -111,7 +111,7 @@ impl Ring {
                     candidates.replaced = Some(slot);
                     continue;
                 }
-                EvictionClass::Now if object.was_used() => {
+                EvictionClass::Now if object.reference_bit().is_set() => {
                     if candidates.in_all.add(object) {
                         candidates.used.push((step, slot));
                     }
@@ -161,7 +161,7 @@ impl Ring {
             let passed = candidates.used.iter().filter(|(step, _)| *step <= steps);
             for &(_, slot) in passed {
                 if let Some(object) = self.at(slot) {
-                    object.take_mark();
+                    object.reference_bit().clear();
                 }
             }
             self.turn_to(hand);
@@ -218,7 +218,7 @@ mod tests {
     fn what_was_used_since_the_hand_passed_is_spared_once() {
         let objects = objects(&[(10, 1); 3]);
         let mut ring = ring(&objects);
-        objects[1].touch();
+        objects[1].reference_bit().set();
         let mut evict = || {
             let victims = ring
                 .victims(&lacking(&[1]), |_| EvictionClass::Now)
@@ -242,13 +242,13 @@ mod tests {
         let mut ring = ring(&objects);
         ring.turn_to(3);
         for used in [0, 2] {
-            objects[used].touch();
+            objects[used].reference_bit().set();
         }
         let victims = ring
             .victims(&lacking(&[1]), |_| EvictionClass::Now)
             .unwrap();
         assert_eq!(names(&victims), ["1"]);
-        assert!(!objects[0].was_used() && objects[2].was_used());
+        assert!(!objects[0].reference_bit().is_set() && objects[2].reference_bit().is_set());
     }
 
     #[test]
@@ -262,7 +262,7 @@ mod tests {
     #[test]
     fn nothing_goes_if_one_member_lacks_more_than_may_go() {
         let objects = objects(&[(1000, 1), (1000, 2)]);
-        objects[0].touch();
+        objects[0].reference_bit().set();
         let mut ring = ring(&objects);
         let held = |object: &Arc<Object>| match object.key() {
             b"1" => EvictionClass::Later,
@@ -272,7 +272,7 @@ mod tests {
         let found = ring.victims(&lacking, held).unwrap_err();
         let (on, soon) = (MemberId(1), true);
         assert_eq!(found, NotEnough { on, soon });
-        assert!(objects[0].was_used(), "the hand did not move");
+        assert!(objects[0].reference_bit().is_set(), "the hand did not move");
         let never = |object: &Arc<Object>| match held(object) {
             EvictionClass::Later => EvictionClass::Never,
             other => other,
@@ -308,7 +308,7 @@ mod tests {
     fn what_remote_reads_hold_goes_last() {
         let objects = objects(&[(1000, 1), (1000, 1)]);
         let mut ring = ring(&objects);
-        objects[1].touch();
+        objects[1].reference_bit().set();
         let eviction_class = |object: &Arc<Object>| match object.key() {
             b"0" => EvictionClass::Last,
             _ => EvictionClass::Now,
@@ -343,7 +343,7 @@ mod tests {
             let sizes: Vec<_> = made.iter().map(|it| (it.0, it.1)).collect();
             let objects = objects(&sizes);
             let mut ring = ring(&objects);
-            objects.iter().zip(&made).filter(|(_, it)| it.2).for_each(|(object, _)| object.touch());
+            objects.iter().zip(&made).filter(|(_, it)| it.2).for_each(|(object, _)| object.reference_bit().set());
             let of = |object: &Object| {
                 let number: usize = str::from_utf8(object.key()).unwrap().parse().unwrap();
                 made[number].3
