@@ -24,10 +24,10 @@ ENV CARGO_PROFILE_RELEASE_DEBUG=false CARGO_PROFILE_RELEASE_STRIP=debuginfo
 # This layer lasts until a manifest changes, whatever becomes of the sources. What was built from
 # the empty ones is forgotten, or it would be taken for newer than the real ones.
 COPY --from=outline /src ./
-RUN cargo build --release --locked --package infinicache --bin infinicache \
+RUN cargo build --release --locked --package infinicache --bin infinicache --features kubernetes \
     && rm -rf target/release/.fingerprint/infinicache*
 COPY crates crates
-RUN cargo build --release --locked --package infinicache --bin infinicache
+RUN cargo build --release --locked --package infinicache --bin infinicache --features kubernetes
 
 FROM ${RUNTIME_IMAGE}
 ARG VERSION=0.1.0

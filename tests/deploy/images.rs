@@ -38,18 +38,20 @@ const LIBRARIES: [&str; 4] = [
 const RELEASES: [(&str, &str, (u32, u32)); 2] =
     [("bookworm", "12", (2, 36)), ("trixie", "13", (2, 41))];
 
-/// Stands in for `cargo build ... --package P --bin B`, in the directory of a stage.
+/// Stands in for `cargo build ... --package P --bin B [--features F]`, in the directory of a stage.
 const STAND_IN: &str = r#"#!/bin/sh
 set -e
 [ "$1 $2 $3 $4 $6" = "build --release --locked --package --bin" ] || { echo "unexpected: $*"; exit 1; }
-"$REAL_CARGO" tree --locked --offline --package "$5" >/dev/null
+package=$5 bin=$7
+shift 7
+"$REAL_CARGO" tree --locked --offline --package "$package" "$@" >/dev/null
 case $BINARIES in */release) profile=release ;; *) profile=dev ;; esac
-[ -e "$BINARIES/$7" ] || CARGO_TARGET_DIR=$BINARIES/.. "$REAL_CARGO" build --profile "$profile" \
-    --manifest-path "$SOURCES/Cargo.toml" --locked --package "$5" --bin "$7"
-mkdir -p target/release/.fingerprint/"$5"-0
-rm -f target/release/"$7"
+[ -e "$BINARIES/$bin" ] || CARGO_TARGET_DIR=$BINARIES/.. "$REAL_CARGO" build --profile "$profile" \
+    --manifest-path "$SOURCES/Cargo.toml" --locked --package "$package" --bin "$bin" "$@"
+mkdir -p target/release/.fingerprint/"$package"-0
+rm -f target/release/"$bin"
 # The first time sources are empty, and so is what is built from them.
-if grep -q . crates/wire/src/lib.rs; then cp "$BINARIES/$7" target/release/; else : >target/release/"$7"; fi
+if grep -q . crates/wire/src/lib.rs; then cp "$BINARIES/$bin" target/release/; else : >target/release/"$bin"; fi
 "#;
 
 fn file(name: &str) -> Dockerfile {

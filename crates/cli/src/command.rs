@@ -2,9 +2,12 @@
 
 mod bench;
 mod del;
+#[cfg(feature = "kubernetes")]
 mod doctor;
 mod get;
 mod manifests;
+#[cfg(not(feature = "kubernetes"))]
+mod no_doctor;
 mod node;
 mod pool;
 mod proxy;
@@ -17,6 +20,9 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 
 use infinicache_daemon::telemetry;
+
+#[cfg(not(feature = "kubernetes"))]
+use self::no_doctor as doctor;
 
 /// What goes wrong. What a node finds wrong, the proxy tells in terms of objects, and what goes wrong with the API of a cluster, whoever asked.
 const DEFAULT_LOG: &str = "warn,infinicache_node=error,kube_client=off";

@@ -18,7 +18,7 @@
 //! - [`manifests`]: the nodes of a cluster, as documents for Knative;
 //! - [`connect`]: how the other commands reach a cache, and take their leave;
 //! - [`pipe`] and [`destination`]: the files that values come from and go to;
-//! - [`doctor`]: what can be wrong with a cache on a cluster;
+//! - `doctor`: what can be wrong with a cache on a cluster, with the feature `kubernetes`;
 //! - [`progress`], [`table`] and [`human`]: what the user sees;
 //! - [`exit`]: how a command ends, and with which status.
 #![forbid(unsafe_code)]
@@ -28,6 +28,7 @@ pub mod cluster;
 pub mod command;
 pub mod connect;
 pub mod destination;
+#[cfg(feature = "kubernetes")]
 pub mod doctor;
 pub mod exit;
 pub mod http;

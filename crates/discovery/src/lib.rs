@@ -2,9 +2,11 @@
 //!
 //! Each node is a Knative Service with the pool's label; the pods behind it tell where it runs, and
 //! that it is about to be stopped some 30 s before SIGTERM. What is seen of both is put together
-//! (`cluster`, pure) and told whenever it has changed.
+//! (`kubernetes::cluster`, pure) and told whenever it has changed.
 //!
-//! Nothing else of the proxy knows of Kubernetes: what is seen is an [`Observation`].
+//! Nothing else of the proxy knows of Kubernetes: what is seen is an [`Observation`]. Without the
+//! feature `kubernetes` nothing can be watched (`unavailable`), and the client of the API need not
+//! be built.
 //!
 //! The API is not needed for traffic. While it cannot be reached the last that
 //! was seen holds; `watch` goes on trying, and a list is only believed once it
@@ -12,32 +14,19 @@
 
 #![forbid(unsafe_code)]
 
-mod cluster;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod observation;
-mod service;
-#[cfg(test)]
-mod tests;
-mod watch;
+#[cfg(not(feature = "kubernetes"))]
+mod unavailable;
 
-use std::time::Duration;
-
-use anyhow::Context;
 use clap::{Args, ValueEnum};
-use futures_util::{StreamExt, stream};
-use kube::{
-    Api, Client,
-    api::{ApiResource, DynamicObject},
-    core::GroupVersionKind,
-};
 
-use self::cluster::{Cluster, Sort};
+#[cfg(feature = "kubernetes")]
+pub use self::kubernetes::Watched;
 pub use self::observation::{Observation, PodSeen, ServiceSeen, Site};
-
-/// How long the API may take to accept a connection.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
-
-/// How long it may be silent: more than a watch lasts.
-const SILENCE: Duration = Duration::from_secs(90);
+#[cfg(not(feature = "kubernetes"))]
+pub use self::unavailable::Watched;
 
 /// How nodes are found, besides those that are named.
 #[derive(Args, Clone, Debug)]
@@ -87,70 +76,8 @@ impl Discovery {
     ///
     /// # Errors
     ///
-    /// If the environment does not say.
+    /// If the environment does not say, or this is a build without Kubernetes.
     pub async fn watched(&self) -> anyhow::Result<Watched> {
-        let mut config = kube::Config::infer()
-            .await
-            .context("no Kubernetes API: neither in a pod nor with a kubeconfig")?;
-        config.connect_timeout = Some(CONNECT_DEADLINE);
-        config.read_timeout = Some(SILENCE);
-        // Counted from the request, not from when its connection was last used.
-        config.reset_reader_on_write = true;
-        let namespace = self.namespace.clone();
-        let namespace = namespace.unwrap_or_else(|| config.default_namespace.clone());
-        let client = Client::try_from(config).context("unusable Kubernetes configuration")?;
-        Ok(Watched {
-            client,
-            namespace,
-            selector: self.selector.clone(),
-        })
-    }
-}
-
-/// What is watched.
-#[derive(Clone)]
-pub struct Watched {
-    client: Client,
-    namespace: String,
-    selector: String,
-}
-
-impl Watched {
-    /// Watches for ever, and tells how it all looks whenever that has changed.
-    ///
-    /// The first time when all Services are known, whatever is known of pods. It calls
-    /// `failed` at each failure with the reason, in one word.
-    pub async fn run(
-        self,
-        failed: impl Fn(&'static str) + Clone + Send,
-        mut tell: impl FnMut(Observation),
-    ) {
-        let services = self.api("serving.knative.dev", "Service");
-        let pods = self.api("", "Pod");
-        let watch = |sort, api, selector: &str| {
-            let events = watch::events(api, selector, sort, failed.clone());
-            events.map(move |event| (sort, event)).boxed()
-        };
-        let mut events = stream::select(
-            watch(Sort::Service, services, &self.selector),
-            watch(Sort::Pod, pods, service::OF_POD),
-        );
-        let mut cluster = Cluster::default();
-        let mut told = None;
-        while let Some((sort, event)) = events.next().await {
-            cluster.apply(sort, event);
-            let Some(seen) = cluster.observation() else {
-                continue;
-            };
-            if told.as_ref() != Some(&seen) {
-                tell(seen.clone());
-                told = Some(seen);
-            }
-        }
-    }
-
-    fn api(&self, group: &str, kind: &str) -> Api<DynamicObject> {
-        let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, "v1", kind));
-        Api::namespaced_with(self.client.clone(), &self.namespace, &resource)
+        Watched::new(self).await
     }
 }

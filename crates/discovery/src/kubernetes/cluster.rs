@@ -9,10 +9,8 @@ use std::{collections::BTreeMap, fmt};
 use kube::{ResourceExt, api::DynamicObject, runtime::watcher::Event};
 use tracing::{debug, warn};
 
-use crate::{
-    Observation, PodSeen, ServiceSeen,
-    service::{Unusable, is_leaving, read_pod, read_service},
-};
+use super::service::{Unusable, is_leaving, read_pod, read_service};
+use crate::{Observation, PodSeen, ServiceSeen};
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use kube::{
 use tokio::time::{self, Instant};
 use tracing::{debug, warn};
 
-use crate::cluster::Sort;
+use super::cluster::Sort;
 
 /// How long a watch lasts, in seconds, before it is resumed. One whose API server has gone
 /// without a word is noticed soon after.
