@@ -11,14 +11,18 @@ use std::{
 /// with their files.
 pub(crate) fn modules(crates: &Path) -> BTreeMap<String, PathBuf> {
     let mut modules = BTreeMap::new();
-    for entry in fs::read_dir(crates).unwrap() {
-        let path = entry.unwrap().path();
-        let root = path.join("src/lib.rs");
-        if root.exists() {
-            add(&name(&path), &root, &path.join("src"), &mut modules);
-        }
+    for (name, root) in roots(crates) {
+        add(&name, &root, root.parent().unwrap(), &mut modules);
     }
     modules
+}
+
+/// The crates below `crates`, with the file of their root.
+pub(crate) fn roots(crates: &Path) -> BTreeMap<String, PathBuf> {
+    let entries = fs::read_dir(crates).unwrap();
+    let paths = entries.map(|entry| entry.unwrap().path());
+    let roots = paths.map(|path| (name(&path), path.join("src/lib.rs")));
+    roots.filter(|(_, root)| root.exists()).collect()
 }
 
 /// Adds what the file of `parent` declares, and what that declares.

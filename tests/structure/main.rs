@@ -1,29 +1,66 @@
-//! The sources keep to the architecture: within a crate, modules import each other in one direction.
+//! The sources keep to the architecture: within a crate, modules import each other in one direction,
+//! and no type is everything.
 
 mod glossary;
 mod imports;
+mod methods;
 mod simulated;
 
-use std::{fs, path::PathBuf};
+use std::path::PathBuf;
 
-use imports::{Imports, circle};
+use imports::Imports;
 
-fn crates() -> Vec<PathBuf> {
-    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..");
-    let entries = fs::read_dir(root).unwrap().map(|entry| entry.unwrap());
-    let crates = entries.map(|entry| entry.path().join("src"));
-    crates
-        .filter(|source| source.join("lib.rs").exists())
-        .collect()
+fn crates() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("..")
 }
+
+/// Modules that are in circles still, with what is in them.
+const CIRCULAR: &[&str] = &[
+    "bench::report",
+    "cli::activator",
+    "cli::doctor::checks",
+    "cli::manifests",
+    "client",
+    "engine",
+    "erasure",
+    "node",
+    "proxy::cache",
+    "proxy::command",
+    "proxy::connection_limit",
+    "proxy::metadata::catalog",
+    "proxy::metrics",
+    "proxy::pool",
+    "proxy::server",
+    "proxy::upkeep::repair_queue",
+    "resp",
+    "sim",
+    "socket",
+    "wire",
+];
 
 #[test]
 fn no_modules_of_a_crate_import_each_other_in_a_circle() {
-    let crates = crates();
-    assert!(crates.len() > 10, "{crates:?}");
-    for source in crates {
-        let imports = Imports::of_crate(&source);
-        let circle = circle(&imports);
-        assert!(circle.is_empty(), "{}: {circle:?}", source.display());
+    let imports = Imports::of_files(&crates());
+    let circles = imports.at_the_top().circles();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn no_files_of_a_crate_import_each_other_in_a_circle() {
+    let imports = Imports::of_files(&crates());
+    let circles = imports.without(CIRCULAR.iter().copied()).circles();
+    assert!(circles.is_empty(), "{circles:#?}");
+}
+
+#[test]
+fn each_module_that_is_said_to_be_in_a_circle_is_in_one() {
+    let imports = Imports::of_files(&crates());
+    for module in CIRCULAR {
+        let others = CIRCULAR.iter().copied().filter(|it| it != module);
+        let is_in_one = !imports.without(others).circles().is_empty();
+        assert!(
+            is_in_one,
+            "{module} is in no circle any more: take it off the list"
+        );
     }
 }
