@@ -60,7 +60,6 @@ use infinicache_host::{fail_point, random, task};
 use infinicache_membership::{Epoch, prepare::PrepareTimeouts};
 use infinicache_resp::Timeouts;
 use infinicache_socket::Keepalive;
-use tokio::sync::mpsc;
 use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
@@ -139,8 +138,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     };
     let metrics = Arc::new(Metrics::new());
     let latencies = Arc::new(LatencyTracker::default());
-    let (events, followed) = mpsc::unbounded_channel();
-    let (gc_tasks, to_do) = mpsc::unbounded_channel();
     let settings = pool::Settings {
         timing: timing(&config),
         secret: secret.clone(),
@@ -157,7 +154,6 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         config.nodes.clone(),
         latencies.clone(),
         metrics.clone(),
-        events,
     );
     let settings = cache::Settings {
         code,
@@ -175,7 +171,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
         Budget::new(usize::try_from(config.buffer_bytes.0)?),
         latencies,
         metrics,
-        Arc::new(GcQueue::new(nodes.clone(), tombstones.clone(), gc_tasks)),
+        Arc::new(GcQueue::new(nodes.clone(), tombstones.clone())),
         tombstones,
     );
     if let Some(patience) = prepare_timeouts(&config) {
@@ -193,12 +189,8 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     let _doing_chores = background(task::spawn(upkeep::background::run_gc_tasks(
         cache.clone(),
         repair_queue.clone(),
-        to_do,
     )));
-    let _following = background(task::spawn(upkeep::background::follow_nodes(
-        cache.clone(),
-        followed,
-    )));
+    let _following = background(task::spawn(upkeep::background::follow_nodes(cache.clone())));
     let _tidying = background(task::spawn(upkeep::background::expire_idle(cache.clone())));
     let _refreshing = background(task::spawn(config.secret.clone().follow(secret)));
     let _living = background(task::spawn(nodes.clone().live()));

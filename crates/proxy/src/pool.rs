@@ -17,6 +17,7 @@
 
 mod actions;
 mod admit;
+mod events;
 pub(crate) mod lifecycle;
 pub(crate) mod listener;
 pub(crate) mod member;
@@ -53,16 +54,14 @@ use infinicache_wire::{
     control::{NodeState, NodeStatus},
     wake::Lifetimes,
 };
-use tokio::{
-    sync::{Semaphore, mpsc},
-    time,
-};
+use tokio::{sync::Semaphore, time};
 use tokio_util::sync::CancellationToken;
 
 use tracing::warn;
 
-pub(crate) use self::observe::Observed;
+pub(crate) use self::{events::PoolEvent, observe::Observed};
 use self::{
+    events::PoolEvents,
     lifecycle::LifecycleTimings,
     member::Member,
     membership::Membership,
@@ -116,19 +115,6 @@ pub(crate) struct Settings {
     /// Of the sessions that wakes begin.
     pub(crate) lifetimes: Lifetimes,
     pub(crate) clock: PoolClock,
-}
-
-/// What happens to a member.
-#[derive(Debug)]
-pub(crate) enum PoolEvent {
-    /// It is gone, with all that it held.
-    Lost(Arc<Member>),
-    /// It is silent.
-    Suspected(Arc<Member>),
-    /// It is about to go.
-    Draining(Arc<Member>),
-    /// It is there again, and may have missed something.
-    Returned(Arc<Member>),
 }
 
 /// Why a run of the proxy steps down before it is stopped.
@@ -186,19 +172,16 @@ struct PoolInner {
     shortage: Mutex<NodeShortage>,
     latencies: Arc<LatencyTracker>,
     metrics: Arc<Metrics>,
-    events: mpsc::UnboundedSender<PoolEvent>,
+    events: PoolEvents,
 }
 
 impl Nodes {
     /// The nodes at `addresses`, all asleep as far as is known.
-    ///
-    /// What happens to members is sent to `events`: a few for each link that there ever was.
     pub(crate) fn new(
         settings: Settings,
         addresses: Vec<NodeAddress>,
         latencies: Arc<LatencyTracker>,
         metrics: Arc<Metrics>,
-        events: mpsc::UnboundedSender<PoolEvent>,
     ) -> Self {
         let (nodes, names) = (NodeList::default(), addresses.len());
         let observed_state =
@@ -222,8 +205,13 @@ impl Nodes {
             ping_timeout: Mutex::new(AdaptiveTimeout::new(ping::PATIENCE)),
             latencies,
             metrics,
-            events,
+            events: PoolEvents::default(),
         }))
+    }
+
+    /// What happens to members.
+    pub(crate) fn events(&self) -> &PoolEvents {
+        &self.0.events
     }
 
     /// The pool's clock.
@@ -548,7 +536,7 @@ impl Nodes {
         };
         member.set_surplus(surplus);
         if surplus {
-            self.tell(PoolEvent::Draining(member));
+            self.0.events.tell(PoolEvent::Draining, &member);
         }
     }
 

@@ -6,11 +6,10 @@ use infinicache_engine::Budget;
 use infinicache_erasure::{Code, Geometry};
 use infinicache_membership::Epoch;
 use infinicache_wire::{MemberId, Version, WriteId};
-use tokio::sync::mpsc;
 
 use super::{Cache, Settings};
 use crate::{
-    gc_queue::{GcQueue, GcTask},
+    gc_queue::GcQueue,
     metadata::catalog::{Object, expiration::Expiration},
     metadata::tombstones::Tombstones,
     metrics::Metrics,
@@ -21,17 +20,14 @@ pub(crate) struct OneNode {
     pub(crate) pool: Pool,
     pub(crate) cache: Cache,
     pub(crate) member: MemberId,
-    /// Nobody does them.
-    pub(crate) gc_tasks: mpsc::UnboundedReceiver<GcTask>,
 }
 
 impl OneNode {
     pub(crate) async fn new() -> Self {
         let pool = Pool::new(TIMING).await;
         let member = pool.awake().await.id;
-        let (leave, gc_tasks) = mpsc::unbounded_channel();
         let tombstones = Arc::new(Tombstones::default());
-        let reclaimer = GcQueue::new(pool.nodes.clone(), tombstones.clone(), leave);
+        let reclaimer = GcQueue::new(pool.nodes.clone(), tombstones.clone());
         let settings = Settings {
             code: code(),
             max_object_bytes: 1 << 30,
@@ -54,7 +50,6 @@ impl OneNode {
             pool,
             cache,
             member,
-            gc_tasks,
         }
     }
 

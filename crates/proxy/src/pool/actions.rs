@@ -44,7 +44,7 @@ impl Nodes {
         member.cut();
         self.0.latencies.forget(id);
         self.remove_lost(&member);
-        self.tell(PoolEvent::Lost(member));
+        self.0.events.tell(PoolEvent::Lost, &member);
     }
 
     /// What a member holds is to be moved away.
@@ -53,7 +53,7 @@ impl Nodes {
             return;
         };
         member.drain();
-        self.tell(PoolEvent::Draining(member));
+        self.0.events.tell(PoolEvent::Draining, &member);
     }
 
     /// A member says goodbye.
@@ -73,10 +73,5 @@ impl Nodes {
                 self.start_draining(member, reason.as_str());
             }
         }
-    }
-
-    pub(super) fn tell(&self, event: PoolEvent) {
-        // The receiver is gone once the proxy stops.
-        let _ = self.0.events.send(event);
     }
 }

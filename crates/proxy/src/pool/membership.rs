@@ -441,14 +441,14 @@ impl Nodes {
         };
         if returns {
             info!(member = %member.id, "member answers again");
-            self.tell(PoolEvent::Returned(member.clone()));
+            self.0.events.tell(PoolEvent::Returned, member);
         }
     }
 
     /// A member is linked again.
     pub(crate) fn returned(&self, member: &Arc<Member>) {
         if self.0.membership.state().readmission.returned(member.id) {
-            self.tell(PoolEvent::Returned(member.clone()));
+            self.0.events.tell(PoolEvent::Returned, member);
         }
     }
 

@@ -33,7 +33,7 @@ impl Nodes {
             info!(node = %self.name(member.node), member = %id, "a silent member is gone, says its platform");
             return self.lose_in_silence(&member);
         }
-        self.tell(PoolEvent::Suspected(member));
+        self.0.events.tell(PoolEvent::Suspected, &member);
     }
 
     /// Who was not heard of for so long that nothing should depend on it.

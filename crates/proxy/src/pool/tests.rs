@@ -78,7 +78,6 @@ pub(crate) struct Pool {
     /// Where the one node is woken.
     url: Uri,
     whims: Arc<Whims>,
-    events: mpsc::UnboundedReceiver<PoolEvent>,
 }
 
 impl Pool {
@@ -107,23 +106,17 @@ impl Pool {
         let url: Uri = format!("http://{}", platform.local_addr().unwrap())
             .parse()
             .unwrap();
-        let (events, followed) = mpsc::unbounded_channel();
         let (latencies, metrics) = (Arc::default(), Arc::new(Metrics::new()));
         let address = NodeAddress {
             name: "n".into(),
             url: url.clone(),
         };
         let addresses = if configured { vec![address] } else { vec![] };
-        let nodes = Nodes::new(settings, addresses, latencies, metrics, events);
+        let nodes = Nodes::new(settings, addresses, latencies, metrics);
         tokio::spawn(listener::open(node_listener, nodes.clone()));
         tokio::spawn(nodes.clone().live());
         tokio::spawn(run_node(platform, whims.clone()));
-        Self {
-            nodes,
-            url,
-            whims,
-            events: followed,
-        }
+        Self { nodes, url, whims }
     }
 
     async fn ensure(&self, patience: Duration) -> Option<Arc<Member>> {

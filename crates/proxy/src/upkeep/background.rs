@@ -6,7 +6,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use infinicache_engine::{NodeLink, Pool};
 use infinicache_host::{clock, fail_point, task};
 use infinicache_wire::{ChunkId, MemberId, Reply, Request};
-use tokio::{sync::mpsc, time};
+use tokio::time;
 use tracing::{info, warn};
 
 use crate::{
@@ -29,28 +29,33 @@ const LOSS_DEADLINE: Duration = Duration::from_secs(10);
 const PARALLEL_FREES: usize = 256;
 
 /// Does the tasks of the queue, for ever.
-pub(crate) async fn run_gc_tasks(
-    cache: Cache,
-    repair_queue: Arc<RepairQueue>,
-    mut gc_tasks: mpsc::UnboundedReceiver<GcTask>,
-) {
+pub(crate) async fn run_gc_tasks(cache: Cache, repair_queue: Arc<RepairQueue>) {
     let mut freeing = FuturesUnordered::new();
     loop {
         tokio::select! {
             biased;
             Some(_) = freeing.next() => {}
-            task = gc_tasks.recv(), if freeing.len() < PARALLEL_FREES => match task {
-                None => return,
-                Some(GcTask::Repair(object)) => repair_queue.add(&object, QueueKind::Degraded),
-                Some(GcTask::Evacuate(object)) => repair_queue.add(&object, QueueKind::Draining),
-                Some(GcTask::Free(chunk, member)) => {
+            task = cache.reclaimer().next(), if freeing.len() < PARALLEL_FREES => match task {
+                GcTask::Repair(object) => repair_queue.add(&object, QueueKind::Degraded),
+                GcTask::Evacuate(object) => repair_queue.add(&object, QueueKind::Draining),
+                GcTask::Free(chunk, member) => {
                     freeing.push(let_go(&cache, Request::Free { chunk }, chunk, member));
                 }
-                Some(GcTask::Delete(chunk, member)) => {
+                GcTask::Delete(chunk, member) => {
                     freeing.push(let_go(&cache, Request::Delete { chunk }, chunk, member));
                 }
+                GcTask::Reconcile(member) => reconcile(&cache, member),
             },
         }
+    }
+}
+
+/// Has a member reconciled, as if its link had broken: it was owed too much to be told of it all.
+fn reconcile(cache: &Cache, member: MemberId) {
+    // What is gone holds nothing.
+    if let Some(there) = cache.nodes().member(member) {
+        warn!(%member, "member is slow to let go of chunks: it is asked what it holds");
+        cache.nodes().returned(&there);
     }
 }
 
@@ -94,21 +99,22 @@ async fn resolve_suspicion(cache: Cache, member: Arc<Member>) {
 }
 
 /// Follows the nodes' fates, for ever.
-pub(crate) async fn follow_nodes(cache: Cache, mut events: mpsc::UnboundedReceiver<PoolEvent>) {
-    while let Some(event) = events.recv().await {
+pub(crate) async fn follow_nodes(cache: Cache) {
+    loop {
+        let (event, member) = cache.nodes().events().next().await;
         let cache = cache.clone();
         match event {
-            PoolEvent::Lost(member) => {
+            PoolEvent::Lost => {
                 task::spawn(lose(cache, member.id));
             }
-            PoolEvent::Suspected(member) => {
+            PoolEvent::Suspected => {
                 task::spawn(resolve_suspicion(cache, member));
             }
-            PoolEvent::Draining(member) => {
+            PoolEvent::Draining => {
                 // Every object is looked at: not on a thread that serves clients.
                 task::spawn_blocking(move || cache.holders().evacuate_member(member.id));
             }
-            PoolEvent::Returned(member) => {
+            PoolEvent::Returned => {
                 task::spawn(async move { cache.reconciler().readmit(&member).await });
             }
         }

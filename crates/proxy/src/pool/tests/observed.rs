@@ -111,13 +111,13 @@ async fn a_name_that_is_gone_is_emptied_and_forgotten_once_it_is() {
         lost_after: Duration::from_secs(1),
         ..TIMING
     };
-    let mut pool = Pool::found(soon_lost, false).await;
+    let pool = Pool::found(soon_lost, false).await;
     pool.sees(&[("n", pool.service())], &[]);
     let member = pool.awake().await;
     pool.sees(&[], &[]);
     assert!(member.must_evacuate());
-    let told = pool.events.try_recv();
-    assert!(matches!(told, Ok(PoolEvent::Draining(leaving)) if leaving.id == member.id));
+    let told = pool.nodes.events().take();
+    assert!(told.is_some_and(|told| told.0 == PoolEvent::Draining && told.1.id == member.id));
     assert!(pool.nodes.usable().is_empty());
     assert_eq!(
         pool.view().state,
@@ -315,7 +315,7 @@ async fn a_member_is_where_its_pod_is() {
 
 #[tokio::test]
 async fn a_member_whose_pod_is_deleted_takes_no_chunks_and_is_to_be_emptied() {
-    let mut pool = Pool::new(TIMING).await;
+    let pool = Pool::new(TIMING).await;
     let member = pool.awake().await;
     pool.sees(&[], &[("n-pod", pod("m", true)), ("m-pod", pod("n", true))]);
     assert!(!member.must_evacuate(), "they are the pods of others");
@@ -325,9 +325,9 @@ async fn a_member_whose_pod_is_deleted_takes_no_chunks_and_is_to_be_emptied() {
     assert!(member.must_evacuate());
     assert_eq!(pool.view().state, NodeState::Draining);
     assert!(member.link().is_some(), "it can be read and copied from");
-    let told = pool.events.try_recv();
-    assert!(matches!(told, Ok(PoolEvent::Draining(leaving)) if leaving.id == member.id));
-    assert!(pool.events.try_recv().is_err(), "it is told once");
+    let told = pool.nodes.events().take();
+    assert!(told.is_some_and(|told| told.0 == PoolEvent::Draining && told.1.id == member.id));
+    assert!(pool.nodes.events().take().is_none(), "it is told once");
     // Its process is still there, so a wake brings no other.
     assert!(pool.ensure(Duration::from_millis(200)).await.is_none());
     assert_eq!(pool.view().state, NodeState::Draining);
