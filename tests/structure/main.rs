@@ -26,7 +26,6 @@ const CIRCULAR: &[&str] = &[
     "node",
     "proxy::cache",
     "proxy::command",
-    "proxy::connection_limit",
     "proxy::metadata::catalog",
     "proxy::metrics",
     "proxy::pool",

@@ -5,7 +5,7 @@
 
 use tracing::warn;
 
-use crate::Config;
+use crate::config::Config;
 
 /// Files that are kept besides those of clients: for handshakes of nodes, the admin port, the
 /// Kubernetes API, wakes of nodes that are found later, threads and what they wait with.
