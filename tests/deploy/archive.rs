@@ -113,7 +113,10 @@ fn a_binary_that_was_not_built_is_named_with_what_builds_it_and_leaves_no_archiv
     assert_eq!(output.status.code(), Some(1));
     let said = outside::said(&output);
     assert!(said.contains(missing.to_str().unwrap()), "{said}");
-    assert!(said.contains("cargo build --release -p infinicache-node"), "{said}");
+    assert!(
+        said.contains("cargo build --release -p infinicache-node"),
+        "{said}"
+    );
     assert!(!said.contains("No such file"), "{said}");
     assert!(!file.exists());
 }

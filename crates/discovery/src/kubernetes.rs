@@ -17,7 +17,7 @@ use kube::{
 };
 
 use self::cluster::{Cluster, Sort};
-use crate::{Discovery, Observation};
+use crate::{config::Discovery, observation::Observation};
 
 /// How long the API may take to accept a connection.
 const CONNECT_DEADLINE: Duration = Duration::from_secs(5);
@@ -34,8 +34,14 @@ pub struct Watched {
 }
 
 impl Watched {
-    /// Reaches for the API as the environment says.
-    pub(crate) async fn new(discovery: &Discovery) -> anyhow::Result<Self> {
+    /// Reaches for the API as the environment says: from within a pod, or by a kubeconfig.
+    ///
+    /// Nothing is sent yet.
+    ///
+    /// # Errors
+    ///
+    /// If the environment does not say.
+    pub async fn new(discovery: &Discovery) -> anyhow::Result<Self> {
         let mut config = kube::Config::infer()
             .await
             .context("no Kubernetes API: neither in a pod nor with a kubeconfig")?;

@@ -14,70 +14,16 @@
 
 #![forbid(unsafe_code)]
 
+mod config;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod observation;
 #[cfg(not(feature = "kubernetes"))]
 mod unavailable;
 
-use clap::{Args, ValueEnum};
-
+pub use self::config::{Discovery, Platform};
 #[cfg(feature = "kubernetes")]
 pub use self::kubernetes::Watched;
 pub use self::observation::{Observation, PodSeen, ServiceSeen, Site};
 #[cfg(not(feature = "kubernetes"))]
 pub use self::unavailable::Watched;
-
-/// How nodes are found, besides those that are named.
-#[derive(Args, Clone, Debug)]
-pub struct Discovery {
-    /// Where nodes are found besides --nodes: kubernetes watches the Knative Services of a namespace
-    #[arg(
-        long,
-        env = "INFINICACHE_DISCOVER",
-        default_value = "off",
-        value_name = "PLATFORM"
-    )]
-    pub discover: Platform,
-
-    /// The namespace of the nodes' Services; the proxy's own, if not given
-    #[arg(long, env = "POD_NAMESPACE", value_name = "NAME")]
-    pub namespace: Option<String>,
-
-    /// The labels of the nodes' Services
-    #[arg(
-        long,
-        env = "INFINICACHE_SELECTOR",
-        default_value = "infinicache.io/pool=default",
-        value_name = "LABELS",
-        value_parser = clap::builder::NonEmptyStringValueParser::new()
-    )]
-    pub selector: String,
-}
-
-/// What starts the nodes, and can be asked for them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum Platform {
-    /// No API is asked.
-    Off,
-    /// Knative Services and pods, through the API of the cluster.
-    Kubernetes,
-}
-
-impl Discovery {
-    /// Whether anybody is asked.
-    pub fn is_on(&self) -> bool {
-        self.discover == Platform::Kubernetes
-    }
-
-    /// Reaches for the API as the environment says: from within a pod, or by a kubeconfig.
-    ///
-    /// Nothing is sent yet.
-    ///
-    /// # Errors
-    ///
-    /// If the environment does not say, or this is a build without Kubernetes.
-    pub async fn watched(&self) -> anyhow::Result<Watched> {
-        Watched::new(self).await
-    }
-}

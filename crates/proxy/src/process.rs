@@ -46,9 +46,10 @@ const PARALLEL_REPAIRS: u64 = 2;
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::Result<()> {
     memory::decay();
     let code = config.code()?;
-    let watched = match config.discovery.is_on() {
-        true => Some(config.discovery.watched().await?),
-        false => None,
+    let watched = if config.discovery.is_on() {
+        Some(Watched::new(&config.discovery).await?)
+    } else {
+        None
     };
     let secret = config.secret.load()?;
     let password = config.password.load()?;

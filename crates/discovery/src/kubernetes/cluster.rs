@@ -10,7 +10,7 @@ use kube::{ResourceExt, api::DynamicObject, runtime::watcher::Event};
 use tracing::{debug, warn};
 
 use super::service::{Unusable, is_leaving, read_pod, read_service};
-use crate::{Observation, PodSeen, ServiceSeen};
+use crate::observation::{Observation, PodSeen, ServiceSeen};
 
 /// What is watched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

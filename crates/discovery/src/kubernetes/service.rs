@@ -4,7 +4,7 @@ use http::Uri;
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
-use crate::{PodSeen, ServiceSeen, Site};
+use crate::observation::{PodSeen, ServiceSeen, Site};
 
 /// Label of a pod: the Knative Service that it is behind.
 pub(super) const OF_POD: &str = "serving.knative.dev/service";
