@@ -129,7 +129,7 @@ impl Admin {
             "infinicache_node_placed_bytes",
             "gauge",
             "Bytes that the proxy placed",
-            &|index| members[index].1.used(),
+            &|index| members[index].1.memory.used(),
         );
         family(
             "infinicache_node_capacity_bytes",

@@ -54,7 +54,7 @@ impl Share {
     }
 
     fn is_free(&self) -> bool {
-        self.member.free() >= self.bytes
+        self.member.memory.free() >= self.bytes
     }
 }
 
@@ -91,9 +91,9 @@ impl InsufficientCapacity {
         let member = share.member.clone();
         Self {
             needed,
-            free: member.free(),
-            capacity: member.capacity(),
-            retired: member.retired(),
+            free: member.memory.free(),
+            capacity: member.memory.capacity(),
+            retired: member.memory.retired(),
             kept: 0,
             outlook,
             member,
@@ -115,7 +115,7 @@ impl InsufficientCapacity {
         let share = shares.iter().find(is_it).unwrap_or(&shares[0]);
         let outlook = if !found.soon {
             Outlook::None
-        } else if share.member.being_freed() > 0 {
+        } else if share.member.memory.being_freed() > 0 {
             Outlook::BeingFreed
         } else {
             Outlook::Uncertain
@@ -128,9 +128,9 @@ impl CapacityPlanner {
     /// Takes `bytes` on a member if they are free; whether they were.
     pub(crate) fn reserve_free(&self, member: &Member, bytes: u64) -> bool {
         let _one_at_a_time = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_free = member.free() >= bytes;
+        let is_free = member.memory.free() >= bytes;
         if is_free {
-            member.take(bytes);
+            member.memory.take(bytes);
         }
         is_free
     }
@@ -172,7 +172,7 @@ impl CapacityPlanner {
         }
         shares
             .iter()
-            .for_each(|share| share.member.take(share.bytes));
+            .for_each(|share| share.member.memory.take(share.bytes));
         Ok(())
     }
 }
@@ -182,14 +182,14 @@ impl CapacityPlanner {
 fn wanted(shares: &[Share]) -> Wanted {
     let lacking = |needed: fn(&Share) -> u64, coming: fn(&Share) -> u64| {
         let on_member = |share: &Share| {
-            let there = share.member.free() + coming(share);
+            let there = share.member.memory.free() + coming(share);
             (share.member.id, needed(share).saturating_sub(there))
         };
         Shortfall::new(shares.iter().map(on_member))
     };
     let worth_waiting = |share: &Share| {
         if share.bytes >= WORTH_WAITING {
-            share.member.being_freed()
+            share.member.memory.being_freed()
         } else {
             0
         }
@@ -197,7 +197,7 @@ fn wanted(shares: &[Share]) -> Wanted {
     Wanted {
         now: lacking(|share| share.bytes, worth_waiting),
         in_all: lacking(|share| share.in_all, |_| 0),
-        at_best: lacking(|share| share.in_all, |share| share.member.retired()),
+        at_best: lacking(|share| share.in_all, |share| share.member.memory.retired()),
     }
 }
 
@@ -230,11 +230,11 @@ mod tests {
 
     impl ChunkReclaimer for Books {
         fn retired(&self, member: MemberId, bytes: u64) {
-            self.of(member).retire(bytes);
+            self.of(member).memory.retire(bytes);
         }
 
         fn unretired(&self, member: MemberId, bytes: u64) {
-            self.of(member).unretire(bytes);
+            self.of(member).memory.unretire(bytes);
         }
 
         fn free(&self, _: ChunkId, member: MemberId, bytes: u64) {
@@ -242,7 +242,7 @@ mod tests {
         }
 
         fn freed(&self, member: MemberId, bytes: u64) {
-            self.of(member).free_retired(bytes);
+            self.of(member).memory.free_retired(bytes);
         }
 
         fn abandon(&self, _: ChunkId, _: MemberId, _: u64) {}
@@ -265,7 +265,9 @@ mod tests {
             let books = Arc::new(Books(self.members.clone()));
             let object = fixture::kept(name, size, (1, width - 1), None, books);
             object.each_holder(|index, member| {
-                self.members[member.0 as usize].take(object.footprint(index));
+                self.members[member.0 as usize]
+                    .memory
+                    .take(object.footprint(index));
             });
             self.catalog.insert(object.clone());
             object
@@ -293,7 +295,10 @@ mod tests {
         }
 
         fn free(&self) -> Vec<u64> {
-            self.members.iter().map(|member| member.free()).collect()
+            self.members
+                .iter()
+                .map(|member| member.memory.free())
+                .collect()
         }
 
         fn has(&self, name: &str) -> bool {
@@ -306,7 +311,7 @@ mod tests {
         let pool = Pool::new();
         drop(pool.store("other", 60 * K, 2));
         let before = pool.free();
-        pool.members[2].take(60 * K);
+        pool.members[2].memory.take(60 * K);
         let insufficient = pool.take(&[60 * K; 3]).unwrap_err();
         assert_eq!(insufficient.outlook, Outlook::None);
         assert_eq!(insufficient.member.id, MemberId(2));
@@ -336,17 +341,20 @@ mod tests {
         drop(pool.store("other", 40 * K, 1));
         let read = pool.store("read", 40 * K, 1);
         pool.remove(&read);
-        pool.members[0].count_as_pinned();
+        pool.members[0].memory.count_as_pinned();
         pool.take(&[40 * K]).unwrap();
         assert!(!pool.has("other"));
         drop(read);
-        assert_eq!(pool.members[0].retired(), 0);
-        assert_eq!(pool.members[0].being_freed(), 0);
+        assert_eq!(pool.members[0].memory.retired(), 0);
+        assert_eq!(pool.members[0].memory.being_freed(), 0);
 
-        pool.members[0].give_back(40 * K);
+        pool.members[0].memory.give_back(40 * K);
         let read = pool.store("read", 40 * K, 1);
         pool.remove(&read);
-        assert!(pool.members[0].being_freed() > 40 * K, "it is another one");
+        assert!(
+            pool.members[0].memory.being_freed() > 40 * K,
+            "it is another one"
+        );
     }
 
     #[test]
@@ -358,7 +366,7 @@ mod tests {
         let read = pool.store("read", 30 * K, 1);
         for outlook in [Outlook::BeingFreed, Outlook::Uncertain] {
             assert_eq!(pool.take(&[80 * K]).unwrap_err().outlook, outlook);
-            pool.members[0].count_as_pinned();
+            pool.members[0].memory.count_as_pinned();
         }
         let insufficient = pool.take(&[98 * K]).unwrap_err();
         assert_eq!(insufficient.outlook, Outlook::None);
@@ -397,14 +405,15 @@ mod tests {
         let bytes = object.footprint(0);
         pool.remove(&object);
         object.retire();
-        assert_eq!(pool.members[0].retired(), bytes);
-        assert_eq!(pool.members[1].retired(), bytes);
+        assert_eq!(pool.members[0].memory.retired(), bytes);
+        assert_eq!(pool.members[1].memory.retired(), bytes);
         // One moves, the other is freed before its object.
-        pool.members[2].take(bytes);
+        pool.members[2].memory.take(bytes);
         assert_eq!(object.move_to(0, MemberId(2)), Some(MemberId(0)));
-        pool.members[0].give_back(bytes);
+        pool.members[0].memory.give_back(bytes);
         object.was_freed(1, MemberId(1));
-        let retired = || -> Vec<u64> { pool.members.iter().map(|it| it.retired()).collect() };
+        let retired =
+            || -> Vec<u64> { pool.members.iter().map(|it| it.memory.retired()).collect() };
         assert_eq!(retired(), [0, 0, bytes]);
         drop(object);
         assert_eq!(retired(), [0, 0, 0]);

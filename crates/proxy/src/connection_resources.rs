@@ -118,7 +118,7 @@ mod tests {
                 .nodes
                 .members()
                 .iter()
-                .map(|it| it.used())
+                .map(|it| it.memory.used())
                 .sum::<u64>()
         };
         let both = used();

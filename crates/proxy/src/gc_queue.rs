@@ -155,13 +155,13 @@ impl WaitingTasks {
 impl ChunkReclaimer for GcQueue {
     fn retired(&self, member: MemberId, bytes: u64) {
         if let Some(member) = self.nodes.member(member) {
-            member.retire(bytes);
+            member.memory.retire(bytes);
         }
     }
 
     fn unretired(&self, member: MemberId, bytes: u64) {
         if let Some(member) = self.nodes.member(member) {
-            member.unretire(bytes);
+            member.memory.unretire(bytes);
         }
     }
 
@@ -172,16 +172,16 @@ impl ChunkReclaimer for GcQueue {
 
     fn freed(&self, member: MemberId, bytes: u64) {
         if let Some(member) = self.nodes.member(member) {
-            member.free_retired(bytes);
-            member.count_chunk(false);
+            member.memory.free_retired(bytes);
+            member.memory.count_chunk(false);
         }
     }
 
     fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
         self.tombstones.orphan(chunk, member);
         if let Some(member) = self.nodes.member(member) {
-            member.give_back(bytes);
-            member.count_chunk(false);
+            member.memory.give_back(bytes);
+            member.memory.count_chunk(false);
         }
         self.push(GcTask::Free(chunk, member));
     }

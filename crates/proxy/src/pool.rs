@@ -21,6 +21,7 @@ mod events;
 pub(crate) mod lifecycle;
 pub(crate) mod listener;
 pub(crate) mod member;
+mod member_memory;
 mod membership;
 mod node_list;
 mod observe;
@@ -261,7 +262,7 @@ impl Nodes {
                 let actions = {
                     let mut state = node.state();
                     let member = self.listen(&mut state);
-                    let holds_data = member.is_some_and(|member| member.used() > 0);
+                    let holds_data = member.is_some_and(|member| member.memory.used() > 0);
                     state.lifecycle.tick(now, holds_data)
                 };
                 if !actions.is_empty() {
@@ -634,9 +635,9 @@ impl Nodes {
                 instance: member.map(|member| member.instance),
                 host: site.host,
                 zone: site.zone,
-                capacity: member.map_or(state.capacity, Member::capacity),
-                used: member.map_or(0, Member::used),
-                chunks: member.map_or(0, Member::chunks),
+                capacity: member.map_or(state.capacity, |it| it.memory.capacity()),
+                used: member.map_or(0, |it| it.memory.used()),
+                chunks: member.map_or(0, |it| it.memory.chunks()),
                 heard_ms: state
                     .lifecycle
                     .heard()

@@ -238,7 +238,7 @@ impl Observe for RedisObserver {
         let states = nodes.states();
         let count = |state: NodeState| states.iter().filter(|of_node| **of_node == state).count();
         let capacity = |usable: Usable| {
-            let of_member = usable.member.map(|member| member.capacity());
+            let of_member = usable.member.map(|member| member.memory.capacity());
             of_member.unwrap_or(usable.capacity)
         };
         let (hits, misses) = metrics.served().reads();
@@ -261,7 +261,11 @@ impl Observe for RedisObserver {
             evicted_total: metrics.removals("evicted"),
             keys: catalog.len() as u64,
             expiring_keys: catalog.expiring() as u64,
-            used_bytes: nodes.members().iter().map(|member| member.used()).sum(),
+            used_bytes: nodes
+                .members()
+                .iter()
+                .map(|member| member.memory.used())
+                .sum(),
             capacity_bytes: nodes.usable().into_iter().map(capacity).sum(),
             resident_bytes: memory::resident_bytes(),
             nodes: [

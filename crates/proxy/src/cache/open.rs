@@ -134,8 +134,15 @@ impl Writes {
         let mut state = write.state();
         // What could never fit must not empty the cache on its way.
         let total = write.share(write.size.unwrap_or(ahead));
-        if let Some(member) = state.members.iter().find(|member| total > member.planned()) {
-            let text = format!("{total} bytes needed on a node of {}", member.capacity());
+        if let Some(member) = state
+            .members
+            .iter()
+            .find(|member| total > member.memory.planned())
+        {
+            let text = format!(
+                "{total} bytes needed on a node of {}",
+                member.memory.capacity()
+            );
             return Err(Error::OutOfMemory(text));
         }
         let share = write.share(ahead);
@@ -230,7 +237,7 @@ impl Writes {
         if let Err(insufficient) = self.reserve_capacity(&[share], write, &mut state) {
             return Ok(Err(insufficient));
         }
-        member.give_back(taken);
+        member.memory.give_back(taken);
         state.substitute(index, substitute.clone());
         Ok(Ok(Some(Placed {
             member: substitute.id,
@@ -265,9 +272,9 @@ impl Writes {
         let mut state = write.state();
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
-            member.take(object.footprint(index));
-            member.give_back(taken);
-            member.count_chunk(true);
+            member.memory.take(object.footprint(index));
+            member.memory.give_back(taken);
+            member.memory.count_chunk(true);
         }
         self.free_replaced(write.id, &state.replaced);
     }
@@ -283,7 +290,7 @@ impl Writes {
         }
         let taken = std::mem::take(&mut state.taken);
         for (index, member) in state.members.iter().enumerate() {
-            member.give_back(taken);
+            member.memory.give_back(taken);
             let chunk = ChunkId {
                 write: write.id,
                 index: index as u8,
@@ -329,7 +336,7 @@ mod tests {
         async fn stored(&self, key: &[u8], sequence: u64, size: u64) -> Arc<Object> {
             let member = self.pool.awake().await;
             let object = self.object_of(key, sequence, size);
-            member.take(object.bytes_on(member.id));
+            member.memory.take(object.bytes_on(member.id));
             self.cache.metadata().catalog.insert(object.clone());
             object
         }
@@ -358,7 +365,7 @@ mod tests {
         let node = OneNode::new().await;
         let member = node.pool.awake().await;
         let read = node.read_on(100 * MIB).await;
-        let needed = [Share::whole(member.clone(), member.free() + MIB)];
+        let needed = [Share::whole(member.clone(), member.memory.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
         let mut taking = pin!(
             node.cache
@@ -378,7 +385,7 @@ mod tests {
         let _read = node.read_on(100 * MIB).await;
         drop(node.stored(b"last", 2, 100 * MIB).await);
         time::pause();
-        let (other, free) = (node.object_of(b"other", 9, 1), member.free());
+        let (other, free) = (node.object_of(b"other", 9, 1), member.memory.free());
         let take = async |bytes| {
             let needed = [Share::whole(member.clone(), bytes)];
             node.cache
@@ -403,7 +410,7 @@ mod tests {
             .metadata()
             .read_leases
             .grant(&ObjectRef(object), clock::now());
-        let needed = [Share::whole(member.clone(), member.free() + MIB)];
+        let needed = [Share::whole(member.clone(), member.memory.free() + MIB)];
         let other = node.object_of(b"other", 9, 1);
         let mut taking = pin!(
             node.cache
@@ -464,7 +471,7 @@ mod tests {
     async fn a_blind_write_that_can_never_fit_leaves_the_old_value_alone() {
         let node = OneNode::new().await;
         drop(node.stored(b"key", 1, 300 * MIB).await);
-        node.pool.awake().await.take(300 * MIB);
+        node.pool.awake().await.memory.take(300 * MIB);
         let write = node.open(800 * MIB, true).await;
         let refused = node.cache.writes().ensure_capacity(write, MIB).await;
         assert!(matches!(refused, Err(Error::OutOfMemory(_))), "{refused:?}");
@@ -484,7 +491,7 @@ mod tests {
         node.cache
             .deletes()
             .add_tombstone(b"key", earlier, 1, holders);
-        let too_much = member.free() + 1;
+        let too_much = member.memory.free() + 1;
         let take = || {
             let share = Share::whole(member.clone(), too_much);
             node.cache

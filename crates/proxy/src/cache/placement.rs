@@ -133,7 +133,7 @@ impl Placement {
         size: u64,
         longest: u64,
     ) -> Result<(Code, Arc<[Arc<Member>]>), Error> {
-        let has_room = |member: &Member| member.free() > 2 * longest;
+        let has_room = |member: &Member| member.memory.free() > 2 * longest;
         let is_sound = |member: &Member| {
             !member.must_evacuate() && member.link().is_some() && self.nodes.counts(member)
         };
@@ -171,12 +171,12 @@ impl Placement {
             };
         };
         let is_slow = self.latencies.is_slow(member.id, clock::now());
-        let is_full = member.used() > member.capacity() / 100 * WATERMARK_PERCENT;
+        let is_full = member.memory.used() > member.memory.capacity() / 100 * WATERMARK_PERCENT;
         let site = member.site();
         Candidate {
             host: site.host,
             zone: site.zone,
-            free: member.free(),
+            free: member.memory.free(),
             rank: match (is_slow, is_full) {
                 // As good as asleep: it is to go to sleep.
                 (false, false) if member.is_surplus() => 2,

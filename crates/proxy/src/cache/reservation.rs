@@ -138,7 +138,7 @@ impl Reservations {
             match insufficient.outlook {
                 Outlook::BeingFreed => {
                     let member = &insufficient.member;
-                    let mut freed = pin!(member.freed());
+                    let mut freed = pin!(member.memory.freed());
                     freed.as_mut().enable();
                     // It may have been freed just before.
                     match attempt()? {
@@ -146,9 +146,9 @@ impl Reservations {
                         Err(again) if !again.is_being_freed_on(member) => continue,
                         Err(_) => {}
                     }
-                    let _claim = member.claim(insufficient.lacking());
+                    let _claim = member.memory.claim(insufficient.lacking());
                     if time::timeout_at(deadline.into(), freed).await.is_err() {
-                        member.count_as_pinned();
+                        member.memory.count_as_pinned();
                     }
                 }
                 _ if self.metadata.read_leases.relieve() => {}

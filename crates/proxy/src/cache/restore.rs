@@ -18,8 +18,8 @@ impl ChunkHolders {
             let object = Object::found(recovered, self.reclaimer.clone());
             for (index, member) in object.held_by() {
                 if let Some(member) = self.nodes.member(member) {
-                    member.take(object.footprint(usize::from(index)));
-                    member.count_chunk(true);
+                    member.memory.take(object.footprint(usize::from(index)));
+                    member.memory.count_chunk(true);
                 }
             }
             self.metadata.catalog.insert(object.clone());

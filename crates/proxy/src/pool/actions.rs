@@ -29,7 +29,7 @@ impl Nodes {
         let Some((_, member)) = self.0.members.remove(&id) else {
             return;
         };
-        let (node, chunks) = (self.name(index), member.chunks());
+        let (node, chunks) = (self.name(index), member.memory.chunks());
         // One that said goodbye, or counts no longer, was let go; one that is silent was not.
         let silence = 2 * self.0.settings.timing.lost_after;
         let is_silent = member.was_suspected_within(clock::now(), silence);

@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        atomic::{AtomicBool, Ordering::Relaxed},
     },
     time::{Duration, Instant},
 };
@@ -12,11 +12,8 @@ use infinicache_discovery::Site;
 use infinicache_engine::MuxLink;
 use infinicache_host::clock;
 use infinicache_wire::{InstanceId, MemberId, handshake::Hello, message::NodeReport};
-use tokio::sync::{Notify, futures::Notified};
 
-/// The part of a node's memory that is planned with: what frees memory may reach
-/// the node a little later than what takes it.
-const PLANNED_PERCENT: u64 = 97;
+use super::member_memory::MemberMemory;
 
 /// An instance that joined the pool.
 #[derive(Debug)]
@@ -31,16 +28,8 @@ pub(crate) struct Member {
     pub(crate) direct: String,
     /// When it said hello, and by that gave its first lease.
     pub(super) since: Instant,
-    capacity: u64,
-    used: AtomicU64,
-    /// The part of `used` that is to be free once values which were removed are read no more.
-    retired: AtomicU64,
-    /// The part of `retired` that was waited for in vain.
-    pinned: AtomicU64,
-    /// The part of `retired` that writes wait for.
-    claimed: AtomicU64,
-    freed: Notify,
-    chunks: AtomicU64,
+    /// What is placed on it.
+    pub(crate) memory: MemberMemory,
     draining: AtomicBool,
     left: AtomicBool,
     surplus: AtomicBool,
@@ -49,16 +38,6 @@ pub(crate) struct Member {
     link: Mutex<Option<MuxLink>>,
     report: Mutex<NodeReport>,
     site: Mutex<Site>,
-}
-
-/// Bytes that a write waits for, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Claim<'a>(&'a Member, u64);
-
-impl Drop for Claim<'_> {
-    fn drop(&mut self) {
-        self.0.claimed.fetch_sub(self.1, Relaxed);
-    }
 }
 
 impl Member {
@@ -70,13 +49,7 @@ impl Member {
             pod: hello.pod.clone(),
             direct: hello.direct.clone(),
             since: clock::now(),
-            capacity: hello.capacity,
-            used: AtomicU64::new(0),
-            retired: AtomicU64::new(0),
-            pinned: AtomicU64::new(0),
-            claimed: AtomicU64::new(0),
-            freed: Notify::new(),
-            chunks: AtomicU64::new(0),
+            memory: MemberMemory::new(hello.capacity),
             draining: AtomicBool::new(false),
             left: AtomicBool::new(false),
             suspected: Mutex::new(None),
@@ -148,101 +121,6 @@ impl Member {
         }
     }
 
-    /// Bytes that it may hold.
-    pub(crate) fn capacity(&self) -> u64 {
-        self.capacity
-    }
-
-    /// Bytes that are placed on it.
-    pub(crate) fn used(&self) -> u64 {
-        self.used.load(Relaxed)
-    }
-
-    /// Chunks that are placed on it.
-    pub(crate) fn chunks(&self) -> u64 {
-        self.chunks.load(Relaxed)
-    }
-
-    /// Bytes that can be placed on it in all.
-    pub(crate) fn planned(&self) -> u64 {
-        self.capacity / 100 * PLANNED_PERCENT
-    }
-
-    /// Bytes that can still be placed on it.
-    pub(crate) fn free(&self) -> u64 {
-        self.planned().saturating_sub(self.used())
-    }
-
-    /// Enters bytes that are placed on it.
-    pub(crate) fn take(&self, bytes: u64) {
-        self.used.fetch_add(bytes, Relaxed);
-    }
-
-    /// Enters bytes that are freed on it.
-    pub(crate) fn give_back(&self, bytes: u64) {
-        lessen(&self.used, bytes);
-        self.freed.notify_waiters();
-    }
-
-    /// Completes when bytes are freed on it.
-    pub(crate) fn freed(&self) -> Notified<'_> {
-        self.freed.notified()
-    }
-
-    /// Enters bytes of a value that was removed: they are freed once it is read no more.
-    pub(crate) fn retire(&self, bytes: u64) {
-        self.retired.fetch_add(bytes, Relaxed);
-    }
-
-    /// Enters that such bytes are freed.
-    pub(crate) fn free_retired(&self, bytes: u64) {
-        lessen(&self.used, bytes);
-        self.unretire(bytes);
-        // After both: a write that looks now sees what is left.
-        self.freed.notify_waiters();
-    }
-
-    /// Enters that such bytes are not freed by that.
-    pub(crate) fn unretire(&self, bytes: u64) {
-        lessen(&self.retired, bytes);
-        // Whether it is these that were waited for is not known; no more are than there are.
-        self.pinned.fetch_min(self.retired(), Relaxed);
-    }
-
-    /// Bytes of values that were removed, and are still read.
-    pub(crate) fn retired(&self) -> u64 {
-        self.retired.load(Relaxed)
-    }
-
-    /// Those of them that can be expected to be freed soon, and that no write waits for.
-    pub(crate) fn being_freed(&self) -> u64 {
-        let (pinned, claimed) = (self.pinned.load(Relaxed), self.claimed.load(Relaxed));
-        self.retired().saturating_sub(pinned + claimed)
-    }
-
-    /// Enters that a write waits for so many of them.
-    pub(crate) fn claim(&self, bytes: u64) -> Claim<'_> {
-        self.claimed.fetch_add(bytes, Relaxed);
-        Claim(self, bytes)
-    }
-
-    /// What is being freed has been waited for long enough: its readers do not make progress.
-    pub(crate) fn count_as_pinned(&self) {
-        self.pinned.store(self.retired(), Relaxed);
-    }
-
-    /// Enters a chunk, or one less.
-    pub(crate) fn count_chunk(&self, more: bool) {
-        let change = |chunks: u64| {
-            Some(if more {
-                chunks + 1
-            } else {
-                chunks.saturating_sub(1)
-            })
-        };
-        let _ = self.chunks.fetch_update(Relaxed, Relaxed, change);
-    }
-
     /// Whether it is about to go.
     pub(crate) fn is_draining(&self) -> bool {
         self.draining.load(Relaxed)
@@ -299,11 +177,6 @@ impl Member {
     pub(super) fn set_report(&self, report: NodeReport) {
         *lock(&self.report) = report;
     }
-}
-
-fn lessen(counter: &AtomicU64, bytes: u64) {
-    let less = |count: u64| Some(count.saturating_sub(bytes));
-    let _ = counter.fetch_update(Relaxed, Relaxed, less);
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,7 +10,7 @@
 
 use std::time::Instant;
 
-use super::{Nodes, lifecycle::LifecycleAction, member::Member};
+use super::{Nodes, lifecycle::LifecycleAction};
 
 impl Nodes {
     /// Asks those who have been replaced for signs of life, and lets go of those who hold
@@ -31,7 +31,7 @@ impl Nodes {
             let Some(link) = member.link() else { continue };
             let timing = &self.0.settings.timing;
             let silence = link.mux().heard().max(since).elapsed();
-            let is_needless = is_empty(&member);
+            let is_needless = member.memory.is_empty();
             if silence > timing.dead_after || (is_needless && !self.may_be_member(member.id)) {
                 self.act(member.node, LifecycleAction::Lost(member.id));
                 continue;
@@ -47,8 +47,4 @@ impl Nodes {
         }
         self.remove_drained(&needless);
     }
-}
-
-fn is_empty(member: &Member) -> bool {
-    member.chunks() == 0 && member.used() == 0
 }

@@ -190,7 +190,7 @@ pub(crate) async fn settle(
     target: &Member,
     is_whole: bool,
 ) -> bool {
-    target.count_chunk(true);
+    target.memory.count_chunk(true);
     let entered = is_whole && cache.holders().enter(object, index, target).await;
     if !entered {
         let bytes = object.footprint(index);

@@ -77,8 +77,8 @@ fn awake(cache: &Cache) -> Vec<Awake> {
     members
         .map(|member| Awake {
             member: member.id,
-            used: member.used(),
-            capacity: member.planned(),
+            used: member.memory.used(),
+            capacity: member.memory.planned(),
             surplus: member.is_surplus(),
         })
         .collect()

@@ -352,7 +352,7 @@ async fn a_member_that_joins_from_a_pod_that_is_deleted_leaves_at_once() {
 async fn a_member_that_was_succeeded_is_asked_for_signs_of_life_and_let_go_once_it_holds_nothing() {
     let pool = Pool::new(TIMING).await;
     let old = pool.awake().await;
-    old.take(1);
+    old.memory.take(1);
     pool.sees(&[], &[("n-pod", pod("n", true))]);
     pool.whims.before.store(1, Relaxed);
     let new = pool.awake().await;
@@ -363,7 +363,7 @@ async fn a_member_that_was_succeeded_is_asked_for_signs_of_life_and_let_go_once_
         .await;
     assert_eq!(pool.nodes.members().len(), 2);
     assert_eq!(pool.nodes.view().0, 2);
-    old.give_back(1);
+    old.memory.give_back(1);
     pool.until("it is let go", |pool| pool.nodes.members().len() == 1)
         .await;
     pool.until("it does not count", |pool| pool.nodes.view().0 == 1)
