@@ -433,8 +433,8 @@ impl Nodes {
         let node = self.0.nodes.at(member.node);
         let action = {
             let mut state = node.state();
-            let is_current = state.lifecycle.member().is_some_and(|(it, _)| it == id);
-            state.lifecycle.heard_of(id, link.mux().heard());
+            let current = state.lifecycle.current_if(id);
+            let is_current = current.map(|it| it.heard_of(link.mux().heard())).is_some();
             is_current.then(|| state.lifecycle.relied_on(clock::now()))
         };
         if let Some(action) = action.flatten() {
@@ -445,10 +445,10 @@ impl Nodes {
 
     /// The member behind a name, whose lifecycle learns what its link has heard.
     fn listen(&self, state: &mut NodeEntryState) -> Option<Arc<Member>> {
-        let (id, _) = state.lifecycle.member()?;
+        let id = state.lifecycle.current()?.id;
         let member = self.member(id)?;
-        if let Some(link) = member.link() {
-            state.lifecycle.heard_of(id, link.mux().heard());
+        if let (Some(link), Some(it)) = (member.link(), state.lifecycle.current_if(id)) {
+            it.heard_of(link.mux().heard());
         }
         Some(member)
     }
@@ -627,6 +627,7 @@ impl Nodes {
             let member = self.listen(&mut state);
             let member = member.as_deref();
             let is_silent = state.lifecycle.active().is_some() && !state.lifecycle.is_fresh(now);
+            let current = state.lifecycle.current();
             let site = member.map_or_else(Site::default, Member::site);
             Some(NodeStatus {
                 name: node.name.to_string(),
@@ -638,14 +639,12 @@ impl Nodes {
                 capacity: member.map_or(state.capacity, |it| it.memory.capacity()),
                 used: member.map_or(0, |it| it.memory.used()),
                 chunks: member.map_or(0, |it| it.memory.chunks()),
-                heard_ms: state
-                    .lifecycle
-                    .heard()
-                    .map(|heard| now.saturating_duration_since(heard).as_millis() as u64),
+                heard_ms: current
+                    .map(|it| now.saturating_duration_since(it.heard).as_millis() as u64),
                 slow: is_silent
                     || member.is_some_and(|member| self.0.latencies.is_slow(member.id, now)),
-                resting: state.lifecycle.is_resting(),
-                wake_failure: state.lifecycle.failure(),
+                resting: current.is_some_and(|it| it.resting),
+                wake_failure: state.lifecycle.backoff().failure(),
             })
         };
         self.0.nodes.all().iter().filter_map(view).collect()

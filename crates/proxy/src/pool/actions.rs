@@ -68,7 +68,9 @@ impl Nodes {
             // Whatever the reason, a member that says goodbye is better not relied on.
             ByeReason::Terminated | ByeReason::Other(_) => {
                 let node = self.0.nodes.at(member.node);
-                node.state().lifecycle.says_bye(member.id);
+                if let Some(it) = node.state().lifecycle.current_if(member.id) {
+                    it.says_bye();
+                }
                 member.leave();
                 self.start_draining(member, reason.as_str());
             }

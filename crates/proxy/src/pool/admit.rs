@@ -61,8 +61,9 @@ impl Nodes {
         let mut state = node.state();
         let same = state
             .lifecycle
-            .member()
-            .filter(|(_, instance)| *instance == hello.instance);
+            .current()
+            .filter(|it| it.instance == hello.instance)
+            .map(|it| it.id);
         // A member of a name that is gone comes back to be emptied; no other instance of it may.
         if same.is_none() && !state.listed {
             return Err(unknown());
@@ -77,7 +78,7 @@ impl Nodes {
                 .admits_again(&hello.session, hello.instance),
             None => state.wake_sessions.admits(&hello.session, hello.instance),
         };
-        let is_succeeded = !is_known && same.is_none() && state.lifecycle.member().is_some();
+        let is_succeeded = !is_known && same.is_none() && state.lifecycle.current().is_some();
         if !(is_known || is_succeeded) {
             return Err(AdmissionError::Unproven(hello.node.clone()));
         }
@@ -87,7 +88,7 @@ impl Nodes {
             return Err(AdmissionError::Replaced(hello.node.clone()));
         }
         self.check_epoch(hello)?;
-        if let Some(member) = same.and_then(|(id, _)| self.member(id)) {
+        if let Some(member) = same.and_then(|id| self.member(id)) {
             return Ok((member, AdmissionKind::Known));
         }
         let id = MemberId(self.0.last_member.fetch_add(1, Relaxed) + 1);
@@ -281,8 +282,8 @@ impl Nodes {
                 action,
                 state
                     .lifecycle
-                    .member()
-                    .is_some_and(|(id, _)| id == member.id),
+                    .current()
+                    .is_some_and(|it| it.id == member.id),
             )
         };
         match action {
@@ -297,7 +298,9 @@ impl Nodes {
     pub(super) fn start_draining(&self, member: &Arc<Member>, reason: &str) {
         let node = self.0.nodes.at(member.node);
         info!(node = %node.name, member = %member.id, reason, "node is draining");
-        node.state().lifecycle.start_draining(member.id);
+        if let Some(it) = node.state().lifecycle.current_if(member.id) {
+            it.start_draining();
+        }
         node.tell();
         self.evacuate_member(member.id);
     }

@@ -57,12 +57,14 @@ impl NodeEntryState {
     /// Whether it takes chunks, or may come to.
     pub(super) fn is_viable(&self) -> bool {
         let is_there = self.lifecycle.active().is_some();
-        self.listed && (self.ready || is_there) && self.lifecycle.is_viable()
+        // Nothing says that its wakes are in vain.
+        let may_come = is_there || !self.lifecycle.backoff().has_failed();
+        self.listed && (self.ready || is_there) && may_come
     }
 
     /// Whether there is anything to tell of it.
     pub(super) fn is_shown(&self) -> bool {
-        self.listed || self.lifecycle.member().is_some()
+        self.listed || self.lifecycle.current().is_some()
     }
 }
 

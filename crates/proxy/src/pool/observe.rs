@@ -111,8 +111,8 @@ impl Nodes {
         let mut state = node.state();
         if state
             .lifecycle
-            .member()
-            .is_some_and(|(id, _)| id == member.id)
+            .current()
+            .is_some_and(|it| it.id == member.id)
         {
             state.site = member.site();
         }
@@ -129,12 +129,10 @@ impl Nodes {
         member.locate(&pod.site);
         // One that was lost and has come back is the node again, and has to be reported again.
         let stays = || {
-            self.0
-                .nodes
-                .at(member.node)
-                .state()
-                .lifecycle
-                .stays(member.id)
+            let node = self.0.nodes.at(member.node);
+            let mut state = node.state();
+            let current = state.lifecycle.current_if(member.id);
+            current.is_some_and(|it| !it.is_draining())
         };
         if pod.leaving && (!member.is_draining() || stays()) {
             self.start_draining(member, "its pod is deleted");

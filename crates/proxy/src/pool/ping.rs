@@ -47,7 +47,9 @@ impl Nodes {
             let Some((member, link)) = nodes.linked_member(id) else {
                 // It will be woken because its link is gone.
                 let node = nodes.0.nodes.at(index);
-                node.state().lifecycle.unanswered(id, sent);
+                if let Some(it) = node.state().lifecycle.current_if(id) {
+                    it.unanswered(sent);
+                }
                 return;
             };
             let mut exchange = pin!(nodes.exchange(&member, &link));
@@ -76,8 +78,10 @@ impl Nodes {
         let action = {
             let node = self.0.nodes.at(index);
             let lifecycle = &mut node.state().lifecycle;
-            lifecycle.heard_of(id, link.mux().heard());
-            let is_late = lifecycle.unanswered(id, sent);
+            let is_late = lifecycle.current_if(id).is_some_and(|it| {
+                it.heard_of(link.mux().heard());
+                it.unanswered(sent)
+            });
             is_late.then(|| lifecycle.doubted(id, clock::now()))
         };
         let Some(action) = action else {
@@ -110,7 +114,9 @@ impl Nodes {
         self.ping_timeout().answered(now, now - sent);
         self.answered(member, sent);
         let node = self.0.nodes.at(member.node);
-        node.state().lifecycle.heard_of(member.id, now);
+        if let Some(it) = node.state().lifecycle.current_if(member.id) {
+            it.heard_of(now);
+        }
         match serde_json::from_slice(&bytes) {
             Ok(report) => member.set_report(report),
             Err(error) => debug!(%error, "unreadable report"),

@@ -23,8 +23,7 @@ impl Nodes {
         let mut needless = Vec::new();
         for member in self.members() {
             let node = self.0.nodes.at(member.node);
-            let current = node.state().lifecycle.member();
-            if current.is_some_and(|(id, _)| id == member.id) {
+            if node.state().lifecycle.current_if(member.id).is_some() {
                 continue;
             }
             // One without a link is lost already.

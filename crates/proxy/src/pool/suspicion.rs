@@ -39,15 +39,16 @@ impl Nodes {
     /// Who was not heard of for so long that nothing should depend on it.
     pub(crate) fn silent(&self) -> BTreeSet<MemberId> {
         let now = clock::now();
+        let silent_after = self.0.settings.timing.silent_after();
         let is_silent = |member: &Arc<Member>| {
             let node = self.0.nodes.at(member.node);
             let mut state = node.state();
             let current = self.listen(&mut state);
             if current.is_some_and(|current| current.id == member.id) {
-                return state.lifecycle.is_silent(now);
+                let heard = state.lifecycle.current().map(|it| it.heard);
+                return heard.is_some_and(|heard| now >= heard + silent_after);
             }
             // One that was replaced.
-            let silent_after = self.0.settings.timing.silent_after();
             let heard = member.link().map(|link| link.mux().heard());
             heard.is_none_or(|heard| now >= heard + silent_after)
         };

@@ -57,14 +57,16 @@ impl Nodes {
         let member = match purpose {
             WakePurpose::NewSession => None,
             WakePurpose::KeepAwake | WakePurpose::Resume => {
-                self.0.nodes.at(index).state().lifecycle.member()
+                let node = self.0.nodes.at(index);
+                let state = node.state();
+                state.lifecycle.current().map(|it| it.instance)
             }
         };
         let replacing = WakeAttempt {
             nodes: self.clone(),
             index,
             purpose,
-            member: member.map(|(_, instance)| instance),
+            member,
         };
         task::spawn(replacing.run());
     }
@@ -132,10 +134,13 @@ impl WakeAttempt {
         let Some(member) = self.member.filter(|&member| member != found) else {
             return Ok(());
         };
-        let now = self.node().state().lifecycle.member();
-        match now.is_some_and(|(_, instance)| instance == found) {
-            true => Ok(()),
-            false => Err(WakeError::OtherInstance { member, found }),
+        let node = self.node();
+        let state = node.state();
+        let now = state.lifecycle.current();
+        if now.is_some_and(|it| it.instance == found) {
+            Ok(())
+        } else {
+            Err(WakeError::OtherInstance { member, found })
         }
     }
 
@@ -173,12 +178,10 @@ impl WakeAttempt {
         let (matters, ready, action) = {
             let state = &mut *node.state();
             let lifecycle = &mut state.lifecycle;
-            let (matters, action) = match (self.purpose, failure) {
-                (WakePurpose::NewSession, _) => (lifecycle.wake_failed(failure, now), None),
-                (_, WakeFailure::OtherInstance) => (true, lifecycle.replaced_by_other(now)),
-                _ => {
-                    lifecycle.renewal_failed(failure, now);
-                    (true, None)
+            let (matters, action) = match self.purpose {
+                WakePurpose::NewSession => (lifecycle.wake_failed(failure, now), None),
+                WakePurpose::KeepAwake | WakePurpose::Resume => {
+                    (true, lifecycle.renewal_failed(failure, now))
                 }
             };
             (matters, state.ready, action)

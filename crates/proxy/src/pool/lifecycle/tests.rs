@@ -28,6 +28,22 @@ fn active() -> (Lifecycle, Instant) {
     (lifecycle, start)
 }
 
+fn heard_of(lifecycle: &mut Lifecycle, then: Instant) {
+    if let Some(it) = lifecycle.current_if(FIRST) {
+        it.heard_of(then);
+    }
+}
+
+fn unanswered(lifecycle: &mut Lifecycle, sent: Instant) -> bool {
+    let current = lifecycle.current_if(FIRST);
+    current.is_some_and(|it| it.unanswered(sent))
+}
+
+fn stays(lifecycle: &Lifecycle, member: MemberId) -> bool {
+    let current = lifecycle.current();
+    current.is_some_and(|it| it.id == member && !it.is_draining())
+}
+
 #[test]
 fn however_many_want_a_sleeping_node_it_is_woken_once() {
     let now = Instant::now();
@@ -52,7 +68,10 @@ fn a_wake_that_nobody_answers_fails_and_is_not_repeated_at_once() {
         [LifecycleAction::NeverDialled]
     );
     assert_eq!(lifecycle.state(), NodeState::Lost);
-    assert_eq!(lifecycle.failure(), Some(WakeFailure::NeverDialled));
+    assert_eq!(
+        lifecycle.backoff().failure(),
+        Some(WakeFailure::NeverDialled)
+    );
     assert!(!lifecycle.is_usable(start + seconds(5)));
     assert_eq!(lifecycle.wanted(start + seconds(5)), None);
     assert!(lifecycle.is_usable(start + seconds(6)));
@@ -79,7 +98,7 @@ fn a_silent_member_is_pinged_and_then_suspected() {
         lifecycle.tick(start + seconds(1), false),
         [LifecycleAction::Ping(FIRST)]
     );
-    lifecycle.heard_of(FIRST, start + seconds(1));
+    heard_of(&mut lifecycle, start + seconds(1));
     for second in 2..11 {
         assert_eq!(
             lifecycle.tick(start + seconds(second), false),
@@ -138,7 +157,7 @@ fn a_suspected_member_with_data_is_woken_so_that_a_successor_tells_if_it_is_dead
 #[test]
 fn only_a_node_with_data_is_kept_awake() {
     let (mut lifecycle, start) = active();
-    lifecycle.heard_of(FIRST, start + seconds(30));
+    heard_of(&mut lifecycle, start + seconds(30));
     let with_data = lifecycle.tick(start + seconds(20), true);
     assert!(with_data.contains(&LifecycleAction::KeepAwake));
     assert!(
@@ -161,7 +180,11 @@ fn a_process_that_dials_again_is_the_member_that_it_was() {
         Some(LifecycleAction::Wake)
     );
     assert_eq!(lifecycle.active(), None);
-    assert_eq!(lifecycle.member(), Some((FIRST, OLD)));
+    assert!(
+        lifecycle
+            .current()
+            .is_some_and(|it| (it.id, it.instance) == (FIRST, OLD))
+    );
     assert_eq!(lifecycle.joined(OLD, FIRST, start), None);
     assert_eq!(lifecycle.active(), Some(FIRST));
 }
@@ -175,9 +198,9 @@ fn a_successor_of_a_dead_process_ends_its_membership() {
         Some(LifecycleAction::Lost(FIRST))
     );
     assert_eq!(lifecycle.active(), Some(SECOND));
-    lifecycle.heard_of(FIRST, start + seconds(5));
+    heard_of(&mut lifecycle, start + seconds(5));
     assert_eq!(
-        lifecycle.heard(),
+        lifecycle.current().map(|it| it.heard),
         Some(start),
         "the old one has no say any more"
     );
@@ -238,7 +261,7 @@ fn an_unlinked_member_with_data_is_woken_again_and_again() {
 #[test]
 fn a_draining_member_takes_no_chunks_and_lives_beside_its_successor() {
     let (mut lifecycle, start) = active();
-    lifecycle.start_draining(FIRST);
+    lifecycle.current_if(FIRST).unwrap().start_draining();
     assert_eq!(lifecycle.state(), NodeState::Draining);
     assert_eq!(lifecycle.active(), None);
     assert!(lifecycle.is_usable(start), "its name can have a successor");
@@ -278,7 +301,7 @@ fn back_offs_are_spread_over_their_second_half() {
 fn a_failure_that_comes_after_the_node_dialled_counts_for_nothing() {
     let (mut lifecycle, start) = active();
     assert!(!lifecycle.wake_failed(WakeFailure::TimedOut, start));
-    assert_eq!(lifecycle.failure(), None);
+    assert_eq!(lifecycle.backoff().failure(), None);
     assert!(lifecycle.is_usable(start));
 }
 
@@ -288,11 +311,11 @@ fn why_a_wake_failed_is_told_until_one_succeeds() {
     let mut lifecycle = Lifecycle::new(TIMING, 1);
     lifecycle.wanted(start);
     lifecycle.wake_failed(WakeFailure::Fenced, start);
-    assert_eq!(lifecycle.failure(), Some(WakeFailure::Fenced));
+    assert_eq!(lifecycle.backoff().failure(), Some(WakeFailure::Fenced));
     lifecycle.wanted(start + seconds(1));
-    assert_eq!(lifecycle.failure(), Some(WakeFailure::Fenced));
+    assert_eq!(lifecycle.backoff().failure(), Some(WakeFailure::Fenced));
     lifecycle.joined(OLD, FIRST, start + seconds(1));
-    assert_eq!(lifecycle.failure(), None);
+    assert_eq!(lifecycle.backoff().failure(), None);
 }
 
 #[test]
@@ -301,7 +324,7 @@ fn a_member_that_was_heard_of_lately_is_relied_on_without_a_preflight() {
     let just_fresh = start + seconds(2) - Duration::from_millis(1);
     assert!(lifecycle.is_fresh(just_fresh));
     assert_eq!(lifecycle.relied_on(just_fresh), None);
-    lifecycle.heard_of(FIRST, start + seconds(1));
+    heard_of(&mut lifecycle, start + seconds(1));
     assert_eq!(lifecycle.relied_on(start + seconds(2)), None);
     assert_eq!(
         lifecycle.relied_on(start + seconds(3)),
@@ -319,9 +342,9 @@ fn however_many_rely_on_a_silent_member_it_is_pinged_once() {
         Some(LifecycleAction::Preflight(FIRST, sent))
     );
     assert_eq!(lifecycle.relied_on(sent), None);
-    lifecycle.heard_of(FIRST, sent + Duration::from_millis(1));
+    heard_of(&mut lifecycle, sent + Duration::from_millis(1));
     assert!(lifecycle.is_fresh(sent + seconds(1)));
-    assert!(!lifecycle.unanswered(FIRST, sent), "answered");
+    assert!(!unanswered(&mut lifecycle, sent), "answered");
     assert_eq!(
         lifecycle.relied_on(sent + seconds(3)),
         Some(LifecycleAction::Preflight(FIRST, sent + seconds(3)))
@@ -333,7 +356,7 @@ fn a_member_that_does_not_answer_a_preflight_is_woken_and_stays_a_member() {
     let (mut lifecycle, start) = active();
     let sent = start + seconds(2);
     lifecycle.relied_on(sent);
-    assert!(lifecycle.unanswered(FIRST, sent));
+    assert!(unanswered(&mut lifecycle, sent));
     let late = sent + seconds(1);
     assert_eq!(lifecycle.doubted(FIRST, late), Some(LifecycleAction::Wake));
     assert_eq!(lifecycle.active(), Some(FIRST), "the link may only be slow");
@@ -349,7 +372,7 @@ fn a_member_that_does_not_answer_a_preflight_is_woken_and_stays_a_member() {
         lifecycle.tick(late + seconds(5), false),
         [LifecycleAction::Ping(FIRST)]
     );
-    assert_eq!(lifecycle.failure(), None);
+    assert_eq!(lifecycle.backoff().failure(), None);
 }
 
 #[test]
@@ -357,13 +380,13 @@ fn a_member_whose_preflight_wakes_another_instance_is_left_to_that() {
     let (mut lifecycle, start) = active();
     let sent = start + seconds(2);
     lifecycle.relied_on(sent);
-    assert!(lifecycle.unanswered(FIRST, sent));
+    assert!(unanswered(&mut lifecycle, sent));
     lifecycle.doubted(FIRST, sent);
     assert_eq!(
         lifecycle.joined(NEW, SECOND, sent),
         Some(LifecycleAction::Evacuate(FIRST))
     );
-    assert!(!lifecycle.unanswered(FIRST, sent));
+    assert!(!unanswered(&mut lifecycle, sent));
     assert_eq!(lifecycle.doubted(FIRST, sent), None);
 }
 
@@ -372,7 +395,7 @@ fn a_wake_of_a_silent_member_that_fails_is_backed_off() {
     let (mut lifecycle, start) = active();
     let sent = start + seconds(2);
     lifecycle.relied_on(sent);
-    lifecycle.unanswered(FIRST, sent);
+    unanswered(&mut lifecycle, sent);
     lifecycle.doubted(FIRST, sent);
     assert!(lifecycle.wake_failed(WakeFailure::TimedOut, sent));
     assert_eq!(lifecycle.doubted(FIRST, sent), None);
@@ -380,13 +403,13 @@ fn a_wake_of_a_silent_member_that_fails_is_backed_off() {
         lifecycle.doubted(FIRST, sent + seconds(1)),
         Some(LifecycleAction::Wake)
     );
-    assert_eq!(lifecycle.failure(), Some(WakeFailure::TimedOut));
+    assert_eq!(lifecycle.backoff().failure(), Some(WakeFailure::TimedOut));
 }
 
 #[test]
 fn a_draining_member_that_answers_in_its_successors_place_goes_on_draining() {
     let (mut lifecycle, start) = active();
-    lifecycle.start_draining(FIRST);
+    lifecycle.current_if(FIRST).unwrap().start_draining();
     assert_eq!(lifecycle.wanted(start), Some(LifecycleAction::Wake));
     assert_eq!(lifecycle.joined(OLD, FIRST, start), None);
     assert_eq!(lifecycle.state(), NodeState::Draining);
@@ -401,7 +424,7 @@ fn a_draining_member_that_answers_in_its_successors_place_goes_on_draining() {
 #[test]
 fn a_member_that_knows_nothing_of_its_end_may_dial_again_and_goes_on_draining() {
     let (mut lifecycle, start) = active();
-    lifecycle.start_draining(FIRST);
+    lifecycle.current_if(FIRST).unwrap().start_draining();
     assert_eq!(lifecycle.wanted(start), Some(LifecycleAction::Wake));
     // It is woken in its successor's place, and closes its link before it dials.
     assert_eq!(lifecycle.unlinked(FIRST, start), None);
@@ -419,9 +442,9 @@ fn a_member_that_knows_nothing_of_its_end_may_dial_again_and_goes_on_draining() 
 #[test]
 fn a_member_that_said_goodbye_is_gone_once_its_link_is() {
     let (mut lifecycle, start) = active();
-    lifecycle.start_draining(FIRST);
-    lifecycle.says_bye(FIRST);
-    assert!(!lifecycle.stays(FIRST));
+    lifecycle.current_if(FIRST).unwrap().start_draining();
+    lifecycle.current_if(FIRST).unwrap().says_bye();
+    assert!(!stays(&lifecycle, FIRST));
     assert_eq!(lifecycle.wanted(start), Some(LifecycleAction::Wake));
     assert_eq!(
         lifecycle.unlinked(FIRST, start),
@@ -432,7 +455,7 @@ fn a_member_that_said_goodbye_is_gone_once_its_link_is() {
 #[test]
 fn a_successor_takes_the_place_of_one_whose_link_is_gone() {
     let (mut lifecycle, start) = active();
-    lifecycle.start_draining(FIRST);
+    lifecycle.current_if(FIRST).unwrap().start_draining();
     assert_eq!(
         lifecycle.unlinked(FIRST, start),
         Some(LifecycleAction::Wake)
@@ -441,19 +464,19 @@ fn a_successor_takes_the_place_of_one_whose_link_is_gone() {
         lifecycle.joined(NEW, SECOND, start),
         Some(LifecycleAction::Lost(FIRST))
     );
-    assert!(lifecycle.stays(SECOND) && !lifecycle.stays(FIRST));
+    assert!(stays(&lifecycle, SECOND) && !stays(&lifecycle, FIRST));
 }
 
 #[test]
 fn a_draining_member_is_pinged_but_not_woken() {
     let (mut lifecycle, start) = active();
-    lifecycle.start_draining(FIRST);
+    lifecycle.current_if(FIRST).unwrap().start_draining();
     let sent = start + seconds(2);
     assert_eq!(
         lifecycle.relied_on(sent),
         Some(LifecycleAction::Preflight(FIRST, sent))
     );
-    assert!(lifecycle.unanswered(FIRST, sent));
+    assert!(unanswered(&mut lifecycle, sent));
     assert_eq!(lifecycle.doubted(FIRST, sent), None);
 }
 
@@ -462,15 +485,18 @@ fn a_member_that_rests_is_woken_once_when_it_is_relied_on() {
     let (mut lifecycle, start) = active();
     assert_eq!(lifecycle.relied_on(start), None);
     lifecycle.rests(FIRST);
-    assert!(lifecycle.is_resting());
+    assert!(lifecycle.current().is_some_and(|it| it.resting));
     assert_eq!(lifecycle.active(), Some(FIRST), "it serves as before");
     assert_eq!(lifecycle.relied_on(start), Some(LifecycleAction::Resume));
-    assert!(!lifecycle.is_resting());
+    assert!(!lifecycle.current().is_some_and(|it| it.resting));
     assert_eq!(lifecycle.relied_on(start), None);
     lifecycle.renewed();
     assert_eq!(lifecycle.relied_on(start), None);
     lifecycle.rests(SECOND);
-    assert!(!lifecycle.is_resting(), "somebody else");
+    assert!(
+        !lifecycle.current().is_some_and(|it| it.resting),
+        "somebody else"
+    );
 }
 
 #[test]
@@ -479,7 +505,7 @@ fn a_goodbye_that_crosses_the_wake_after_it_is_out_of_date() {
     lifecycle.rests(FIRST);
     lifecycle.relied_on(start);
     lifecycle.rests(FIRST);
-    assert!(!lifecycle.is_resting());
+    assert!(!lifecycle.current().is_some_and(|it| it.resting));
 }
 
 #[test]
@@ -488,7 +514,7 @@ fn a_member_that_cannot_be_resumed_is_tried_again_after_a_while() {
     lifecycle.rests(FIRST);
     lifecycle.relied_on(start);
     lifecycle.renewal_failed(REFUSED, start);
-    assert_eq!(lifecycle.failure(), Some(REFUSED));
+    assert_eq!(lifecycle.backoff().failure(), Some(REFUSED));
     assert_eq!(lifecycle.active(), Some(FIRST));
     assert_eq!(lifecycle.relied_on(start), None, "backed off");
     assert_eq!(
@@ -496,29 +522,29 @@ fn a_member_that_cannot_be_resumed_is_tried_again_after_a_while() {
         Some(LifecycleAction::Resume)
     );
     lifecycle.renewed();
-    assert_eq!(lifecycle.failure(), None);
+    assert_eq!(lifecycle.backoff().failure(), None);
 }
 
 #[test]
 fn a_member_that_rests_is_kept_awake_for_what_it_holds() {
     let (mut lifecycle, start) = active();
     lifecycle.rests(FIRST);
-    lifecycle.heard_of(FIRST, start + seconds(20));
+    heard_of(&mut lifecycle, start + seconds(20));
     let actions = lifecycle.tick(start + seconds(20), true);
     assert!(actions.contains(&LifecycleAction::KeepAwake));
-    assert!(!lifecycle.is_resting());
+    assert!(!lifecycle.current().is_some_and(|it| it.resting));
 }
 
 #[test]
 fn while_a_wake_is_held_open_no_other_is_needed_and_then_the_member_rests() {
     let (mut lifecycle, start) = active();
     lifecycle.held_open();
-    lifecycle.heard_of(FIRST, start + seconds(50));
+    heard_of(&mut lifecycle, start + seconds(50));
     let keeps_awake = |lifecycle: &mut Lifecycle, at| lifecycle.tick(start + seconds(at), true);
     assert!(!keeps_awake(&mut lifecycle, 40).contains(&LifecycleAction::KeepAwake));
     lifecycle.let_go(start + seconds(45));
-    assert!(lifecycle.is_resting());
-    lifecycle.heard_of(FIRST, start + seconds(64));
+    assert!(lifecycle.current().is_some_and(|it| it.resting));
+    heard_of(&mut lifecycle, start + seconds(64));
     assert!(!keeps_awake(&mut lifecycle, 64).contains(&LifecycleAction::KeepAwake));
     assert!(keeps_awake(&mut lifecycle, 65).contains(&LifecycleAction::KeepAwake));
 }
@@ -529,15 +555,15 @@ fn a_response_that_a_later_one_took_over_from_ends_no_session() {
     lifecycle.held_open();
     lifecycle.held_open();
     lifecycle.let_go(start);
-    assert!(!lifecycle.is_resting());
+    assert!(!lifecycle.current().is_some_and(|it| it.resting));
     lifecycle.let_go(start);
-    assert!(lifecycle.is_resting());
+    assert!(lifecycle.current().is_some_and(|it| it.resting));
 }
 
 #[test]
 fn one_wake_for_a_session_is_under_way_at_a_time() {
     let (mut lifecycle, start) = active();
-    lifecycle.heard_of(FIRST, start + seconds(40));
+    heard_of(&mut lifecycle, start + seconds(40));
     let first = lifecycle.tick(start + seconds(20), true);
     assert!(first.contains(&LifecycleAction::KeepAwake));
     let second = lifecycle.tick(start + seconds(40), true);
@@ -550,16 +576,22 @@ fn one_wake_for_a_session_is_under_way_at_a_time() {
 fn an_instance_that_answers_in_a_members_place_gets_a_session_of_its_own() {
     let (mut lifecycle, start) = active();
     assert_eq!(
-        lifecycle.replaced_by_other(start),
+        lifecycle.renewal_failed(WakeFailure::OtherInstance, start),
         Some(LifecycleAction::Wake)
     );
-    assert_eq!(lifecycle.replaced_by_other(start), None);
-    assert_eq!(lifecycle.failure(), Some(WakeFailure::OtherInstance));
+    assert_eq!(
+        lifecycle.renewal_failed(WakeFailure::OtherInstance, start),
+        None
+    );
+    assert_eq!(
+        lifecycle.backoff().failure(),
+        Some(WakeFailure::OtherInstance)
+    );
     assert_eq!(
         lifecycle.joined(NEW, SECOND, start),
         Some(LifecycleAction::Evacuate(FIRST))
     );
-    assert_eq!(lifecycle.failure(), None);
+    assert_eq!(lifecycle.backoff().failure(), None);
 }
 
 #[test]
