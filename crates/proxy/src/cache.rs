@@ -58,18 +58,19 @@ use infinicache_wire::{
 use tokio::time;
 use tracing::warn;
 
+pub(crate) use self::reconcile::page;
 use self::{
     chunk_holders::ChunkHolders,
     commit::Commits,
     delete::{ChunkDisposal, Deletes},
     metered_source::MeteredSource,
+    object_reader::MeteredReader,
     open::Writes,
     placement::{Placement, PlacementPolicy},
     quorum_call::QuorumCaller,
     reconcile::Reconciler,
     reservation::Reservations,
 };
-pub(crate) use self::{object_reader::ObjectReader, reconcile::page};
 use crate::{
     capacity::open_writes::OpenWrites,
     gc_queue::GcQueue,
@@ -276,7 +277,7 @@ impl Cache {
                     if let Some(pieces) = &first {
                         self.keep_hot(&found.0, pieces);
                     }
-                    return Ok(Some(ObjectReader {
+                    return Ok(Some(MeteredReader {
                         reader,
                         length,
                         first,
@@ -440,6 +441,9 @@ impl Cache {
         expired.len() == BATCH
     }
 }
+
+/// An object on its way out.
+pub(crate) type ObjectReader = MeteredReader<Cache>;
 
 /// Why the cache does not answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

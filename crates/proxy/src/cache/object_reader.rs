@@ -3,21 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use infinicache_engine::{Error, Reader};
+use infinicache_engine::{Error, Pool, Reader};
 
-use super::Cache;
 use crate::metrics::Metrics;
 
-/// A value on its way out.
-pub(crate) struct ObjectReader {
-    pub(super) reader: Reader<Cache>,
+/// A value on its way out, whose bytes are counted as they go.
+pub(crate) struct MeteredReader<P: Pool> {
+    pub(super) reader: Reader<P>,
     pub(super) length: u64,
     /// The first pieces, which are there already.
     pub(super) first: Option<Vec<Bytes>>,
     pub(super) metrics: Arc<Metrics>,
 }
 
-impl ObjectReader {
+impl<P: Pool> MeteredReader<P> {
     /// Bytes that it gives in all.
     pub(crate) fn len(&self) -> u64 {
         self.length

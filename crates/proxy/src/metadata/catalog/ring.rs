@@ -9,7 +9,7 @@ use std::{
     sync::{Arc, atomic::Ordering::Relaxed},
 };
 
-use super::Object;
+use super::object::Object;
 
 #[derive(Debug, Default)]
 pub(super) struct Ring {

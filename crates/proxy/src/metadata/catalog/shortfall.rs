@@ -2,7 +2,7 @@
 
 use infinicache_wire::MemberId;
 
-use super::Object;
+use super::object::Object;
 
 /// Bytes that are needed on members, and what has been found of them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

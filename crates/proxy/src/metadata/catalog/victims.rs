@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use infinicache_wire::MemberId;
 
-use super::{Object, ring::Ring, shortfall::Shortfall};
+use super::{object::Object, ring::Ring, shortfall::Shortfall};
 
 /// Whether an object may be evicted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
