@@ -26,7 +26,6 @@ const CIRCULAR: &[&str] = &[
     "node",
     "proxy::command",
     "proxy::metrics",
-    "proxy::pool",
     "proxy::server",
     "proxy::upkeep::repair_queue",
     "resp",

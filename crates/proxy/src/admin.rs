@@ -56,7 +56,7 @@ async fn ready(State(admin): State<Admin>) -> Response {
     let refusal = match admin.cache.is_open() {
         Err(Closed::Loading) => "asking nodes what they hold\n",
         Err(Closed::OutOfTouch) => "too few members answer\n",
-        Ok(()) if admin.cache.nodes().usable().is_empty() => "no node can be used\n",
+        Ok(()) if admin.cache.nodes().availability().usable().is_empty() => "no node can be used\n",
         Ok(()) => return "ready\n".into_response(),
     };
     (StatusCode::SERVICE_UNAVAILABLE, refusal).into_response()
@@ -84,7 +84,7 @@ impl Admin {
         figures.resident.set(resident_bytes() as i64);
         let upkeep = cache.metrics().upkeep();
         upkeep.to_repair(self.repair_queue.bytes(), self.repair_bytes_per_second);
-        let (members, forced) = cache.nodes().view();
+        let (members, forced) = cache.nodes().membership().view();
         let (is_leader, tombstone) = (cache.is_open().is_ok(), cache.metadata().tombstones.len());
         let counters = cache.metrics().membership();
         counters.refresh(members, forced, is_leader, tombstone);
@@ -99,7 +99,7 @@ impl Admin {
             NodeState::Draining,
             NodeState::Lost,
         ];
-        let states = self.cache.nodes().states();
+        let states = self.cache.nodes().list().states();
         let name = "infinicache_proxy_nodes";
         describe(text, name, "gauge", "Nodes of the pool by state");
         for state in STATES {
@@ -113,8 +113,9 @@ impl Admin {
         let nodes = self.cache.nodes();
         let members: Vec<_> = nodes
             .members()
+            .all()
             .into_iter()
-            .map(|member| (nodes.name(member.node), member))
+            .map(|member| (nodes.list().name(member.node), member))
             .collect();
         let mut family = |name: &str, kind: &str, help: &str, value: &dyn Fn(usize) -> u64| {
             let family = name.strip_suffix("_total").unwrap_or(name);

@@ -334,10 +334,10 @@ impl Cache {
     ///
     /// [`Closed`] while it does not know what there is, or whether it is still leading.
     pub(crate) fn is_open(&self) -> Result<(), Closed> {
-        if self.0.nodes.is_recovering() {
+        if self.0.nodes.prepare_phase().is_recovering() {
             return Err(Closed::Loading);
         }
-        if self.0.nodes.may_answer() {
+        if self.0.nodes.lease().may_answer() {
             Ok(())
         } else {
             Err(Closed::OutOfTouch)
@@ -459,7 +459,7 @@ impl Pool for Cache {
     type Value = ObjectRef;
 
     fn link(&self, member: MemberId) -> Option<MuxLink> {
-        self.0.nodes.link(member)
+        self.0.nodes.availability().link(member)
     }
 
     fn budget(&self) -> &Budget {

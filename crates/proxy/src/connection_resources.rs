@@ -117,6 +117,7 @@ mod tests {
             one.pool
                 .nodes
                 .members()
+                .all()
                 .iter()
                 .map(|it| it.memory.used())
                 .sum::<u64>()

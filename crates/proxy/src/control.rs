@@ -71,7 +71,7 @@ fn nodes(cache: &Cache) -> Answer {
         data: settings.code.data() as u8,
         parity: settings.code.parity() as u8,
         max_object_bytes: settings.max_object_bytes,
-        nodes: cache.nodes().status(),
+        nodes: cache.nodes().availability().status(),
     })
 }
 
@@ -84,7 +84,10 @@ fn open(
     owned.opened(opened.write);
     if direct {
         let members = opened.members.iter().copied();
-        opened.routes = cache.nodes().routes(members, opened.write, Permission::Put);
+        opened.routes = cache
+            .nodes()
+            .routes()
+            .to(members, opened.write, Permission::Put);
     }
     document(&opened)
 }
@@ -94,7 +97,8 @@ async fn replace(cache: &Cache, write: WriteId, index: u8, direct: bool) -> Answ
     if direct {
         let route = cache
             .nodes()
-            .routes([placed.member], write, Permission::Put);
+            .routes()
+            .to([placed.member], write, Permission::Put);
         placed.route = route.into_iter().next();
     }
     document(&placed)
@@ -128,7 +132,8 @@ fn locate(cache: &Cache, owned: &mut ConnectionResources, key: &[u8], direct: bo
         let holders = members.iter().copied().flatten();
         cache
             .nodes()
-            .routes(holders, found.write(), Permission::Get)
+            .routes()
+            .to(holders, found.write(), Permission::Get)
     } else {
         Vec::new()
     };

@@ -17,7 +17,7 @@ use tokio::sync::Notify;
 use crate::{
     metadata::catalog::{ChunkReclaimer, Object},
     metadata::tombstones::Tombstones,
-    pool::Nodes,
+    pool::Members,
 };
 
 /// Chunks of a member that may wait.
@@ -40,16 +40,16 @@ pub(crate) enum GcTask {
 
 /// Keeps the books at once, and queues the rest as tasks.
 pub(crate) struct GcQueue {
-    nodes: Nodes,
+    members: Arc<Members>,
     tombstones: Arc<Tombstones>,
     waiting: Mutex<WaitingTasks>,
     pushed: Notify,
 }
 
 impl GcQueue {
-    pub(crate) fn new(nodes: Nodes, tombstones: Arc<Tombstones>) -> Self {
+    pub(crate) fn new(members: Arc<Members>, tombstones: Arc<Tombstones>) -> Self {
         Self {
-            nodes,
+            members,
             tombstones,
             waiting: Mutex::default(),
             pushed: Notify::new(),
@@ -154,13 +154,13 @@ impl WaitingTasks {
 
 impl ChunkReclaimer for GcQueue {
     fn retired(&self, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
+        if let Some(member) = self.members.get(member) {
             member.memory.retire(bytes);
         }
     }
 
     fn unretired(&self, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
+        if let Some(member) = self.members.get(member) {
             member.memory.unretire(bytes);
         }
     }
@@ -171,7 +171,7 @@ impl ChunkReclaimer for GcQueue {
     }
 
     fn freed(&self, member: MemberId, bytes: u64) {
-        if let Some(member) = self.nodes.member(member) {
+        if let Some(member) = self.members.get(member) {
             member.memory.free_retired(bytes);
             member.memory.count_chunk(false);
         }
@@ -179,7 +179,7 @@ impl ChunkReclaimer for GcQueue {
 
     fn abandon(&self, chunk: ChunkId, member: MemberId, bytes: u64) {
         self.tombstones.orphan(chunk, member);
-        if let Some(member) = self.nodes.member(member) {
+        if let Some(member) = self.members.get(member) {
             member.memory.give_back(bytes);
             member.memory.count_chunk(false);
         }

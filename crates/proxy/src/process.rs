@@ -67,7 +67,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> anyhow::
     tasks.spawn(config.secret.clone().follow(secret));
     run_pool(&mut tasks, cache.nodes(), ports.nodes);
     discover(&mut tasks, &cache, watched);
-    if cache.nodes().is_recovering() {
+    if cache.nodes().prepare_phase().is_recovering() {
         let first_look = settings::first_look(&config);
         tasks.spawn(recovery::run(cache.clone(), first_look));
     }
@@ -99,14 +99,15 @@ fn cache(config: &Config, code: Code, pool: pool::Settings) -> anyhow::Result<Ca
     let settings = settings::cache(config, code, pool.epoch.clone());
     let addresses = config.nodes.clone();
     let nodes = Nodes::new(pool, addresses, latencies.clone(), metrics.clone());
+    let members = nodes.members().clone();
     let tombstones = Arc::new(Tombstones::default());
     Ok(Cache::new(
         settings,
-        nodes.clone(),
+        nodes,
         Budget::new(usize::try_from(config.buffer_bytes.0)?),
         latencies,
         metrics,
-        Arc::new(GcQueue::new(nodes, tombstones.clone())),
+        Arc::new(GcQueue::new(members, tombstones.clone())),
         tombstones,
     ))
 }
@@ -122,7 +123,7 @@ fn follow_cache(tasks: &mut BackgroundTasks, cache: &Cache, queue: &Arc<RepairQu
 /// Time passes for nodes, and they may dial.
 fn run_pool(tasks: &mut BackgroundTasks, nodes: &Nodes, listener: Listener) {
     tasks.spawn(nodes.clone().live());
-    tasks.spawn(pool::listener::open(listener, nodes.clone()));
+    tasks.spawn(pool::listener::open(listener, nodes.admission().clone()));
 }
 
 /// What the platform tells of nodes is taken in.
@@ -131,7 +132,7 @@ fn discover(tasks: &mut BackgroundTasks, cache: &Cache, watched: Option<Watched>
     if let Some(watched) = watched {
         tasks.spawn(watched.run(
             move |reason| metrics.watch_failed(reason),
-            move |seen| nodes.observe(seen),
+            move |seen| nodes.observer().observe(seen),
         ));
     }
 }
@@ -231,7 +232,7 @@ impl Clients<'_> {
             tokio::select! {
                 biased;
                 () = shutdown => {}
-                why = cache.nodes().over() => over = Some(why),
+                why = cache.nodes().termination().over() => over = Some(why),
             }
         };
         let limits = settings::server(config, self.max_connections);

@@ -45,7 +45,7 @@ const VIEW_DEADLINE: Duration = Duration::from_secs(30);
 /// Begins to listen to instances that dial. To be called before any can.
 pub(crate) fn prepare(cache: &Cache, names: usize, timeouts: PrepareTimeouts) {
     let prepare = Prepare::new(names, timeouts, clock::now());
-    cache.nodes().begin_prepare(prepare);
+    cache.nodes().prepare_phase().begin(prepare);
 }
 
 /// Finds out what there is, and opens the cache.
@@ -58,7 +58,7 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
     }
     let mut attempts = 0;
     let recovered = loop {
-        cache.nodes().wake_all();
+        cache.nodes().wakes().wake_all();
         let Some(view) = listen(&cache).await else {
             break Recovered::default();
         };
@@ -67,7 +67,7 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
             break recovered;
         }
         warn!("members turned away while they told what they hold: they are asked again");
-        cache.nodes().restart_prepare();
+        cache.nodes().prepare_phase().restart();
     };
     stall_point().await;
     open(&cache);
@@ -91,28 +91,28 @@ pub(crate) async fn run(cache: Cache, first_look: Option<Duration>) {
 /// Waits until it is known which nodes to ask; without end if there are none otherwise.
 async fn look(cache: &Cache, timeouts: Duration) {
     let nodes = cache.nodes();
-    let services = nodes.until_observed(Observed::Services);
+    let services = nodes.platform().until_observed(Observed::Services);
     if time::timeout(timeouts, services).await.is_err() {
         warn!("the platform tells of no nodes: those that are configured have to do");
     } else {
-        let pods = nodes.until_observed(Observed::Pods);
+        let pods = nodes.platform().until_observed(Observed::Pods);
         let all_pods = time::timeout(PODS_LOOK, pods).await.is_ok();
-        let nodes = nodes.listed();
+        let nodes = nodes.list().listed();
         info!(nodes, all_pods, "the platform has told of the nodes");
     }
     // What was waited for so far is no time that anybody had.
-    nodes.restart_prepare();
+    nodes.prepare_phase().restart();
 }
 
 /// Waits until it is known whom to believe.
 async fn listen(cache: &Cache) -> Option<MembershipView> {
     let nodes = cache.nodes();
-    let mut changes = nodes.view_changes();
+    let mut changes = nodes.membership().changes();
     let mut told = (0, 0);
     loop {
         changes.mark_unchanged();
         let (standing, progress, view) = {
-            let mut prepare = nodes.prepare();
+            let mut prepare = nodes.prepare_phase().current();
             let prepare = prepare.as_mut().expect("recovery has not ended");
             let standing = prepare.status(clock::now());
             if let PrepareStatus::Empty | PrepareStatus::NoQuorum = standing {
@@ -128,7 +128,7 @@ async fn listen(cache: &Cache) -> Option<MembershipView> {
             PrepareStatus::Empty => return None,
             PrepareStatus::OtherLeader => {
                 error!("another proxy leads these nodes: this one steps down");
-                nodes.end(StepDown::OtherLeader);
+                nodes.termination().end(StepDown::OtherLeader);
                 return future::pending().await;
             }
             PrepareStatus::NoQuorum => {
@@ -142,9 +142,9 @@ async fn listen(cache: &Cache) -> Option<MembershipView> {
                 let _ = time::timeout_at(until.into(), changes.changed()).await;
                 if clock::now() > until + HELD_UP && !fail_point("own_pauses") {
                     warn!("this proxy was paused: nodes are asked again");
-                    nodes.restart_prepare();
+                    nodes.prepare_phase().restart();
                 }
-                nodes.wake_all();
+                nodes.wakes().wake_all();
             }
         }
     }
@@ -160,6 +160,7 @@ async fn restore(cache: &Cache, view: &MembershipView, all: bool) -> Option<Reco
     let epoch = cache.settings().epoch.get();
     let members: Vec<Arc<Member>> = nodes
         .members()
+        .all()
         .into_iter()
         .filter(|member| view.contains(member.instance) || fail_point("members_only"))
         .collect();
@@ -186,9 +187,9 @@ async fn restore(cache: &Cache, view: &MembershipView, all: bool) -> Option<Reco
     let state = inventories.decide(nodes.clock().unix_ms());
     let (found, lost) = (state.recovered.len(), state.lost);
 
-    nodes.succeed(view, &heard);
+    nodes.membership().succeed(view, &heard);
     if !fail_point("first_view_committed")
-        && time::timeout(VIEW_DEADLINE, nodes.until_view_is_stable())
+        && time::timeout(VIEW_DEADLINE, nodes.membership().until_stable())
             .await
             .is_err()
     {
@@ -196,13 +197,18 @@ async fn restore(cache: &Cache, view: &MembershipView, all: bool) -> Option<Reco
         warn!("the first view of this run is not committed");
         return None;
     }
-    if !nodes.close_prepare(epoch) && !fail_point("evidence_of_one_epoch") {
+    if !nodes.prepare_phase().close(epoch) && !fail_point("evidence_of_one_epoch") {
         // The run above which it was raised may have changed what there is.
         return None;
     }
     let degraded = cache.holders().adopt(state.recovered);
     // One that was lost meanwhile was not found when its chunks were looked for.
-    let there: BTreeSet<MemberId> = nodes.members().iter().map(|member| member.id).collect();
+    let there: BTreeSet<MemberId> = nodes
+        .members()
+        .all()
+        .iter()
+        .map(|member| member.id)
+        .collect();
     for gone in heard.iter().filter(|member| !there.contains(&member.id)) {
         cache.holders().lose_member(gone.id);
     }
@@ -242,14 +248,14 @@ async fn inventory(member: &Member) -> Option<Vec<infinicache_wire::inventory::I
 /// From now on instances that dial join, and what is asked for is answered.
 fn open(cache: &Cache) {
     let nodes = cache.nodes();
-    nodes.isolate();
-    let prepare = nodes.prepare().take();
+    nodes.membership().isolate();
+    let prepare = nodes.prepare_phase().current().take();
     let heard: BTreeSet<InstanceId> = prepare.iter().flat_map(Prepare::instances).collect();
     // Those that the run before did not count, or knew nothing of, join as they are: empty,
     // once what they hold has been freed.
-    for member in nodes.members() {
-        if heard.contains(&member.instance) && !nodes.counts(&member) {
-            nodes.returned(&member);
+    for member in nodes.members().all() {
+        if heard.contains(&member.instance) && !nodes.membership().counts(&member) {
+            nodes.membership().returned(&member);
         }
     }
 }

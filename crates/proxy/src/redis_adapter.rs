@@ -235,7 +235,7 @@ impl Observe for RedisObserver {
             &self.cache.metadata().catalog,
             self.cache.nodes(),
         );
-        let states = nodes.states();
+        let states = nodes.list().states();
         let count = |state: NodeState| states.iter().filter(|of_node| **of_node == state).count();
         let capacity = |usable: Usable| {
             let of_member = usable.member.map(|member| member.memory.capacity());
@@ -263,10 +263,16 @@ impl Observe for RedisObserver {
             expiring_keys: catalog.expiring() as u64,
             used_bytes: nodes
                 .members()
+                .all()
                 .iter()
                 .map(|member| member.memory.used())
                 .sum(),
-            capacity_bytes: nodes.usable().into_iter().map(capacity).sum(),
+            capacity_bytes: nodes
+                .availability()
+                .usable()
+                .into_iter()
+                .map(capacity)
+                .sum(),
             resident_bytes: memory::resident_bytes(),
             nodes: [
                 NodeState::Active,
@@ -277,7 +283,7 @@ impl Observe for RedisObserver {
             ]
             .map(|state| (state.as_str(), count(state) as u64))
             .to_vec(),
-            loading: nodes.is_recovering(),
+            loading: nodes.prepare_phase().is_recovering(),
         }
     }
 }

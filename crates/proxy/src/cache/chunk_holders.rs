@@ -40,18 +40,18 @@ impl ChunkHolders {
     pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
         let _turn = self.metadata.key_locks.lock(object.key()).await;
         let is_dead = object.is_dead() && !fail_point("repair_if_current");
-        if is_dead || !self.nodes.counts(member) {
+        if is_dead || !self.nodes.membership().counts(member) {
             return false;
         }
         match self.complete_rebuilt(object, index, member).await {
             Some(true) => {}
             Some(false) => return false,
             None => {
-                self.nodes.remove_silent(&[member.id]).await;
+                self.nodes.membership().remove_silent(&[member.id]).await;
                 return false;
             }
         }
-        if self.nodes.member(member.id).is_none() {
+        if self.nodes.members().get(member.id).is_none() {
             return false;
         }
         if let Some(previous) = object.move_to(index, member.id) {

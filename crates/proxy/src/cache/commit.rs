@@ -111,7 +111,7 @@ impl Commits {
         // Whose chunks do not count cannot be relied on.
         let mut incomplete: Vec<u8> = (0u8..)
             .zip(&members)
-            .filter(|(_, member)| !self.nodes.counts(member))
+            .filter(|(_, member)| !self.nodes.membership().counts(member))
             .map(|(index, _)| index)
             .collect();
         if incomplete.is_empty() {
@@ -189,7 +189,7 @@ impl Commits {
         // A member may have been lost between its answer and now, or be about to go.
         for member in members {
             self.holders.follow_draining(&object, member);
-            if self.nodes.member(member.id).is_none() {
+            if self.nodes.members().get(member.id).is_none() {
                 object.lose(member.id);
                 self.reclaimer.repair(object.clone());
             }
@@ -252,7 +252,7 @@ impl Commits {
         }
         let spare = write.code.parity();
         self.quorum.call(spare, request, &mut finish).await;
-        let gone = self.nodes.until_gone(&finish.gone);
+        let gone = self.nodes.membership().until_gone(&finish.gone);
         let are_gone = finish.gone.is_empty() || time::timeout(CALL_TIMEOUT, gone).await.is_ok();
         if are_gone && self.quorum.remove_silent(&finish).await {
             Ok(finish.quorum.incomplete())

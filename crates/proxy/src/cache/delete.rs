@@ -224,7 +224,7 @@ impl Deletes {
         let Some(key_tombstones) = self.tombstones.of(key) else {
             return Ok(());
         };
-        let mut changes = self.nodes.view_changes();
+        let mut changes = self.nodes.membership().changes();
         let mut timeout = QuorumTimeout::new(clock::now());
         loop {
             let mut acknowledged = std::pin::pin!(key_tombstones.acknowledgements().notified());
@@ -249,7 +249,11 @@ impl Deletes {
 
     /// Removes members that have not let go of a key's old values.
     async fn remove_unacknowledged(&self, key_tombstones: &KeyTombstones) -> Result<(), Error> {
-        let removed = self.nodes.remove_silent(&key_tombstones.left()).await;
+        let removed = self
+            .nodes
+            .membership()
+            .remove_silent(&key_tombstones.left())
+            .await;
         if self.collect(key_tombstones) || removed {
             Ok(())
         } else {
@@ -272,12 +276,12 @@ impl Deletes {
 
     /// A member let go of a chunk.
     pub(crate) fn chunk_freed(&self, chunk: ChunkId, member: MemberId) {
-        let may_be_member = |member| self.nodes.may_be_member(member);
+        let may_be_member = |member| self.nodes.membership().may_be_member(member);
         self.tombstones.acknowledged(chunk, member, may_be_member);
     }
 
     fn collect(&self, key_tombstones: &KeyTombstones) -> bool {
-        let may_be_member = |member| self.nodes.may_be_member(member);
+        let may_be_member = |member| self.nodes.membership().may_be_member(member);
         self.tombstones.collect(key_tombstones, may_be_member)
     }
 }
@@ -304,7 +308,8 @@ impl<A: Fn(u8, MemberId)> Quorum for Change<A> {
     }
 
     fn is_reached(&self, nodes: &Nodes) -> bool {
-        self.quorum.is_reached(|member| nodes.may_be_member(member))
+        self.quorum
+            .is_reached(|member| nodes.membership().may_be_member(member))
     }
 }
 

@@ -27,7 +27,7 @@ impl OneNode {
         let pool = Pool::new(TIMING).await;
         let member = pool.awake().await.id;
         let tombstones = Arc::new(Tombstones::default());
-        let reclaimer = GcQueue::new(pool.nodes.clone(), tombstones.clone());
+        let reclaimer = GcQueue::new(pool.nodes.members().clone(), tombstones.clone());
         let settings = Settings {
             code: code(),
             max_object_bytes: 1 << 30,

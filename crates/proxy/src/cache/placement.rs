@@ -68,7 +68,7 @@ impl Placement {
 
     /// The code for a value, by the nodes that can be expected to take part.
     pub(super) fn code_for(&self, size: Option<u64>) -> Result<Code, Error> {
-        let usable = self.nodes.usable();
+        let usable = self.nodes.availability().usable();
         let sound = usable.iter().filter(|node| !node.doubtful).count();
         let code = |nodes| self.policy.code.for_object(size, nodes);
         let full = code(sound).filter(|it| it.parity() == self.policy.code.parity());
@@ -85,9 +85,9 @@ impl Placement {
             return None;
         }
         let usable = |id: &MemberId| {
-            let member = self.nodes.member(*id)?;
+            let member = self.nodes.members().get(*id)?;
             let is_there = !member.must_evacuate() && member.link().is_some();
-            (is_there && self.nodes.counts(&member)).then_some(member)
+            (is_there && self.nodes.membership().counts(&member)).then_some(member)
         };
         proposal.iter().map(usable).collect()
     }
@@ -102,14 +102,14 @@ impl Placement {
     ) -> Result<Vec<Arc<Member>>, Error> {
         let nodes = &self.nodes;
         let is_beside = |it: &Usable| it.member.is_some() && excluded.contains(&it.node);
-        let mut beside = nodes.usable();
+        let mut beside = nodes.availability().usable();
         beside.retain(is_beside);
         let beside: Vec<_> = beside.iter().map(|it| self.candidate(it)).collect();
         let search = Search {
             width,
             most: self.policy.deadline,
             usable: || {
-                let mut usable = nodes.usable();
+                let mut usable = nodes.availability().usable();
                 usable.retain(|it| !excluded.contains(&it.node));
                 usable
             },
@@ -118,7 +118,7 @@ impl Placement {
                 let seed = self.draws.fetch_add(1, Relaxed) ^ self.policy.seed;
                 place(&candidates, &beside, width, parity, seed)
             },
-            ensure: |node, until| nodes.ensure(node, until),
+            ensure: |node, until| nodes.availability().ensure(node, until),
         };
         let members = search.run().await?;
         // One that is needed is not one too many.
@@ -135,7 +135,9 @@ impl Placement {
     ) -> Result<(Code, Arc<[Arc<Member>]>), Error> {
         let has_room = |member: &Member| member.memory.free() > 2 * longest;
         let is_sound = |member: &Member| {
-            !member.must_evacuate() && member.link().is_some() && self.nodes.counts(member)
+            !member.must_evacuate()
+                && member.link().is_some()
+                && self.nodes.membership().counts(member)
         };
         if let Some(current) = self.groups.current(clock::now(), is_sound, has_room) {
             return Ok(current);

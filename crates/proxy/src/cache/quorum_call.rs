@@ -56,7 +56,7 @@ impl QuorumCaller {
         let asked = holders
             .iter()
             .map(|&(index, member)| (member, request(index)));
-        let replies = self.nodes.ask_at_once(asked).await;
+        let replies = self.nodes.members().ask_at_once(asked).await;
         for ((index, member), reply) in holders.into_iter().zip(replies) {
             if let Some(reply) = reply {
                 quorum.answered(index, member, Some(&reply));
@@ -81,10 +81,16 @@ impl QuorumCaller {
             .into_iter()
             .map(|(index, member)| {
                 let request = request(index);
-                async move { (index, member, self.nodes.ask(member, request).await) }
+                async move {
+                    (
+                        index,
+                        member,
+                        self.nodes.members().ask(member, request).await,
+                    )
+                }
             })
             .collect();
-        let mut changes = self.nodes.view_changes();
+        let mut changes = self.nodes.membership().changes();
         let mut timeout = QuorumTimeout::new(clock::now());
         while !quorum.is_reached(&self.nodes) {
             let end = timeout.ends(quorum.outstanding().len(), spare);
@@ -117,7 +123,7 @@ impl QuorumCaller {
         silent
             .iter()
             .for_each(|member| self.latencies.was_late(*member, now));
-        self.nodes.remove_silent(&silent).await || quorum.is_reached(&self.nodes)
+        self.nodes.membership().remove_silent(&silent).await || quorum.is_reached(&self.nodes)
     }
 
     /// That a change is committed, as far as another run of the proxy is concerned. Most members
@@ -131,7 +137,7 @@ impl QuorumCaller {
         if fail_point("lease_again") {
             return Ok(());
         }
-        let is_leader = self.nodes.until_may_answer();
+        let is_leader = self.nodes.membership().until_may_answer();
         let in_time = time::timeout(LEASE_WAIT, is_leader).await;
         in_time.map_err(|_| UNKNOWN_OUTCOME)
     }

@@ -34,7 +34,7 @@ impl Reconciler {
     pub(crate) async fn readmit(&self, member: &Arc<Member>) {
         loop {
             let freed = self.reconcile(member).await;
-            let outcome = self.nodes.readmit(member, freed.is_some());
+            let outcome = self.nodes.membership().readmit(member, freed.is_some());
             let member = member.id;
             match freed {
                 Some(freed) => info!(%member, freed, ?outcome, "member is reconciled"),

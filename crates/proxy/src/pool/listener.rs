@@ -13,7 +13,7 @@ use tokio::{
 };
 use tracing::{debug, warn};
 
-use super::{Nodes, admit::AdmissionError};
+use super::admit::{Admission, AdmissionError};
 
 /// How long a handshake may take.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
@@ -22,14 +22,14 @@ const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 const HANDSHAKES: usize = 256;
 
 /// Accepts nodes for ever.
-pub(crate) async fn open(listener: Listener, nodes: Nodes) {
+pub(crate) async fn open(listener: Listener, admission: Arc<Admission>) {
     let slots = Arc::new(Semaphore::new(HANDSHAKES));
     loop {
         let slot = slots.clone().acquire_owned().await.expect("never closed");
         let (stream, peer) = infinicache_socket::accept(&listener).await;
-        let nodes = nodes.clone();
+        let admission = admission.clone();
         task::spawn(async move {
-            match time::timeout(HANDSHAKE_DEADLINE, admit(stream, &nodes)).await {
+            match time::timeout(HANDSHAKE_DEADLINE, admit(stream, &admission)).await {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) => warn!(%peer, %error, "node not admitted"),
                 Err(_) => warn!(%peer, "node not admitted: no hello in time"),
@@ -39,12 +39,12 @@ pub(crate) async fn open(listener: Listener, nodes: Nodes) {
     }
 }
 
-async fn admit(mut stream: Stream, nodes: &Nodes) -> io::Result<()> {
+async fn admit(mut stream: Stream, admission: &Arc<Admission>) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let mut decoder = Decoder::new().off_pages();
     let frame = read_frame(&mut stream, &mut decoder).await?;
     let hello = Hello::from_frame(&frame).map_err(invalid)?;
-    let admitted = match nodes.admit(&hello) {
+    let admitted = match admission.admit(&hello) {
         // It goes on trying for a while, if its platform leaves it running.
         Err(error @ AdmissionError::Replaced(_)) => {
             debug!(%error, "node not admitted");
@@ -59,7 +59,7 @@ async fn admit(mut stream: Stream, nodes: &Nodes) -> io::Result<()> {
     stream.write_all_buf(&mut outbox).await?;
 
     let (reader, writer) = stream.into_split();
-    let (leaver, leaving) = (nodes.clone(), member.clone());
+    let (leaver, leaving) = (admission.clone(), member.clone());
     let mux = Mux::start(
         reader,
         writer,
@@ -69,12 +69,12 @@ async fn admit(mut stream: Stream, nodes: &Nodes) -> io::Result<()> {
             None => debug!(kind = ?frame.header.kind, "frame that answers nothing"),
         },
     );
-    nodes.linked(&admitted, &hello, &mux);
+    admission.linked(&admitted, &hello, &mux);
 
-    let (nodes, member) = (nodes.clone(), admitted.member);
+    let (admission, member) = (admission.clone(), admitted.member);
     task::spawn(async move {
         mux.closed().await;
-        nodes.unlinked(&member);
+        admission.unlinked(&member);
     });
     Ok(())
 }

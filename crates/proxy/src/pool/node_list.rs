@@ -11,11 +11,13 @@ use std::{
 
 use hyper::Uri;
 use infinicache_discovery::Site;
-use infinicache_host::watch;
+use infinicache_host::{random, watch};
+use infinicache_membership::Epoch;
+use infinicache_wire::control::NodeState;
 
 use super::{
-    NodeAddress,
     lifecycle::{Lifecycle, LifecycleTimings},
+    settings::NodeAddress,
     wake_sessions::WakeSessions,
 };
 
@@ -79,46 +81,84 @@ impl NodeEntry {
 }
 
 /// All nodes, by index.
-#[derive(Debug, Default)]
-pub(super) struct NodeList(RwLock<Arc<Vec<Arc<NodeEntry>>>>);
+#[derive(Debug)]
+pub(crate) struct NodeList {
+    all: RwLock<Arc<Vec<Arc<NodeEntry>>>>,
+    timing: LifecycleTimings,
+    epoch: Epoch,
+}
 
 impl NodeList {
+    /// None yet, for the run of `epoch`.
+    pub(super) fn new(timing: LifecycleTimings, epoch: Epoch) -> Self {
+        Self {
+            all: RwLock::default(),
+            timing,
+            epoch,
+        }
+    }
+
     /// All nodes as of now, unlisted ones too.
     pub(super) fn all(&self) -> Arc<Vec<Arc<NodeEntry>>> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.clone()
     }
 
     /// The node at an index that was given out before.
     pub(super) fn at(&self, index: usize) -> Arc<NodeEntry> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all[index].clone()
     }
 
     /// The index of a name, whether it is listed or not.
     pub(super) fn find(&self, name: &str) -> Option<usize> {
-        let all = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         all.iter().position(|node| &*node.name == name)
     }
 
+    /// The name of a node.
+    pub(crate) fn name(&self, index: usize) -> Arc<str> {
+        self.at(index).name.clone()
+    }
+
+    /// The state of each node that there is anything to tell of.
+    pub(crate) fn states(&self) -> Vec<NodeState> {
+        let state = |node: &Arc<NodeEntry>| {
+            let state = node.state();
+            state.is_shown().then(|| state.lifecycle.state())
+        };
+        self.all().iter().filter_map(state).collect()
+    }
+
+    /// Who waits for any node looks again.
+    pub(super) fn tell_all(&self) {
+        self.all().iter().for_each(|node| node.tell());
+    }
+
+    /// How many nodes take chunks, or may come to.
+    pub(crate) fn viable(&self) -> usize {
+        let all = self.all();
+        all.iter().filter(|node| node.state().is_viable()).count()
+    }
+
     /// How many nodes are in the pool.
-    pub(super) fn listed(&self) -> usize {
+    pub(crate) fn listed(&self) -> usize {
         let all = self.all();
         all.iter().filter(|node| node.state().listed).count()
     }
 
     /// Appends a node that has not been there before; `false` if there have been too many.
-    ///
-    /// `seed` spreads its attempts.
-    pub(super) fn add(&self, address: NodeAddress, timing: LifecycleTimings, seed: u64) -> bool {
-        let mut all = self.0.write().unwrap_or_else(PoisonError::into_inner);
+    pub(super) fn add(&self, address: NodeAddress) -> bool {
+        // It spreads the attempts of nodes.
+        let seed = random::u64().unwrap_or(self.epoch.get());
+        let mut all = self.all.write().unwrap_or_else(PoisonError::into_inner);
         if all.len() >= MOST_NAMES {
             return false;
         }
         let node = NodeEntry {
             name: address.name.into(),
             state: Mutex::new(NodeEntryState {
-                lifecycle: Lifecycle::new(timing, seed),
+                lifecycle: Lifecycle::new(self.timing, seed),
                 url: address.url,
                 listed: true,
                 ready: true,

@@ -2,7 +2,7 @@
 
 use std::{
     pin::pin,
-    sync::{Arc, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -12,10 +12,14 @@ use infinicache_wire::{LeaseOffer, MemberId, Reply, Request};
 use tokio::time;
 use tracing::{debug, warn};
 
-use super::{Nodes, member::Member};
+use super::{
+    lease::AnswerLease, member::Member, members::Members, membership::Membership,
+    node_list::NodeList, prepare_phase::PreparePhase, wake_attempt::Wakes,
+};
+use crate::{metrics::Metrics, pool_clock::PoolClock};
 
 /// How long a preflight waits for its answer, by how long pings took lately.
-pub(super) const PATIENCE: Bounds = Bounds {
+const PATIENCE: Bounds = Bounds {
     first: Duration::from_secs(1),
     // Schedulers alone may hold a process up for as long.
     least: Duration::from_millis(300),
@@ -25,35 +29,54 @@ pub(super) const PATIENCE: Bounds = Bounds {
     recent: Duration::from_secs(60),
 };
 
-impl Nodes {
+/// What asks members for signs of life.
+#[derive(Debug)]
+pub(crate) struct Pings {
+    pub(super) timeout: Mutex<AdaptiveTimeout>,
+    pub(super) clock: PoolClock,
+    pub(super) lease: Arc<AnswerLease>,
+    pub(super) nodes: Arc<NodeList>,
+    pub(super) members: Arc<Members>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) prepare: Arc<PreparePhase>,
+    pub(super) wakes: Arc<Wakes>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Pings {
+    /// None has been answered, so nothing is known of how long that takes.
+    pub(super) fn no_timeouts_yet() -> Mutex<AdaptiveTimeout> {
+        Mutex::new(AdaptiveTimeout::new(PATIENCE))
+    }
+
     /// Asks a member how it is.
-    pub(super) fn ping(&self, index: usize, id: MemberId) {
-        let Some((member, link)) = self.linked_member(id) else {
+    pub(super) fn ping(self: &Arc<Self>, index: usize, id: MemberId) {
+        let Some((member, link)) = self.members.linked(id) else {
             return;
         };
-        let nodes = self.clone();
+        let pings = self.clone();
         task::spawn(async move {
-            if nodes.exchange(&member, &link).await {
-                nodes.0.nodes.at(index).tell();
+            if pings.exchange(&member, &link).await {
+                pings.nodes.at(index).tell();
             }
         });
     }
 
     /// Finds out whether a member can be relied on; if not, its node is woken.
-    pub(super) fn preflight(&self, index: usize, id: MemberId, sent: Instant) {
-        self.0.metrics.preflight("sent");
-        let nodes = self.clone();
+    pub(super) fn preflight(self: &Arc<Self>, index: usize, id: MemberId, sent: Instant) {
+        self.metrics.preflight("sent");
+        let pings = self.clone();
         task::spawn(async move {
-            let Some((member, link)) = nodes.linked_member(id) else {
+            let Some((member, link)) = pings.members.linked(id) else {
                 // It will be woken because its link is gone.
-                let node = nodes.0.nodes.at(index);
+                let node = pings.nodes.at(index);
                 if let Some(it) = node.state().lifecycle.current_if(id) {
                     it.unanswered(sent);
                 }
                 return;
             };
-            let mut exchange = pin!(nodes.exchange(&member, &link));
-            let ping_timeout = nodes.ping_timeout().timeout(sent);
+            let mut exchange = pin!(pings.exchange(&member, &link));
+            let ping_timeout = pings.timeout().timeout(sent);
             let mut over = false;
             // In two halves: if this process alone was paused for all of the first, the
             // answer may have been here for long, and is read in the second.
@@ -63,20 +86,20 @@ impl Nodes {
                     break;
                 }
             }
-            nodes.conclude(index, id, sent, &link);
+            pings.conclude(index, id, sent, &link);
             if !over {
                 // So that patience grows with latencies, and the caller that waits learns of the
                 // answer.
                 exchange.await;
             }
-            nodes.0.nodes.at(index).tell();
+            pings.nodes.at(index).tell();
         });
     }
 
     /// The time for the answer to a preflight is over.
     fn conclude(&self, index: usize, id: MemberId, sent: Instant, link: &MuxLink) {
         let action = {
-            let node = self.0.nodes.at(index);
+            let node = self.nodes.at(index);
             let lifecycle = &mut node.state().lifecycle;
             let is_late = lifecycle.current_if(id).is_some_and(|it| {
                 it.heard_of(link.mux().heard());
@@ -85,35 +108,35 @@ impl Nodes {
             is_late.then(|| lifecycle.doubted(id, clock::now()))
         };
         let Some(action) = action else {
-            self.0.metrics.preflight("answered");
+            self.metrics.preflight("answered");
             return;
         };
-        self.0.metrics.preflight("late");
+        self.metrics.preflight("late");
         let rewoken = action.is_some();
-        warn!(node = %self.name(index), member = %id, rewoken, "node gives no sign of life");
+        warn!(node = %self.nodes.name(index), member = %id, rewoken, "node gives no sign of life");
         if let Some(action) = action {
-            self.0.metrics.preflight("rewoken");
-            self.act(index, action);
+            self.metrics.preflight("rewoken");
+            self.wakes.follow(index, action);
         }
     }
 
     /// Sends a PING and takes in what the member tells of itself; whether it did.
     pub(super) async fn exchange(&self, member: &Arc<Member>, link: &MuxLink) -> bool {
         let sent = clock::now();
-        let now_ms = self.clock().unix_ms();
+        let now_ms = self.clock.unix_ms();
         let lease = LeaseOffer {
-            ms: u32::try_from(self.0.settings.lease.as_millis()).unwrap_or(u32::MAX),
-            leads: !self.is_recovering() && self.may_answer(),
+            ms: u32::try_from(self.lease.length().as_millis()).unwrap_or(u32::MAX),
+            leads: !self.prepare.is_recovering() && self.lease.may_answer(),
         };
         let reply = link.call(Request::Ping { now_ms, lease }).await;
         let Reply::Done { bytes, .. } = reply else {
-            debug!(node = %self.name(member.node), ?reply, "ping unanswered");
+            debug!(node = %self.nodes.name(member.node), ?reply, "ping unanswered");
             return false;
         };
         let now = clock::now();
-        self.ping_timeout().answered(now, now - sent);
-        self.answered(member, sent);
-        let node = self.0.nodes.at(member.node);
+        self.timeout().answered(now, now - sent);
+        self.membership.answered(member, sent);
+        let node = self.nodes.at(member.node);
         if let Some(it) = node.state().lifecycle.current_if(member.id) {
             it.heard_of(now);
         }
@@ -124,17 +147,8 @@ impl Nodes {
         true
     }
 
-    fn linked_member(&self, id: MemberId) -> Option<(Arc<Member>, MuxLink)> {
-        let member = self.member(id)?;
-        let link = member.link()?;
-        Some((member, link))
-    }
-
-    fn ping_timeout(&self) -> MutexGuard<'_, AdaptiveTimeout> {
+    fn timeout(&self) -> MutexGuard<'_, AdaptiveTimeout> {
         // Plain numbers: whatever a panic left there is usable.
-        self.0
-            .ping_timeout
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+        self.timeout.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -3,18 +3,53 @@
 //! A node that fails its wakes counts as one that will never be again, until it
 //! is: between two attempts it may seem usable for a moment, which says nothing.
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+use infinicache_host::clock;
+
+/// Whether the pool has too few nodes, and for how long.
+#[derive(Debug)]
+pub(crate) struct Shortage(Mutex<NodeShortage>);
+
+impl Shortage {
+    /// A pool that may have `nodes` nodes.
+    pub(super) fn new(nodes: usize) -> Self {
+        Self(Mutex::new(NodeShortage::new(nodes, clock::now())))
+    }
+
+    /// The pool may have `nodes` nodes from now on.
+    pub(super) fn admit(&self, nodes: usize) {
+        self.state().admit(nodes, clock::now());
+    }
+
+    /// There are so many that take chunks, or may come to.
+    pub(crate) fn observe(&self, nodes: usize) {
+        self.state().observe(nodes, clock::now());
+    }
+
+    /// For how long there have been fewer than `wanted` such nodes.
+    pub(crate) fn fewer_for(&self, wanted: usize) -> Duration {
+        self.state().fewer_for(wanted, clock::now())
+    }
+
+    fn state(&self) -> MutexGuard<'_, NodeShortage> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 /// When there last were how many nodes.
 #[derive(Debug)]
-pub(super) struct NodeShortage {
+struct NodeShortage {
     /// By number of nodes.
     last: Vec<Instant>,
 }
 
 impl NodeShortage {
     /// A pool that may have `nodes` nodes.
-    pub(super) fn new(nodes: usize, now: Instant) -> Self {
+    fn new(nodes: usize, now: Instant) -> Self {
         let last = vec![now; nodes + 1];
         Self { last }
     }
@@ -22,19 +57,19 @@ impl NodeShortage {
     /// The pool may have `nodes` nodes from now on.
     ///
     /// If they become fewer, that is only time without enough: names that are gone may come back.
-    pub(super) fn admit(&mut self, nodes: usize, now: Instant) {
+    fn admit(&mut self, nodes: usize, now: Instant) {
         let length = self.last.len().max(nodes + 1);
         self.last.resize(length, now);
     }
 
     /// There are so many.
-    pub(super) fn observe(&mut self, nodes: usize, now: Instant) {
+    fn observe(&mut self, nodes: usize, now: Instant) {
         let nodes = nodes.min(self.last.len() - 1);
         self.last[..=nodes].fill(now);
     }
 
     /// For how long there have been fewer than `wanted`.
-    pub(super) fn fewer_for(&self, wanted: usize, now: Instant) -> Duration {
+    fn fewer_for(&self, wanted: usize, now: Instant) -> Duration {
         let last = self.last.get(wanted);
         last.map_or(Duration::MAX, |last| now.saturating_duration_since(*last))
     }

@@ -15,35 +15,58 @@ use infinicache_host::clock;
 use infinicache_wire::MemberId;
 use tracing::{debug, info};
 
-use super::{Nodes, PoolEvent, lifecycle::LifecycleAction, member::Member};
+use super::{
+    departures::Departures,
+    events::{PoolEvent, PoolEvents},
+    lease::AnswerLease,
+    lifecycle::LifecycleTimings,
+    member::Member,
+    members::Members,
+    node_list::NodeList,
+    observed_state::ObservedPlatform,
+};
+use crate::metrics::Metrics;
 
-impl Nodes {
+/// What finds silent members, and loses those that can be done without.
+#[derive(Debug)]
+pub(crate) struct Suspicion {
+    pub(super) timing: LifecycleTimings,
+    pub(super) lease: Arc<AnswerLease>,
+    pub(super) nodes: Arc<NodeList>,
+    pub(super) members: Arc<Members>,
+    pub(super) platform: Arc<ObservedPlatform>,
+    pub(super) departures: Arc<Departures>,
+    pub(super) events: Arc<PoolEvents>,
+    pub(super) metrics: Arc<Metrics>,
+}
+
+impl Suspicion {
     /// A member was not heard of for a while: it is looked at whether it is lost.
     pub(super) fn suspect(&self, id: MemberId) {
-        let Some(member) = self.member(id) else {
+        let Some(member) = self.members.get(id) else {
             return;
         };
-        if !member.suspect(clock::now(), self.0.settings.timing.lost_after) {
+        if !member.suspect(clock::now(), self.timing.lost_after) {
             return;
         }
-        self.0.metrics.node_suspected();
-        let is_listed = self.0.nodes.at(member.node).state().listed;
+        self.metrics.node_suspected();
+        let is_listed = self.nodes.at(member.node).state().listed;
         let was_going = member.link().is_none() && (member.is_draining() || !is_listed);
-        if was_going || self.is_pod_gone(&member) {
-            info!(node = %self.name(member.node), member = %id, "a silent member is gone, says its platform");
+        if was_going || self.platform.is_pod_gone(&member) {
+            info!(node = %self.nodes.name(member.node), member = %id, "a silent member is gone, says its platform");
             return self.lose_in_silence(&member);
         }
-        self.0.events.tell(PoolEvent::Suspected, &member);
+        self.events.tell(PoolEvent::Suspected, &member);
     }
 
     /// Who was not heard of for so long that nothing should depend on it.
     pub(crate) fn silent(&self) -> BTreeSet<MemberId> {
         let now = clock::now();
-        let silent_after = self.0.settings.timing.silent_after();
+        let silent_after = self.timing.silent_after();
         let is_silent = |member: &Arc<Member>| {
-            let node = self.0.nodes.at(member.node);
+            let node = self.nodes.at(member.node);
             let mut state = node.state();
-            let current = self.listen(&mut state);
+            let current = self.members.current_of(&mut state);
             if current.is_some_and(|current| current.id == member.id) {
                 let heard = state.lifecycle.current().map(|it| it.heard);
                 return heard.is_some_and(|heard| now >= heard + silent_after);
@@ -52,14 +75,14 @@ impl Nodes {
             let heard = member.link().map(|link| link.mux().heard());
             heard.is_none_or(|heard| now >= heard + silent_after)
         };
-        let silent = self.members().into_iter().filter(is_silent);
+        let silent = self.members.all().into_iter().filter(is_silent);
         silent.map(|member| member.id).collect()
     }
 
     /// Loses a suspected member that values can do without, if this run leads.
     pub(crate) fn give_up_silent(&self, member: &Arc<Member>) {
         // Without a majority nothing is known of those that others may hear.
-        if self.may_answer() && !self.0.membership.is_fenced() {
+        if self.lease.may_answer() && !self.lease.is_fenced() {
             self.lose_in_silence(member);
         } else {
             debug!(member = %member.id, "a silent member is waited for");
@@ -69,23 +92,23 @@ impl Nodes {
     /// Loses a member, unless it was heard of meanwhile.
     fn lose_in_silence(&self, member: &Arc<Member>) {
         let now = clock::now();
-        let node = self.0.nodes.at(member.node);
+        let node = self.nodes.at(member.node);
         let is_lost = {
             let mut state = node.state();
-            match self.listen(&mut state) {
+            match self.members.current_of(&mut state) {
                 Some(current) if current.id == member.id => {
                     state.lifecycle.lost_in_silence(member.id, now)
                 }
                 // One that was replaced.
                 _ => {
-                    let lost_after = self.0.settings.timing.lost_after;
+                    let lost_after = self.timing.lost_after;
                     let heard = member.link().map(|link| link.mux().heard());
                     heard.is_none_or(|heard| now >= heard + lost_after)
                 }
             }
         };
         if is_lost {
-            self.act(member.node, LifecycleAction::Lost(member.id));
+            self.departures.lose(member.id);
             node.tell();
         }
     }

@@ -3,26 +3,33 @@
 use std::{
     collections::BTreeMap,
     net::Ipv4Addr,
-    sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
+use hyper::Uri;
 use infinicache_membership::Epoch;
 use infinicache_socket::Keepalive;
 use infinicache_wire::{
-    ByeReason, Decoder, Frame, InstanceId, Outbox, PROTOCOL_VERSION, Reply, Request, checksum,
-    control::WakeFailure,
+    ByeReason, Decoder, Frame, InstanceId, MemberId, Outbox, PROTOCOL_VERSION, Reply, Request,
+    Secret, checksum,
+    control::{NodeState, NodeStatus, WakeFailure},
     handshake::{Hello, Welcome},
-    wake::Wake,
+    wake::{Lifetimes, Wake},
     wake_answer::WakeAnswer,
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::Notify,
+    time,
 };
 
-use super::*;
+use super::{lifecycle::LifecycleTimings, member::Member, *};
 
 pub(crate) const TIMING: LifecycleTimings = LifecycleTimings {
     ping_every: Duration::from_millis(100),
@@ -113,14 +120,17 @@ impl Pool {
         };
         let addresses = if configured { vec![address] } else { vec![] };
         let nodes = Nodes::new(settings, addresses, latencies, metrics);
-        tokio::spawn(listener::open(node_listener, nodes.clone()));
+        tokio::spawn(listener::open(node_listener, nodes.admission().clone()));
         tokio::spawn(nodes.clone().live());
         tokio::spawn(run_node(platform, whims.clone()));
         Self { nodes, url, whims }
     }
 
     async fn ensure(&self, patience: Duration) -> Option<Arc<Member>> {
-        self.nodes.ensure(0, Instant::now() + patience).await
+        self.nodes
+            .availability()
+            .ensure(0, Instant::now() + patience)
+            .await
     }
 
     pub(crate) async fn awake(&self) -> Arc<Member> {
@@ -148,11 +158,11 @@ impl Pool {
     }
 
     fn view(&self) -> NodeStatus {
-        self.nodes.status().remove(0)
+        self.nodes.availability().status().remove(0)
     }
 
     fn counted(&self, what: &str) -> u64 {
-        let text = self.nodes.0.metrics.render(|_| {});
+        let text = self.nodes.0.records.metrics.render(|_| {});
         let line = text.lines().find(|line| line.starts_with(what));
         let count = line.and_then(|line| line.rsplit(' ').next());
         count.expect("it is shown from the start").parse().unwrap()
@@ -323,7 +333,7 @@ async fn a_node_that_never_dials_back_holds_nobody_up_and_is_told_of() {
 
     pool.whims.stays_away.store(false, Relaxed);
     pool.until("it can be tried again", |pool| {
-        !pool.nodes.usable().is_empty()
+        !pool.nodes.availability().usable().is_empty()
     })
     .await;
     pool.awake().await;
@@ -335,19 +345,26 @@ async fn a_new_member_counts_only_once_it_answers_for_it_may_hold_something_unti
     let pool = Pool::new(TIMING).await;
     pool.fall_silent();
     assert!(pool.ensure(Duration::from_millis(10)).await.is_none());
-    pool.until("it is linked", |pool| !pool.nodes.members().is_empty())
-        .await;
-    assert!(!pool.nodes.may_be_member(pool.nodes.members()[0].id));
+    pool.until("it is linked", |pool| {
+        !pool.nodes.members().all().is_empty()
+    })
+    .await;
+    assert!(
+        !pool
+            .nodes
+            .membership()
+            .may_be_member(pool.nodes.members().all()[0].id)
+    );
 }
 
 #[tokio::test]
 async fn who_waits_for_the_right_to_answer_has_it_once_a_majority_vouches_for_the_run() {
     let pool = Pool::new(TIMING).await;
-    pool.nodes.isolate();
-    let mut waiting = std::pin::pin!(pool.nodes.until_may_answer());
+    pool.nodes.membership().isolate();
+    let mut waiting = std::pin::pin!(pool.nodes.membership().until_may_answer());
     assert!(futures_util::poll!(&mut waiting).is_pending());
     tokio::join!(pool.awake(), waiting);
-    assert!(pool.nodes.may_answer());
+    assert!(pool.nodes.lease().may_answer());
 }
 
 #[tokio::test]
@@ -355,15 +372,18 @@ async fn an_instance_that_joins_anew_counts_as_the_member_that_it_is_now_alone()
     let pool = Pool::new(TIMING).await;
     let before = pool.awake().await.id;
     let now = Member::of(MemberId(before.0 + 1));
-    pool.nodes.join(&now);
-    assert!(pool.nodes.may_be_member(now.id) && !pool.nodes.may_be_member(before));
+    pool.nodes.membership().join(&now);
+    assert!(
+        pool.nodes.membership().may_be_member(now.id)
+            && !pool.nodes.membership().may_be_member(before)
+    );
 }
 
 #[tokio::test]
 async fn expelling_who_is_gone_takes_nothing() {
     let pool = Pool::new(TIMING).await;
     let nobody = MemberId(pool.awake().await.id.0 + 1);
-    assert!(pool.nodes.remove_silent(&[nobody]).await);
+    assert!(pool.nodes.membership().remove_silent(&[nobody]).await);
 }
 
 #[tokio::test]
@@ -379,7 +399,11 @@ async fn a_member_that_answers_pings_needs_no_preflight() {
     assert_eq!(pool.awake().await.id, member.id);
     assert_eq!(pool.whims.wakes(), 1);
     assert_eq!(
-        pool.nodes.usable()[0].member.as_ref().unwrap().id,
+        pool.nodes.availability().usable()[0]
+            .member
+            .as_ref()
+            .unwrap()
+            .id,
         member.id
     );
 }
@@ -388,13 +412,16 @@ async fn a_member_that_answers_pings_needs_no_preflight() {
 async fn a_silent_member_is_pinged_then_woken_and_is_the_member_that_it_was() {
     let pool = Pool::new(TIMING).await;
     let member = pool.awake().await;
-    let before = pool.nodes.link(member.id).unwrap();
+    let before = pool.nodes.availability().link(member.id).unwrap();
     pool.fall_silent();
     pool.until("it is ranked behind those that are heard", |pool| {
-        pool.view().slow && pool.nodes.usable()[0].member.is_none()
+        pool.view().slow && pool.nodes.availability().usable()[0].member.is_none()
     })
     .await;
-    assert!(pool.nodes.link(member.id).is_some(), "nobody waits");
+    assert!(
+        pool.nodes.availability().link(member.id).is_some(),
+        "nobody waits"
+    );
     pool.until("it is woken", |pool| pool.whims.wakes() == 2)
         .await;
     assert!(pool.counted("infinicache_proxy_preflights_total{result=\"sent\"}") >= 1);
@@ -433,7 +460,11 @@ async fn a_member_that_rests_is_woken_over_the_link_that_is_there_when_it_is_nee
     assert_eq!(pool.view().state, NodeState::Active);
     assert_eq!(pool.whims.wakes(), 1, "nobody needs it");
 
-    let link = pool.nodes.link(member.id).expect("nobody waits");
+    let link = pool
+        .nodes
+        .availability()
+        .link(member.id)
+        .expect("nobody waits");
     pool.until("it is woken", |pool| pool.whims.wakes() == 2)
         .await;
     let resumed = "infinicache_proxy_wakes_total{result=\"resumed\"}";
@@ -451,13 +482,18 @@ async fn an_instance_that_answers_in_a_members_place_comes_with_a_session_of_its
     let first = pool.resting().await;
     // The platform has put another process in its place, which the next wake reaches.
     pool.whims.before.store(1, Relaxed);
-    pool.nodes.link(first.id).expect("nobody waits");
+    pool.nodes
+        .availability()
+        .link(first.id)
+        .expect("nobody waits");
     pool.until("it dials with the session that is taken", |pool| {
         pool.whims.refusals.load(Relaxed) == 1
     })
     .await;
-    pool.until("it is a member", |pool| pool.nodes.members().len() == 2)
-        .await;
+    pool.until("it is a member", |pool| {
+        pool.nodes.members().all().len() == 2
+    })
+    .await;
     let second = pool.awake().await;
     assert_ne!(second.instance, first.instance);
     assert_eq!(pool.whims.wakes(), 3);

@@ -4,21 +4,37 @@
 //! once. Waiting for its turn is part of its time. No request that needs a node waits
 //! here: they wait for the node to dial, each until a deadline of its own.
 
-use std::{sync::Arc, time::Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use infinicache_daemon::chain;
 use infinicache_host::{clock, random, task};
+use infinicache_membership::Epoch;
 use infinicache_wire::{
-    InstanceId, PROTOCOL_VERSION, control::WakeFailure, wake::Wake, wake_answer::WakeAnswer,
+    InstanceId, PROTOCOL_VERSION,
+    control::{NodeState, WakeFailure},
+    wake::{Lifetimes, Wake},
+    wake_answer::WakeAnswer,
 };
-use tokio::time;
+use tokio::{sync::Semaphore, time};
 use tracing::{debug, warn};
 
 use super::{
-    Nodes, TICK,
-    node_list::NodeEntry,
-    wake::{HeldWake, WakeError, Woken},
+    lifecycle::LifecycleAction,
+    node_list::{NodeEntry, NodeList},
+    prepare_phase::PreparePhase,
+    settings::Settings,
+    wake::{HeldWake, WakeClient, WakeError, Woken},
 };
+use crate::metrics::Metrics;
+
+/// Wakes that may be under way at once.
+const PARALLEL_WAKES: usize = 32;
+
+/// How much less time a wake has than its node has to dial, so that it is known why it did not.
+const MARGIN: Duration = Duration::from_millis(200);
 
 /// What a wake is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,47 +58,141 @@ impl WakePurpose {
     }
 }
 
+/// What wakes nodes.
+#[derive(Debug)]
+pub(crate) struct Wakes {
+    client: WakeClient,
+    slots: Semaphore,
+    /// `host:port` that nodes dial.
+    advertise: String,
+    epoch: Epoch,
+    lifetimes: Lifetimes,
+    /// How long a woken node may take to dial back.
+    deadline: Duration,
+    nodes: Arc<NodeList>,
+    prepare: Arc<PreparePhase>,
+    metrics: Arc<Metrics>,
+}
+
+impl Wakes {
+    pub(super) fn new(
+        settings: &Settings,
+        nodes: &Arc<NodeList>,
+        prepare: &Arc<PreparePhase>,
+        metrics: &Arc<Metrics>,
+    ) -> Self {
+        let deadline = settings.timing.wake_deadline;
+        Self {
+            client: WakeClient::new(deadline, settings.secret.clone()),
+            slots: Semaphore::new(PARALLEL_WAKES),
+            advertise: settings.advertise.clone(),
+            epoch: settings.epoch.clone(),
+            lifetimes: settings.lifetimes,
+            deadline,
+            nodes: nodes.clone(),
+            prepare: prepare.clone(),
+            metrics: metrics.clone(),
+        }
+    }
+
+    /// Wakes every node that may hold something, to hear what it is: all but those that are known
+    /// to have no pod.
+    pub(crate) fn wake_all(self: &Arc<Self>) {
+        for (index, node) in self.nodes.all().iter().enumerate() {
+            if !self.prepare.is_absent(&node.name) {
+                self.want(index, node);
+            }
+        }
+    }
+
+    /// Wakes a node, unless one is on its way to be a member: without members it is not known which
+    /// run leads.
+    pub(super) fn wake_somebody(self: &Arc<Self>) {
+        let (nodes, now) = (self.nodes.all(), clock::now());
+        let is_coming = |node: &Arc<NodeEntry>| {
+            let lifecycle = &node.state().lifecycle;
+            lifecycle.state() == NodeState::Waking || lifecycle.is_fresh(now)
+        };
+        if !nodes.iter().any(is_coming) {
+            let mut nodes = nodes.iter().enumerate();
+            let _ = nodes.find(|(index, node)| self.want(*index, node));
+        }
+    }
+
+    /// Wakes a node whose wakes have failed, while there is anything to be lost: a write shall not
+    /// be the one to find out whether it works again.
+    pub(super) fn try_again(self: &Arc<Self>, index: usize, node: &NodeEntry) {
+        let is_failing = node.state().lifecycle.state() == NodeState::Lost;
+        if is_failing {
+            self.want(index, node);
+        }
+    }
+
+    /// Wakes a node that is in the pool, if its lifecycle agrees; whether it is woken.
+    fn want(self: &Arc<Self>, index: usize, node: &NodeEntry) -> bool {
+        let action = {
+            let mut state = node.state();
+            let is_listed = state.listed;
+            let wanted = is_listed.then(|| state.lifecycle.wanted(clock::now()));
+            wanted.flatten()
+        };
+        if let Some(action) = action {
+            self.follow(index, action);
+        }
+        action.is_some()
+    }
+
+    /// Wakes a node if its lifecycle decided on that.
+    pub(super) fn follow(self: &Arc<Self>, index: usize, action: LifecycleAction) {
+        match action {
+            LifecycleAction::Wake => self.wake(index, WakePurpose::NewSession),
+            LifecycleAction::KeepAwake => self.wake(index, WakePurpose::KeepAwake),
+            LifecycleAction::Resume => self.wake(index, WakePurpose::Resume),
+            LifecycleAction::NeverDialled => self.never_dialled(index),
+            _ => {}
+        }
+    }
+
+    /// Wakes a node, in the background.
+    fn wake(self: &Arc<Self>, index: usize, purpose: WakePurpose) {
+        let member = match purpose {
+            WakePurpose::NewSession => None,
+            WakePurpose::KeepAwake | WakePurpose::Resume => {
+                let node = self.nodes.at(index);
+                let state = node.state();
+                state.lifecycle.current().map(|it| it.instance)
+            }
+        };
+        let attempt = WakeAttempt {
+            wakes: self.clone(),
+            index,
+            purpose,
+            member,
+        };
+        task::spawn(attempt.run());
+    }
+
+    /// A node accepted a wake, and no instance dialled.
+    fn never_dialled(&self, index: usize) {
+        self.metrics.wake_failed(WakeFailure::NeverDialled);
+        warn!(node = %self.nodes.name(index), "woken node did not dial back");
+    }
+}
+
 /// One wake of one node.
 struct WakeAttempt {
-    nodes: Nodes,
+    wakes: Arc<Wakes>,
     index: usize,
     purpose: WakePurpose,
     /// Who is to answer, if it is anybody in particular.
     member: Option<InstanceId>,
 }
 
-impl Nodes {
-    /// Wakes a node, in the background.
-    pub(super) fn wake(&self, index: usize, purpose: WakePurpose) {
-        let member = match purpose {
-            WakePurpose::NewSession => None,
-            WakePurpose::KeepAwake | WakePurpose::Resume => {
-                let node = self.0.nodes.at(index);
-                let state = node.state();
-                state.lifecycle.current().map(|it| it.instance)
-            }
-        };
-        let replacing = WakeAttempt {
-            nodes: self.clone(),
-            index,
-            purpose,
-            member,
-        };
-        task::spawn(replacing.run());
-    }
-
-    /// A node accepted a wake, and no instance dialled.
-    pub(super) fn never_dialled(&self, index: usize) {
-        self.0.metrics.wake_failed(WakeFailure::NeverDialled);
-        warn!(node = %self.name(index), "woken node did not dial back");
-    }
-}
-
 impl WakeAttempt {
     async fn run(self) {
         let started = clock::now();
         let woken = self.post(started).await;
-        let metrics = &self.nodes.0.metrics;
+        let metrics = &self.wakes.metrics;
         metrics.wake_answered(clock::now() - started);
         let checked = match woken {
             Ok(Woken::Answered(answer)) => self.check(&answer),
@@ -96,13 +206,14 @@ impl WakeAttempt {
     }
 
     async fn post(&self, started: Instant) -> Result<Woken, WakeError> {
-        let inner = &self.nodes.0;
-        let node = inner.nodes.at(self.index);
-        // A little less than the life waits for the node to dial, so that it is known
-        // why it did not.
-        let deadline = inner.settings.timing.wake_deadline;
-        let until = started + deadline.saturating_sub(TICK).max(deadline / 2);
-        let slot = time::timeout_at(until.into(), inner.wakes.acquire()).await;
+        let wakes = &self.wakes;
+        let node = wakes.nodes.at(self.index);
+        let until = started
+            + wakes
+                .deadline
+                .saturating_sub(MARGIN)
+                .max(wakes.deadline / 2);
+        let slot = time::timeout_at(until.into(), wakes.slots.acquire()).await;
         let _slot = slot
             .map_err(|_| WakeError::TimedOut)?
             .expect("never closed");
@@ -119,13 +230,13 @@ impl WakeAttempt {
         let wake = Wake {
             version: PROTOCOL_VERSION,
             node: node.name.to_string(),
-            proxy: inner.settings.advertise.clone(),
+            proxy: wakes.advertise.clone(),
             session,
-            epoch: inner.settings.epoch.get(),
-            lifetimes: inner.settings.lifetimes,
+            epoch: wakes.epoch.get(),
+            lifetimes: wakes.lifetimes,
             proof: String::new(),
         };
-        inner.waker.wake(&url, wake, until).await
+        wakes.client.wake(&url, wake, until).await
     }
 
     /// Whether the one answered that was meant, or one that is the member by now.
@@ -161,7 +272,7 @@ impl WakeAttempt {
     }
 
     fn succeeded(&self) {
-        self.nodes.0.metrics.wake(self.purpose.as_str());
+        self.wakes.metrics.wake(self.purpose.as_str());
         if self.purpose != WakePurpose::NewSession {
             self.node().state().lifecycle.renewed();
         }
@@ -170,8 +281,10 @@ impl WakeAttempt {
     fn failed(&self, error: &WakeError) {
         let (failure, now) = (error.failure(), clock::now());
         match error {
-            WakeError::Fenced(epoch) if !self.nodes.raise_epoch(*epoch) => self.nodes.fenced(),
-            WakeError::OtherLeader(epoch) => self.nodes.other_leader(*epoch),
+            WakeError::Fenced(epoch) => {
+                self.wakes.prepare.raise_epoch(*epoch);
+            }
+            WakeError::OtherLeader(epoch) => self.wakes.prepare.other_leader(*epoch),
             _ => {}
         }
         let node = self.node();
@@ -194,7 +307,7 @@ impl WakeAttempt {
             debug!(node = %self.name(), %error, "wake of a node that has dialled meanwhile failed");
             return;
         }
-        self.nodes.0.metrics.wake_failed(failure);
+        self.wakes.metrics.wake_failed(failure);
         let (name, error, purpose) = (self.name(), chain(error), self.purpose);
         if ready {
             warn!(node = %name, error, ?purpose, "node cannot be woken");
@@ -202,17 +315,17 @@ impl WakeAttempt {
             debug!(node = %name, error, ?purpose, "node cannot be woken, as its platform says");
         }
         if let Some(action) = action {
-            self.nodes.act(self.index, action);
+            self.wakes.follow(self.index, action);
         }
         node.tell();
     }
 
     fn name(&self) -> Arc<str> {
-        self.nodes.name(self.index)
+        self.wakes.nodes.name(self.index)
     }
 
     fn node(&self) -> Arc<NodeEntry> {
-        self.nodes.0.nodes.at(self.index)
+        self.wakes.nodes.at(self.index)
     }
 }
 

@@ -53,9 +53,9 @@ pub(crate) async fn run_gc_tasks(cache: Cache, repair_queue: Arc<RepairQueue>) {
 /// Has a member reconciled, as if its link had broken: it was owed too much to be told of it all.
 fn reconcile(cache: &Cache, member: MemberId) {
     // What is gone holds nothing.
-    if let Some(there) = cache.nodes().member(member) {
+    if let Some(there) = cache.nodes().members().get(member) {
         warn!(%member, "member is slow to let go of chunks: it is asked what it holds");
-        cache.nodes().returned(&there);
+        cache.nodes().membership().returned(&there);
     }
 }
 
@@ -73,7 +73,7 @@ async fn let_go(cache: &Cache, request: Request, chunk: ChunkId, member: MemberI
 /// view without it is committed.
 async fn lose(cache: Cache, member: MemberId) {
     let lost = [member];
-    let mut gone = pin!(cache.nodes().until_gone(&lost));
+    let mut gone = pin!(cache.nodes().membership().until_gone(&lost));
     while !fail_point("loss_committed") && time::timeout(LOSS_DEADLINE, &mut gone).await.is_err() {
         warn!(%member, "the view without a lost member is not committed");
     }
@@ -85,15 +85,14 @@ async fn lose(cache: Cache, member: MemberId) {
 
 /// Loses a member that is silent, if every value can do without it.
 async fn resolve_suspicion(cache: Cache, member: Arc<Member>) {
-    let silent = cache.nodes().silent();
+    let silent = cache.nodes().suspicion().silent();
     let (looking, id) = (cache.clone(), member.id);
     let needed = task::spawn_blocking(move || looking.holders().needs(id, &silent)).await;
     match needed {
-        Ok(true) if fail_point("silence_is_no_loss") => cache.nodes().give_up_silent(&member),
-        Ok(false) => cache.nodes().give_up_silent(&member),
-        Ok(true) => {
+        Ok(true) if !fail_point("silence_is_no_loss") => {
             info!(member = %id, "values cannot do without a silent member: it is waited for");
         }
+        Ok(_) => cache.nodes().suspicion().give_up_silent(&member),
         Err(_) => {}
     }
 }

@@ -112,7 +112,7 @@ async fn target(
 ) -> Result<Arc<Member>, Error> {
     // As they are now: other chunks of the object may have moved just before.
     let mut taken = taken_nodes(&holders(cache, object));
-    if let Some(successor) = cache.nodes().successor(source)
+    if let Some(successor) = cache.nodes().availability().successor(source)
         && !taken.contains(&source.node)
     {
         return Ok(successor);
@@ -179,7 +179,7 @@ async fn copy(
         },
     };
     let reply = link.call_within(request, deadline + MARGIN).await;
-    if reply == Reply::NotFound && cache.nodes().member(source.id).is_some() {
+    if reply == Reply::NotFound && cache.nodes().members().get(source.id).is_some() {
         found.give_up(index, source.id);
     }
     reply

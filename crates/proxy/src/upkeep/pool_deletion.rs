@@ -26,7 +26,7 @@ pub(crate) async fn run(cache: Cache) {
     loop {
         ticks.tick().await;
         let objects = cache.metadata().catalog.len();
-        let is_deleted = cache.nodes().empty_for() >= GRACE;
+        let is_deleted = cache.nodes().platform().empty_for() >= GRACE;
         // A proxy that does not lead lets go of nothing that another run may need.
         if !is_deleted || objects == 0 || cache.is_open().is_err() {
             continue;

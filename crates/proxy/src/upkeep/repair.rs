@@ -69,8 +69,8 @@ fn is_too_wide(cache: &Cache, object: &Object, reencode_after: Duration) -> bool
     let narrower = cache
         .settings()
         .code
-        .for_object(Some(object.size()), nodes.usable().len());
-    nodes.fewer_for(object.code().width()) >= reencode_after
+        .for_object(Some(object.size()), nodes.availability().usable().len());
+    nodes.shortage().fewer_for(object.code().width()) >= reencode_after
         && narrower.is_some_and(|code| code.width() < object.code().width())
 }
 
@@ -89,7 +89,7 @@ async fn reencode(cache: &Cache, object: &Arc<Object>) -> Result<usize, Error> {
 
 /// Who holds the chunks of an object, by index, as far as they are there.
 pub(crate) fn holders(cache: &Cache, object: &Object) -> Vec<Option<Arc<Member>>> {
-    let member = |holder: Option<_>| holder.and_then(|id| cache.nodes().member(id));
+    let member = |holder: Option<_>| holder.and_then(|id| cache.nodes().members().get(id));
     object.members().into_iter().map(member).collect()
 }
 

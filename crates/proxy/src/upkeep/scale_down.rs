@@ -32,9 +32,9 @@ pub(crate) async fn run(cache: Cache, policy: Policy) {
         ticks.tick().await;
         let now = clock::now();
         let nodes = cache.nodes();
-        nodes.count_viable(now);
+        nodes.shortage().observe(nodes.list().viable());
         let elapsed = now.duration_since(last).as_secs_f64();
-        let (members, all) = (nodes.members().len(), nodes.states().len());
+        let (members, all) = (nodes.members().all().len(), nodes.list().states().len());
         cache.metrics().upkeep().awake(elapsed, members, all);
         last = now;
 
@@ -61,18 +61,18 @@ pub(crate) async fn run(cache: Cache, policy: Policy) {
             Decision::Release(member) => {
                 info!(%member, awake = awake.len(), widest, "the pool needs fewer nodes: one is emptied");
                 cache.metrics().upkeep().scaled_down();
-                cache.nodes().set_surplus(member, true);
+                cache.nodes().departures().set_surplus(member, true);
             }
             Decision::Keep(member) => {
                 info!(%member, "node could not be emptied, and is kept");
-                cache.nodes().set_surplus(member, false);
+                cache.nodes().departures().set_surplus(member, false);
             }
         }
     }
 }
 
 fn awake(cache: &Cache) -> Vec<Awake> {
-    let usable = cache.nodes().usable().into_iter();
+    let usable = cache.nodes().availability().usable().into_iter();
     let members = usable.filter_map(|node| node.member);
     members
         .map(|member| Awake {

@@ -1,6 +1,6 @@
 //! Nodes that the platform tells of.
 
-use infinicache_discovery::{Observation, PodSeen, ServiceSeen};
+use infinicache_discovery::{Observation, PodSeen, ServiceSeen, Site};
 use infinicache_membership::prepare::{Prepare, PrepareTimeouts};
 use tracing::{
     Dispatch, Event as Record, Level, Metadata, Subscriber,
@@ -55,7 +55,7 @@ impl Pool {
             let entry = |(name, seen): &(&str, T)| (String::from(*name), seen.clone());
             seen.iter().map(entry).collect()
         }
-        self.nodes.observe(Observation {
+        self.nodes.observer().observe(Observation {
             services: owned(services),
             pods: owned(pods),
             all_pods,
@@ -72,7 +72,7 @@ impl Pool {
             leader_lease: Duration::from_secs(5),
         };
         let prepare = Prepare::new(0, timeouts, Instant::now());
-        self.nodes.begin_prepare(prepare);
+        self.nodes.prepare_phase().begin(prepare);
     }
 }
 
@@ -90,16 +90,19 @@ fn pod(node: &str, leaving: bool) -> PodSeen {
 #[tokio::test]
 async fn a_name_that_is_observed_joins_and_can_be_woken() {
     let pool = Pool::found(TIMING, false).await;
-    assert!(pool.nodes.usable().is_empty());
+    assert!(pool.nodes.availability().usable().is_empty());
     pool.sees(&[("n", pool.service())], &[]);
-    pool.nodes.until_observed(Observed::Services).await;
-    assert_eq!(pool.nodes.listed(), 1);
+    pool.nodes
+        .platform()
+        .until_observed(Observed::Services)
+        .await;
+    assert_eq!(pool.nodes.list().listed(), 1);
     let member = pool.awake().await;
-    assert_eq!(*pool.nodes.name(member.node), *"n");
+    assert_eq!(*pool.nodes.list().name(member.node), *"n");
     pool.sees(&[("m", pool.service()), ("n", pool.service())], &[]);
-    assert_eq!(pool.nodes.listed(), 2);
+    assert_eq!(pool.nodes.list().listed(), 2);
     assert_eq!(
-        *pool.nodes.name(member.node),
+        *pool.nodes.list().name(member.node),
         *"n",
         "an index means one name for ever"
     );
@@ -118,16 +121,16 @@ async fn a_name_that_is_gone_is_emptied_and_forgotten_once_it_is() {
     assert!(member.must_evacuate());
     let told = pool.nodes.events().take();
     assert!(told.is_some_and(|told| told.0 == PoolEvent::Draining && told.1.id == member.id));
-    assert!(pool.nodes.usable().is_empty());
+    assert!(pool.nodes.availability().usable().is_empty());
     assert_eq!(
         pool.view().state,
         NodeState::Draining,
         "it still holds what it held"
     );
     member.link().unwrap().mux().close();
-    pool.until("it is gone", |pool| pool.nodes.states().is_empty())
+    pool.until("it is gone", |pool| pool.nodes.list().states().is_empty())
         .await;
-    assert!(pool.nodes.status().is_empty());
+    assert!(pool.nodes.availability().status().is_empty());
     assert_eq!(pool.whims.wakes(), 1, "what is gone is not woken");
 
     let before = member.node;
@@ -140,7 +143,7 @@ async fn nobody_wakes_a_name_that_is_gone() {
     let pool = Pool::found(TIMING, false).await;
     pool.sees(&[("n", pool.service())], &[]);
     pool.sees(&[], &[]);
-    pool.nodes.wake_all();
+    pool.nodes.wakes().wake_all();
     assert!(pool.ensure(Duration::from_secs(30)).await.is_none());
     assert_eq!(pool.whims.wakes(), 0);
 }
@@ -154,13 +157,13 @@ async fn a_name_that_is_not_ready_is_listed_and_not_used_until_it_is() {
     };
     pool.sees(&[("n", unready.clone())], &[]);
     assert_eq!(pool.view().name, "n");
-    assert!(pool.nodes.usable().is_empty());
+    assert!(pool.nodes.availability().usable().is_empty());
     assert!(pool.ensure(Duration::from_secs(30)).await.is_none());
     pool.sees(&[("n", pool.service())], &[]);
     pool.awake().await;
     pool.sees(&[("n", unready)], &[]);
     assert_eq!(
-        pool.nodes.usable().len(),
+        pool.nodes.availability().usable().len(),
         1,
         "what is linked needs no platform"
     );
@@ -182,7 +185,7 @@ async fn a_wake_that_fails_before_the_platform_is_ready_alarms_nobody() {
         pool.sees(&[("n", nowhere(ready))], &[]);
         let before = pool.counted(failures);
         pool.until("it can be tried", |pool| {
-            pool.nodes.wake_all();
+            pool.nodes.wakes().wake_all();
             pool.counted(failures) > before
         })
         .await;
@@ -196,27 +199,27 @@ async fn a_new_run_wakes_the_names_that_have_pods_and_those_of_which_it_does_not
     let pool = Pool::found(TIMING, false).await;
     pool.begin_prepare();
     pool.observes(&[("n", pool.service())], &[], true);
-    pool.nodes.until_observed(Observed::Pods).await;
-    pool.nodes.wake_all();
+    pool.nodes.platform().until_observed(Observed::Pods).await;
+    pool.nodes.wakes().wake_all();
     assert_eq!(pool.view().state, NodeState::Asleep, "it has no pod");
     pool.observes(
         &[("n", pool.service())],
         &[("n-pod", pod("n", false))],
         true,
     );
-    pool.nodes.wake_all();
+    pool.nodes.wakes().wake_all();
     assert_eq!(pool.view().state, NodeState::Waking);
 
     let pool = Pool::found(TIMING, false).await;
     pool.begin_prepare();
     pool.observes(&[("n", pool.service())], &[], false);
-    pool.nodes.wake_all();
+    pool.nodes.wakes().wake_all();
     assert_eq!(pool.view().state, NodeState::Waking, "it may have one");
 
     let pool = Pool::new(TIMING).await;
     pool.begin_prepare();
     pool.observes(&[("n", pool.service())], &[], true);
-    pool.nodes.wake_all();
+    pool.nodes.wakes().wake_all();
     let state = pool.view().state;
     assert_eq!(state, NodeState::Waking, "its platform is another");
 }
@@ -224,17 +227,22 @@ async fn a_new_run_wakes_the_names_that_have_pods_and_those_of_which_it_does_not
 #[tokio::test]
 async fn it_is_known_for_how_long_a_pool_has_had_no_names() {
     let pool = Pool::found(TIMING, false).await;
-    assert!(pool.nodes.empty_for().is_zero(), "nothing was seen yet");
+    assert!(
+        pool.nodes.platform().empty_for().is_zero(),
+        "nothing was seen yet"
+    );
     pool.sees(&[("n", pool.service())], &[]);
-    assert!(pool.nodes.empty_for().is_zero());
+    assert!(pool.nodes.platform().empty_for().is_zero());
     let deleted = Instant::now();
     pool.sees(&[], &[]);
-    pool.until("time passes", |pool| !pool.nodes.empty_for().is_zero())
-        .await;
+    pool.until("time passes", |pool| {
+        !pool.nodes.platform().empty_for().is_zero()
+    })
+    .await;
     pool.sees(&[], &[]);
-    assert!(pool.nodes.empty_for() <= deleted.elapsed());
+    assert!(pool.nodes.platform().empty_for() <= deleted.elapsed());
     pool.sees(&[("n", pool.service())], &[]);
-    assert!(pool.nodes.empty_for().is_zero());
+    assert!(pool.nodes.platform().empty_for().is_zero());
 }
 
 #[tokio::test]
@@ -246,9 +254,11 @@ async fn a_name_that_is_not_ready_can_be_used_once_a_wake_has_succeeded() {
     };
     pool.sees(&[("n", unready)], &[]);
     // A new run asks every member what it holds.
-    pool.nodes.wake_all();
-    pool.until("it is used", |pool| pool.nodes.usable().len() == 1)
-        .await;
+    pool.nodes.wakes().wake_all();
+    pool.until("it is used", |pool| {
+        pool.nodes.availability().usable().len() == 1
+    })
+    .await;
 }
 
 #[tokio::test]
@@ -263,7 +273,7 @@ async fn wakes_go_to_the_url_that_was_seen_last() {
     assert_eq!(pool.whims.wakes(), 0);
     pool.sees(&[("n", pool.service())], &[]);
     pool.until("it can be tried again", |pool| {
-        !pool.nodes.usable().is_empty()
+        !pool.nodes.availability().usable().is_empty()
     })
     .await;
     pool.awake().await;
@@ -341,9 +351,10 @@ async fn a_member_that_joins_from_a_pod_that_is_deleted_leaves_at_once() {
     pool.until("it is to be emptied", |pool| {
         pool.nodes
             .members()
+            .all()
             .iter()
             .all(|member| member.must_evacuate())
-            && !pool.nodes.members().is_empty()
+            && !pool.nodes.members().all().is_empty()
     })
     .await;
 }
@@ -361,12 +372,14 @@ async fn a_member_that_was_succeeded_is_asked_for_signs_of_life_and_let_go_once_
     let heard = || old.link().expect("it is linked").mux().heard();
     pool.until("it gives signs of life", |_| heard() > succeeded)
         .await;
-    assert_eq!(pool.nodes.members().len(), 2);
-    assert_eq!(pool.nodes.view().0, 2);
+    assert_eq!(pool.nodes.members().all().len(), 2);
+    assert_eq!(pool.nodes.membership().view().0, 2);
     old.memory.give_back(1);
-    pool.until("it is let go", |pool| pool.nodes.members().len() == 1)
+    pool.until("it is let go", |pool| pool.nodes.members().all().len() == 1)
         .await;
-    pool.until("it does not count", |pool| pool.nodes.view().0 == 1)
-        .await;
+    pool.until("it does not count", |pool| {
+        pool.nodes.membership().view().0 == 1
+    })
+    .await;
     assert!(new.link().is_some());
 }
