@@ -286,20 +286,11 @@ impl Pool for Proxy {
     ) -> Result<CommitOutcome<LocatedValue>, Error> {
         let terms = *terms;
         let commit = ControlCommand::Commit { write, size, terms };
-        Ok(match self.0.control.ask(&commit).await? {
-            CommitReply::Stored { version } => {
-                self.sent(write);
-                CommitOutcome::Stored {
-                    version,
-                    previous: None,
-                }
-            }
-            CommitReply::ConditionFailed => {
-                self.sent(write);
-                CommitOutcome::ConditionFailed { current: None }
-            }
-            CommitReply::Incomplete { chunks } => CommitOutcome::Incomplete(chunks),
-        })
+        let reply: CommitReply = self.0.control.ask(&commit).await?;
+        if !matches!(reply, CommitReply::Incomplete { .. }) {
+            self.sent(write);
+        }
+        Ok(reply.into())
     }
 
     fn abort(&self, write: WriteId) {

@@ -4,20 +4,21 @@
 //! have dialled; the client library implements it over `IC.*` commands and a
 //! relayed link. Writing, reading and rebuilding are the same code for both.
 
-use std::{future::Future, time::Instant};
+use std::{convert::Infallible, future::Future, time::Instant};
 
 use infinicache_erasure::Geometry;
 use infinicache_host::clock;
 use infinicache_wire::{
     ChunkId, MemberId, Terms, Version, WriteId,
-    control::{Opened, Placed},
+    control::{CommitReply, Opened, Placed},
 };
 
 use crate::{Budget, Error, LatencyTracker, NodeLink};
 
-/// What became of a commit. `Value` is how the pool refers to a value.
+/// What became of a commit. `Value` is how the pool refers to a value; `Incomplete` tells what is
+/// still lacking, and has no values where nothing can be.
 #[derive(Clone, Debug)]
-pub enum CommitOutcome<Value> {
+pub enum CommitOutcome<Value, Incomplete = Vec<u8>> {
     /// The write is now the value of its key.
     Stored {
         /// Its version.
@@ -31,7 +32,46 @@ pub enum CommitOutcome<Value> {
         current: Option<Value>,
     },
     /// Members did not complete these chunks: rebuild them elsewhere and commit again.
-    Incomplete(Vec<u8>),
+    Incomplete(Incomplete),
+}
+
+impl<Value> CommitOutcome<Value> {
+    /// The outcome, if the commit is decided.
+    ///
+    /// # Errors
+    ///
+    /// The chunks that are incomplete.
+    pub fn decided(self) -> Result<CommitOutcome<Value, Infallible>, Vec<u8>> {
+        match self {
+            Self::Stored { version, previous } => Ok(CommitOutcome::Stored { version, previous }),
+            Self::ConditionFailed { current } => Ok(CommitOutcome::ConditionFailed { current }),
+            Self::Incomplete(chunks) => Err(chunks),
+        }
+    }
+}
+
+/// Values do not go over the wire with it.
+impl<Value> From<CommitOutcome<Value>> for CommitReply {
+    fn from(outcome: CommitOutcome<Value>) -> Self {
+        match outcome {
+            CommitOutcome::Stored { version, .. } => Self::Stored { version },
+            CommitOutcome::ConditionFailed { .. } => Self::ConditionFailed,
+            CommitOutcome::Incomplete(chunks) => Self::Incomplete { chunks },
+        }
+    }
+}
+
+impl<Value> From<CommitReply> for CommitOutcome<Value> {
+    fn from(reply: CommitReply) -> Self {
+        match reply {
+            CommitReply::Stored { version } => Self::Stored {
+                version,
+                previous: None,
+            },
+            CommitReply::ConditionFailed => Self::ConditionFailed { current: None },
+            CommitReply::Incomplete { chunks } => Self::Incomplete(chunks),
+        }
+    }
 }
 
 /// Something that went wrong while reading and was made up for.

@@ -4,7 +4,7 @@
 //! function answers one command.
 
 use bytes::Bytes;
-use infinicache_engine::{CommitOutcome, Holders, Pool, Terms};
+use infinicache_engine::{Holders, Pool, Terms};
 use infinicache_host::clock;
 use infinicache_wire::{
     WriteId,
@@ -106,11 +106,7 @@ async fn replace(cache: &Cache, write: WriteId, index: u8, direct: bool) -> Answ
 
 async fn commit(cache: &Cache, write: WriteId, size: u64, terms: Terms) -> Answer {
     let committed = cache.commit(write, size, &terms).await?;
-    document(&match committed {
-        CommitOutcome::Stored { version, .. } => CommitReply::Stored { version },
-        CommitOutcome::ConditionFailed { .. } => CommitReply::ConditionFailed,
-        CommitOutcome::Incomplete(chunks) => CommitReply::Incomplete { chunks },
-    })
+    document(&CommitReply::from(committed))
 }
 
 fn locate(cache: &Cache, owned: &mut ConnectionResources, key: &[u8], direct: bool) -> Answer {

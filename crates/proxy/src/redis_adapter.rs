@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_daemon::memory;
-use infinicache_engine::{CommitOutcome, Error, Source, Terms, Upload};
+use infinicache_engine::{Error, Source, Terms, Upload};
 use infinicache_host::clock;
 use infinicache_resp::{ConnectionParts, Timeouts};
 use infinicache_socket::{ReadHalf, WriteHalf};
@@ -111,8 +111,7 @@ impl store::Store for Cache {
         value: &Bytes,
         terms: Terms,
     ) -> Result<Option<store::SetOutcome<ObjectRef>>, Error> {
-        let stored = Self::store_small(self, key, value, &terms).await?;
-        stored.map(outcome).transpose()
+        Self::store_small(self, key, value, &terms).await
     }
 
     fn no_resources(&self) -> ConnectionResources {
@@ -150,17 +149,7 @@ impl store::Upload for Upload<Cache> {
     type Value = ObjectRef;
 
     async fn commit(self, terms: Terms) -> Result<store::SetOutcome<ObjectRef>, Error> {
-        outcome(Self::commit(self, &terms).await?)
-    }
-}
-
-fn outcome(commit: CommitOutcome<ObjectRef>) -> Result<store::SetOutcome<ObjectRef>, Error> {
-    match commit {
-        CommitOutcome::Stored { previous, .. } => Ok(store::SetOutcome::Stored { previous }),
-        CommitOutcome::ConditionFailed { current } => {
-            Ok(store::SetOutcome::ConditionFailed { current })
-        }
-        CommitOutcome::Incomplete(_) => Err(Error::Unreachable("a chunk stayed incomplete".into())),
+        Self::commit(self, &terms).await
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 
 use bytes::{Bytes, BytesMut};
 use infinicache_client::{Condition, Error, Expiry, Terms, Version};
-use infinicache_engine::{CommitOutcome, NodeLink, Pool};
+use infinicache_engine::{NodeLink, Pool};
 use infinicache_wire::{
     Decoder, MemberId, Request, WriteId,
     control::{CommitReply, Located, NodeState, NodeStatus, PoolStatus},
@@ -223,14 +223,9 @@ impl FakeProxy {
                     expiry: Expiry::Never,
                     previous: false,
                 };
-                document(&match pool
-                    .commit(id(write), size.parse().unwrap(), &terms)
-                    .await?
-                {
-                    CommitOutcome::Stored { version, .. } => CommitReply::Stored { version },
-                    CommitOutcome::ConditionFailed { .. } => CommitReply::ConditionFailed,
-                    CommitOutcome::Incomplete(chunks) => CommitReply::Incomplete { chunks },
-                })
+                let size = size.parse().unwrap();
+                let outcome = pool.commit(id(write), size, &terms).await?;
+                document(&CommitReply::from(outcome))
             }
             ["IC.ABORT", write] => {
                 pool.abort(id(write));

@@ -6,7 +6,7 @@
 //! unit that is late, or for which there was no room at first, makes the attempt incomplete; the
 //! next one is made when it is there.
 
-use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll};
+use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll};
 
 use futures_util::stream::StreamExt;
 use infinicache_host::clock;
@@ -28,14 +28,19 @@ impl<P: Pool> Upload<P> {
     ///
     /// The old value is still there, except after [`Error::TimedOut`] or
     /// [`Error::Unreachable`] of a remote pool: then it is not known which one is.
-    pub async fn commit(mut self, terms: &Terms) -> Result<CommitOutcome<P::Value>, Error> {
+    pub async fn commit(
+        mut self,
+        terms: &Terms,
+    ) -> Result<CommitOutcome<P::Value, Infallible>, Error> {
         for _ in 0..COMMIT_ATTEMPTS {
             let began = clock::now();
             let unheard: Vec<bool> = self.chunks.iter().map(Chunk::is_late).collect();
-            let committed = self.request_commit(terms).await?;
-            let CommitOutcome::Incomplete(incomplete) = committed else {
-                self.settled = true;
-                return Ok(committed);
+            let incomplete = match self.request_commit(terms).await?.decided() {
+                Ok(outcome) => {
+                    self.settled = true;
+                    return Ok(outcome);
+                }
+                Err(incomplete) => incomplete,
             };
             // Units may have come too late for this attempt, and be there for the next: but not
             // of a member that was waited for and is silent still.

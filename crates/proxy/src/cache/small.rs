@@ -7,7 +7,7 @@
 //! Where that does not go smoothly nothing has happened, as far as anybody can tell, and the value
 //! goes the long way, which knows what to do about members that fail.
 
-use std::ops::Range;
+use std::{convert::Infallible, ops::Range};
 
 use bytes::Bytes;
 use infinicache_engine::{CommitOutcome, Error, Pool, Terms, read::reserve};
@@ -34,7 +34,7 @@ impl Cache {
         key: &[u8],
         value: &Bytes,
         terms: &Terms,
-    ) -> Result<Option<CommitOutcome<ObjectRef>>, Error> {
+    ) -> Result<Option<CommitOutcome<ObjectRef, Infallible>>, Error> {
         let size = value.len() as u64;
         let _memory = reserve(&self.0.budget, value.len()).await?;
         let _turn = self.0.metadata.key_locks.lock(key).await;

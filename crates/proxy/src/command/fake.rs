@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_engine::{Error, Expiry, Source, Terms};
+use infinicache_engine::{Error, Expiry, Source, Terms, Version};
 use infinicache_host::clock;
 use infinicache_wire::control::ControlCommand;
 
@@ -302,7 +302,11 @@ impl Upload for Received {
             expires_at,
         };
         self.store.0.lock().unwrap().values.insert(self.key, value);
-        Ok(SetOutcome::Stored { previous })
+        let version = Version {
+            epoch: 1,
+            counter: 1,
+        };
+        Ok(SetOutcome::Stored { version, previous })
     }
 }
 

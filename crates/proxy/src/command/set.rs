@@ -181,7 +181,7 @@ async fn answer<S: Store, R: Input, W: Output>(
     outcome: SetOutcome<S::Value>,
 ) -> Result<(), Error> {
     let (before, frame) = match outcome {
-        SetOutcome::Stored { previous } => (previous, BytesFrame::SimpleString(OK)),
+        SetOutcome::Stored { previous, .. } => (previous, BytesFrame::SimpleString(OK)),
         SetOutcome::ConditionFailed { current } => (current, BytesFrame::Null),
     };
     match before {

@@ -1,9 +1,9 @@
 //! What commands act on.
 
-use std::ops::Range;
+use std::{convert::Infallible, ops::Range};
 
 use bytes::Bytes;
-use infinicache_engine::{Error, Source, Terms};
+use infinicache_engine::{CommitOutcome, Error, Source, Terms};
 use infinicache_wire::control::ControlCommand;
 
 use super::{Answer, ErrorReply};
@@ -140,9 +140,5 @@ pub(crate) struct ValueInfo {
     pub(crate) expires_at: Option<u64>,
 }
 
-/// What became of a commit.
-#[derive(Debug)]
-pub(crate) enum SetOutcome<F> {
-    Stored { previous: Option<F> },
-    ConditionFailed { current: Option<F> },
-}
+/// What became of a value that was to be stored.
+pub(crate) type SetOutcome<Value> = CommitOutcome<Value, Infallible>;
