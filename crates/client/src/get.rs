@@ -8,8 +8,8 @@ use std::{future::Future, ops::Range, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use infinicache_engine::{
-    Error, Holders, Pool, Reader,
-    read::{PAUSES, fetch, reserve, stripe_memory},
+    Error, Holders, Pool, ReadError, ReadRetry, Reader,
+    read::{fetch, reserve, stripe_memory},
 };
 use infinicache_host::clock;
 use infinicache_wire::control::Located;
@@ -119,29 +119,24 @@ async fn located<T, Reading>(
 where
     Reading: Future<Output = Result<T, Error>>,
 {
-    let give_up = clock::now() + deadline;
+    let mut retry = ReadRetry::until(clock::now() + deadline);
     let mut before: Option<(Located, Error)> = None;
-    let mut pauses = PAUSES.into_iter();
     loop {
         let found = proxy.locate(key).await?.ok_or(Error::Miss)?;
         let located = found.located().clone();
-        match before.take() {
-            // Its writers never rest.
-            Some((_, lost)) if clock::now() >= give_up => return Err(lost),
-            // It is where it was, and was not found there: the proxy may be about to know why.
-            Some((tried, lost)) if is_where_it_was(&tried, &located) => match pauses.next() {
-                Some(pause) => time::sleep(pause).await,
-                None => return Err(lost),
-            },
-            _ => {}
+        if let Some((tried, lost)) = before.take() {
+            // If it is where it was, and was not found there, the proxy may be about to know why.
+            let failed = if is_where_it_was(&tried, &located) {
+                ReadError::Unsettled(lost)
+            } else {
+                ReadError::Replaced(lost)
+            };
+            retry.wait(failed).await?;
         }
         match read(found).await {
+            Ok(value) => return Ok(value),
             Err(lost @ Error::Lost { .. }) => before = Some((located, lost)),
-            Err(Error::Unreachable(why)) => match pauses.next() {
-                Some(pause) => time::sleep(pause).await,
-                None => return Err(Error::Unreachable(why)),
-            },
-            done => return done,
+            Err(error) => retry.wait(error.into()).await?,
         }
     }
 }

@@ -11,7 +11,8 @@
 //! - [`pool`] and [`link`]: the two seams;
 //! - [`placement`]: which nodes shall hold a value;
 //! - [`source`] and [`mod@write`]: a value goes out;
-//! - `stripe` and [`read`]: a value comes back, from any k of its chunks;
+//! - `stripe` and [`read`]: a value comes back, from any k of its chunks; [`read_retry`]: when that
+//!   is tried again;
 //! - [`rebuild`]: chunks are made anew;
 //! - [`latency`] and [`budget`]: whom to ask first, and what may be buffered;
 //! - [`adaptive_timeout`]: how long an answer is waited for;
@@ -27,6 +28,7 @@ pub mod mux;
 pub mod placement;
 pub mod pool;
 pub mod read;
+pub mod read_retry;
 pub mod rebuild;
 pub mod source;
 mod stripe;
@@ -42,6 +44,7 @@ pub use latency::LatencyTracker;
 pub use link::NodeLink;
 pub use mux::{Mux, MuxLink, ask_at_once};
 pub use pool::{CommitOutcome, Holders, Incident, Pool};
-pub use read::{PAUSES, Reader};
+pub use read::Reader;
+pub use read_retry::{PAUSES, ReadError, ReadRetry};
 pub use source::{Source, Stream};
 pub use write::{Upload, overwrite, upload};

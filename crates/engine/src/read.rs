@@ -59,16 +59,6 @@ pub fn stripe_memory(geometry: &Geometry) -> usize {
     geometry.unit() * geometry.code().width()
 }
 
-/// How long to wait before a value whose nodes cannot be reached is tried again: a link that broke
-/// is dialled anew, and a node that ended is succeeded, within a second or two.
-pub const PAUSES: [Duration; 5] = [
-    Duration::from_millis(50),
-    Duration::from_millis(100),
-    Duration::from_millis(200),
-    Duration::from_millis(400),
-    Duration::from_millis(800),
-];
-
 type Pending<T> = Pin<Box<dyn Future<Output = Result<T, Error>> + Send>>;
 
 /// Runs `work` on a task that ends with its caller.
