@@ -1,18 +1,11 @@
 //! How many methods a type has: what has many is many things.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fs,
-    path::Path,
-};
+use std::{collections::BTreeMap, fs, path::Path};
 
 use super::glossary;
 
 /// Most methods of a type.
 const MOST: usize = 25;
-
-/// Types that have more, still.
-const EXCEPTIONS: &[&str] = &["membership::Prepare"];
 
 /// The number of methods of each type, such as `proxy::Cache`, in its inherent impls in all files
 /// of its crate, but for what is for tests only.
@@ -80,22 +73,11 @@ fn no_type_has_more_methods_than_can_be_kept_in_mind() {
     let crates = super::crates();
     let methods = methods(&crates);
     assert!(methods.len() > 300, "{}", methods.len());
-    let many = methods.iter().filter(|(_, count)| **count > MOST);
-    let many: BTreeMap<_, _> = many.collect();
-    let found: BTreeSet<&str> = many.keys().map(|it| &***it).collect();
-    let allowed: BTreeSet<&str> = EXCEPTIONS.iter().copied().collect();
-    let too_many: Vec<_> = many
-        .iter()
-        .filter(|it| !allowed.contains(&***it.0))
-        .collect();
+    let too_many = methods.iter().filter(|(_, count)| **count > MOST);
+    let too_many: BTreeMap<_, _> = too_many.collect();
     assert!(
         too_many.is_empty(),
         "more than {MOST} methods: {too_many:#?}"
-    );
-    let needless: Vec<_> = allowed.difference(&found).collect();
-    assert!(
-        needless.is_empty(),
-        "exceptions that are not needed any more: {needless:?}"
     );
 }
 

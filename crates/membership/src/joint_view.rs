@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 
 use infinicache_host::fail_point;
 
-use super::write_quorum;
+use super::quorum::write_quorum;
 
 type Members<M> = BTreeSet<M>;
 

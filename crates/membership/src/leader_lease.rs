@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::majority;
+use super::quorum::majority;
 
 /// The part of a lease that is relied on: clocks run at slightly different speeds.
 const RELIED_PERCENT: u32 = 90;
