@@ -45,8 +45,8 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_engine::{
-    Budget, CommitOutcome, Error, Incident, LatencyTracker, MuxLink, PAUSES, Pool, Reader, Source,
-    Terms, Upload, overwrite, upload,
+    Budget, CommitOutcome, Error, Incident, LatencyTracker, MuxLink, Pool, ReadError, Reader,
+    Source, Terms, Upload, overwrite, upload,
 };
 use infinicache_erasure::Code;
 use infinicache_host::fail_point;
@@ -55,7 +55,6 @@ use infinicache_wire::{
     MemberId, Request, WriteId,
     control::{Opened, Placed},
 };
-use tokio::time;
 use tracing::warn;
 
 pub(crate) use self::reconcile::page;
@@ -256,58 +255,46 @@ impl Cache {
 
     /// Begins to read a range of a value; its first pieces are there when this returns.
     ///
-    /// Members that cannot be reached are waited for a little: they come back, or turn out to be
-    /// lost, and only then is it known which of the two the value is.
-    ///
     /// # Errors
     ///
     /// Whatever keeps the first pieces from coming, but not a loss: that is `None`, as a miss is.
-    /// [`Error::Lost`] is of a value that is not its key's any more: there may be another.
+    /// Members that cannot be reached are worth waiting for: they come back, or turn out to be
+    /// lost, and only then is it known which of the two the value is.
     pub(crate) async fn read(
         &self,
         found: &ObjectRef,
         range: Range<u64>,
-    ) -> Result<Option<ObjectReader>, Error> {
-        let mut pauses = PAUSES.into_iter();
-        loop {
-            let mut reader = Reader::new(self.clone(), found.clone(), range.clone()).eager();
-            let length = reader.remaining();
-            match reader.next().await {
-                Ok(first) => {
-                    if let Some(pieces) = &first {
-                        self.keep_hot(&found.0, pieces);
-                    }
-                    return Ok(Some(MeteredReader {
-                        reader,
-                        length,
-                        first,
-                        metrics: self.0.metrics.clone(),
-                    }));
+    ) -> Result<Option<ObjectReader>, ReadError> {
+        let mut reader = Reader::new(self.clone(), found.clone(), range).eager();
+        let length = reader.remaining();
+        let (have, need) = match reader.next().await {
+            Ok(first) => {
+                if let Some(pieces) = &first {
+                    self.keep_hot(&found.0, pieces);
                 }
-                Err(lost @ Error::Lost { .. }) if found.0.is_dead() => return Err(lost),
-                // They have moved while they were asked for: the object has enough of them.
-                Err(Error::Lost { need, .. }) if found.0.chunks_left() >= need => {
-                    match pauses.next() {
-                        Some(pause) => time::sleep(pause).await,
-                        None => {
-                            let text = "the value's chunks keep moving";
-                            return Err(Error::Unreachable(text.into()));
-                        }
-                    }
-                }
-                Err(Error::Lost { have, need }) => {
-                    warn!(?found, have, need, "read of a lost value");
-                    self.0.metrics.served().read_lost();
-                    self.0.holders.give_up_lost(&found.0);
-                    return Ok(None);
-                }
-                Err(Error::Unreachable(why)) => match pauses.next() {
-                    Some(pause) => time::sleep(pause).await,
-                    None => return Err(Error::Unreachable(why)),
-                },
-                Err(error) => return Err(error),
+                return Ok(Some(MeteredReader {
+                    reader,
+                    length,
+                    first,
+                    metrics: self.0.metrics.clone(),
+                }));
             }
+            Err(Error::Lost { have, need }) => (have, need),
+            Err(error) => return Err(error.into()),
+        };
+        if found.0.is_dead() {
+            let text = "the value is replaced again and again";
+            return Err(ReadError::Replaced(Error::Unreachable(text.into())));
         }
+        // They have moved while they were asked for: the object has enough of them.
+        if found.0.chunks_left() >= need {
+            let text = "the value's chunks keep moving";
+            return Err(ReadError::Unsettled(Error::Unreachable(text.into())));
+        }
+        warn!(?found, have, need, "read of a lost value");
+        self.0.metrics.served().read_lost();
+        self.0.holders.give_up_lost(&found.0);
+        Ok(None)
     }
 
     /// Sends a value to the nodes; it becomes the one of its key at [`Upload::commit`]. The terms of

@@ -6,8 +6,8 @@
 //! arguments, and calls the command's file. Commands act on a [`Store`] and
 //! tell an [`Observe`] what became of them; they know nothing of nodes.
 //!
-//! To add a command: a file with its [`Spec`] and `run`, a line in the table, a
-//! [`Verb`](table::Verb), and an arm in [`dispatch`].
+//! To add a command: a file with its [`Spec`] and `run`, its `mod` here, and in the [`table`] its row,
+//! its [`Verb`](table::Verb) and its arm.
 //!
 //! A command that cannot be done is answered with an error, and the connection
 //! lives on; only a broken stream, or a reply that cannot be completed, ends it.
@@ -17,6 +17,7 @@ mod dispatch;
 mod error_reply;
 mod observe;
 mod pipeline;
+mod read;
 mod send;
 mod session;
 pub(crate) mod store;
@@ -48,10 +49,9 @@ mod smart;
 mod strlen;
 mod ttl;
 
-pub(crate) use crate::metrics::{CommandRecord, CommandResult};
 pub(crate) use dispatch::{Flow, answer_now, run};
 pub(crate) use error_reply::{Answer, ErrorReply};
-pub(crate) use observe::Observe;
+pub(crate) use observe::{CommandRecord, CommandResult, Observe};
 pub(crate) use session::{Client, RedisSession, ServerContext};
 pub(crate) use store::Store;
 pub(crate) use table::Spec;

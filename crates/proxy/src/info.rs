@@ -48,6 +48,8 @@ pub(crate) struct ClientLimits {
     pub(crate) idle_timeout: Duration,
     /// After how long a silence the system asks whether they are still there; zero is never.
     pub(crate) keepalive: Duration,
+    /// The longest value, in bytes.
+    pub(crate) max_object_bytes: u64,
 }
 
 /// A section's name, and what writes its lines.

@@ -8,10 +8,7 @@ mod membership;
 mod requests;
 mod upkeep;
 
-pub(crate) use self::{
-    membership::Recovered,
-    requests::{CommandRecord, CommandResult},
-};
+pub(crate) use self::membership::Recovered;
 
 use std::{
     fmt::Write,

@@ -220,9 +220,7 @@ impl Clients<'_> {
         let (cache, config) = (self.cache.clone(), self.config);
         let limits = settings::client_limits(config, self.max_connections);
         let observer = RedisObserver::new(cache.clone(), listener.local_addr()?.port(), limits);
-        let context =
-            ServerContext::new(cache.clone(), Arc::new(observer), config.max_object_bytes.0)
-                .guarded_by(password);
+        let context = ServerContext::new(cache.clone(), Arc::new(observer)).guarded_by(password);
         let to_relay = ToRelay {
             cache: cache.clone(),
             timeouts: settings::timeouts(config),

@@ -9,7 +9,7 @@ use std::{
 
 use bytes::Bytes;
 use infinicache_daemon::memory;
-use infinicache_engine::{Error, Source, Terms, Upload};
+use infinicache_engine::{Error, ReadError, Source, Terms, Upload};
 use infinicache_host::clock;
 use infinicache_resp::{ConnectionParts, Timeouts};
 use infinicache_socket::{ReadHalf, WriteHalf};
@@ -36,7 +36,7 @@ impl store::Store for Cache {
     type Upload = Upload<Self>;
     type Resources = ConnectionResources;
 
-    fn is_open(&self) -> Result<(), ErrorReply> {
+    async fn is_open(&self) -> Result<(), ErrorReply> {
         Self::is_open(self).map_err(|closed| match closed {
             Closed::Loading => ErrorReply::LOADING,
             Closed::OutOfTouch => ErrorReply::OUT_OF_TOUCH,
@@ -47,24 +47,55 @@ impl store::Store for Cache {
         self.metadata().now_ms()
     }
 
-    fn stat(&self, key: &[u8]) -> Option<store::ValueInfo> {
-        let found = self.find(key)?;
-        Some(store::ValueInfo {
-            size: found.0.size(),
-            expires_at: found.0.expiration().at_ms(),
-        })
+    async fn stat(&self, key: &[u8]) -> Result<Option<store::ValueInfo>, Error> {
+        let info = |ObjectRef(object): ObjectRef| store::ValueInfo {
+            size: object.size(),
+            expires_at: object.expiration().at_ms(),
+        };
+        Ok(self.find(key).map(info))
     }
 
-    fn len(&self) -> u64 {
-        self.metadata().catalog.len() as u64
+    async fn len(&self) -> Result<u64, Error> {
+        Ok(self.metadata().catalog.len() as u64)
     }
 
-    fn find(&self, key: &[u8]) -> Option<ObjectRef> {
-        Self::find(self, key)
+    async fn find(&self, key: &[u8]) -> Result<Option<ObjectRef>, Error> {
+        Ok(Self::find(self, key))
     }
 
-    fn count_read(&self, hit: bool) {
-        Self::count_read(self, hit);
+    fn at_hand(&self, found: &ObjectRef, range: Range<u64>) -> Option<Bytes> {
+        Self::at_hand(self, found, range)
+    }
+
+    fn is_small(&self, size: u64) -> bool {
+        Self::is_small(self, size)
+    }
+
+    async fn read(
+        &self,
+        found: &ObjectRef,
+        range: Range<u64>,
+    ) -> Result<Option<ObjectReader>, ReadError> {
+        Self::read(self, found, range).await
+    }
+
+    async fn put(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        terms: Terms,
+    ) -> Result<store::SetOutcome<ObjectRef>, Error> {
+        Self::put(self, key, value, &terms).await
+    }
+
+    async fn upload(
+        &self,
+        key: &[u8],
+        size: u64,
+        blind: bool,
+        source: impl Source,
+    ) -> Result<Upload<Self>, Error> {
+        Self::upload(self, key, size, blind, source).await
     }
 
     async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
@@ -77,41 +108,6 @@ impl store::Store for Cache {
 
     async fn clear(&self) -> Result<(), Error> {
         Self::clear(self).await
-    }
-
-    fn try_read(&self, found: &ObjectRef, range: Range<u64>) -> Option<Bytes> {
-        Self::try_read(self, found, range)
-    }
-
-    async fn read(
-        &self,
-        found: &ObjectRef,
-        range: Range<u64>,
-    ) -> Result<Option<ObjectReader>, Error> {
-        Self::read(self, found, range).await
-    }
-
-    async fn upload(
-        &self,
-        key: Bytes,
-        size: u64,
-        blind: bool,
-        source: impl Source,
-    ) -> Result<Upload<Self>, Error> {
-        Self::upload(self, &key, size, blind, source).await
-    }
-
-    fn is_small(&self, size: u64) -> bool {
-        Self::is_small(self, size)
-    }
-
-    async fn store_small(
-        &self,
-        key: &[u8],
-        value: &Bytes,
-        terms: Terms,
-    ) -> Result<Option<store::SetOutcome<ObjectRef>>, Error> {
-        Self::store_small(self, key, value, &terms).await
     }
 
     fn no_resources(&self) -> ConnectionResources {

@@ -47,6 +47,19 @@ impl Writes {
         &self.open
     }
 
+    /// Whether a value may be so long.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] if it may not.
+    pub(crate) fn check_length(&self, size: u64) -> Result<(), Error> {
+        if size <= self.max_object_bytes {
+            return Ok(());
+        }
+        let text = "string exceeds maximum allowed size (max-object-bytes)";
+        Err(Error::Refused(text.into()))
+    }
+
     /// Opens a write; `proposal` is taken if it can be. The old value of a `blind` write's key goes
     /// before the new one is there, if there is no room for both.
     pub(crate) async fn open_on(
@@ -56,11 +69,7 @@ impl Writes {
         blind: bool,
         proposal: &[MemberId],
     ) -> Result<Opened, Error> {
-        let most = self.max_object_bytes;
-        if size.is_some_and(|size| size > most) {
-            let text = "string exceeds maximum allowed size (max-object-bytes)";
-            return Err(Error::Refused(text.into()));
-        }
+        self.check_length(size.unwrap_or(0))?;
         let code = self.placement.code_for(size)?;
         if let Some(members) = self.placement.accept(proposal, code) {
             return self.open_with(key, size, blind, code, members).await;
@@ -122,11 +131,8 @@ impl Writes {
         bytes: u64,
     ) -> Result<Result<u64, InsufficientCapacity>, Error> {
         let write = self.open.get(write).ok_or(Error::NoWrite)?;
-        let most = self.max_object_bytes;
-        if bytes > most.saturating_add(self.stripe_bytes(write.code)) {
-            let text = "string exceeds maximum allowed size (max-object-bytes)";
-            return Err(Error::Refused(text.into()));
-        }
+        let in_full_stripes = bytes.saturating_sub(self.stripe_bytes(write.code));
+        self.check_length(in_full_stripes)?;
         let ahead = bytes.div_ceil(STEP).saturating_mul(STEP);
         let ahead = write.size.map_or(ahead, |size| ahead.min(size)).max(bytes);
         write.touch();

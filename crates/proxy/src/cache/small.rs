@@ -22,6 +22,37 @@ impl Cache {
         (1..=self.0.settings.small_value).contains(&size)
     }
 
+    /// Makes a value that is at hand the one of its key: in one exchange if it is small, else by an
+    /// [upload](Self::upload).
+    ///
+    /// # Errors
+    ///
+    /// As those of an upload and its commit.
+    pub(crate) async fn put(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        terms: &Terms,
+    ) -> Result<CommitOutcome<ObjectRef, Infallible>, Error> {
+        let size = value.len() as u64;
+        self.0.writes.check_length(size)?;
+        if !terms.previous
+            && self.is_small(size)
+            && let Some(outcome) = self.store_small(key, &value, terms).await?
+        {
+            return Ok(outcome);
+        }
+        // A condition that does not hold now spares the nodes the value.
+        if terms.condition.is_some() {
+            let current = self.find(key);
+            if !terms.hold(current.is_some()) {
+                return Ok(CommitOutcome::ConditionFailed { current });
+            }
+        }
+        let upload = self.upload(key, size, terms.are_blind(), value).await?;
+        upload.commit(terms).await
+    }
+
     /// Stores a small value; `None` if it has to be [uploaded](Self::upload).
     ///
     /// What was there before is not given back.
@@ -29,7 +60,7 @@ impl Cache {
     /// # Errors
     ///
     /// As those of a commit.
-    pub(crate) async fn store_small(
+    async fn store_small(
         &self,
         key: &[u8],
         value: &Bytes,
@@ -105,7 +136,7 @@ impl Cache {
     }
 
     /// A part of a small value from memory, if that is there.
-    pub(crate) fn try_read(&self, found: &ObjectRef, range: Range<u64>) -> Option<Bytes> {
+    pub(crate) fn at_hand(&self, found: &ObjectRef, range: Range<u64>) -> Option<Bytes> {
         let ObjectRef(object) = found;
         let value = self.0.hot_cache.get(object.write(), object.size())?;
         self.0.metrics.served().given_out(range.end - range.start);

@@ -25,6 +25,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["fast", "connection"],
     group: "connection",
     summary: "Authenticate",
+    needs_values: false,
     verb: Verb::Auth,
 };
 

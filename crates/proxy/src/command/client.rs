@@ -27,6 +27,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["slow"],
     group: "connection",
     summary: "Get and set what is known of the connection",
+    needs_values: false,
     verb: Verb::Client,
 };
 

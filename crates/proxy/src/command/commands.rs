@@ -23,6 +23,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["slow", "connection"],
     group: "server",
     summary: "Get what is known of commands",
+    needs_values: false,
     verb: Verb::Commands,
 };
 

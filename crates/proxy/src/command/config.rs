@@ -20,6 +20,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["slow"],
     group: "server",
     summary: "Get configuration parameters",
+    needs_values: false,
     verb: Verb::Config,
 };
 
@@ -50,7 +51,7 @@ fn parameters<S>(state: &ServerContext<S>) -> Vec<(&'static str, String)> {
         ("maxclients", limits.max_clients.to_string()),
         ("maxmemory", figures.capacity_bytes.to_string()),
         ("maxmemory-policy", "allkeys-lru".to_owned()),
-        ("proto-max-bulk-len", state.max_object_bytes.to_string()),
+        ("proto-max-bulk-len", limits.max_object_bytes.to_string()),
         ("save", String::new()),
         ("tcp-keepalive", seconds(limits.keepalive)),
         ("timeout", seconds(limits.idle_timeout)),

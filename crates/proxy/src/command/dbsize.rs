@@ -16,9 +16,10 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["keyspace", "read", "fast"],
     group: "server",
     summary: "Count the keys",
+    needs_values: true,
     verb: Verb::Dbsize,
 };
 
-pub(super) fn run(store: &impl Store) -> Answer {
-    Ok(BytesFrame::Integer(store.len() as i64))
+pub(super) async fn run(store: &impl Store) -> Answer {
+    Ok(BytesFrame::Integer(store.len().await? as i64))
 }

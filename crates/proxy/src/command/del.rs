@@ -19,6 +19,7 @@ pub(super) const DEL: Spec = Spec {
     categories: &["keyspace", "write", "slow"],
     group: "generic",
     summary: "Delete keys",
+    needs_values: true,
     verb: Verb::Del,
 };
 

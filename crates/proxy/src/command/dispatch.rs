@@ -2,23 +2,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use infinicache_host::clock;
 use infinicache_resp::{Command, Error, Input, Output};
-use infinicache_wire::control;
-use redis_protocol::resp2::types::BytesFrame;
 use tokio::time;
 use tracing::{Instrument, debug_span};
 
 use super::{
     CommandResult, ErrorReply, RedisSession, Spec, Store,
     arguments::excerpt,
-    auth, client, commands, config, dbsize, del, echo, exists, expire, flush, get, getrange, hello,
-    info, kind, persist, ping,
-    pipeline::{self, Pipelined},
-    quit, select, set, smart, strlen,
-    table::{self, Verb, admits},
-    ttl,
+    pipeline,
+    table::{self, Call, Reply, admits},
 };
 
 /// How long a command waits for a proxy that is out of touch with its members, and how often it
@@ -46,13 +39,11 @@ pub(crate) fn answer_now<S: Store, R: Input, W: Output>(
     command: &Command,
 ) -> bool {
     let spec = command.args.first().and_then(|name| table::find(name));
-    match spec.and_then(|spec| Some((spec, Pipelined::of(session, spec, command)?))) {
-        Some((spec, Pipelined::Answered(reply))) => {
-            pipeline::answer(session, spec.name, reply);
-            true
-        }
-        _ => false,
-    }
+    spec.is_some_and(|spec| {
+        session.is_known()
+            && pipeline::takes(spec, command)
+            && pipeline::answer_now(session, spec, command)
+    })
 }
 
 /// Runs one command and queues its reply.
@@ -64,75 +55,64 @@ pub(crate) async fn run<S: Store, R: Input, W: Output>(
     session: &mut RedisSession<S, R, W>,
     command: Command,
 ) -> Result<Flow, Error> {
-    session.result = CommandResult::Ok;
-    session.moved = 0;
-
+    session.forget_result();
     let spec = command.args.first().and_then(|name| table::find(name));
-    match spec.and_then(|spec| Some((spec, Pipelined::of(session, spec, &command)?))) {
-        None => {}
-        Some((spec, Pipelined::Answered(reply))) => {
-            pipeline::answer(session, spec.name, reply);
-            return Ok(Flow::Immediate);
-        }
-        Some((spec, first)) => {
-            pipeline::run(session, spec, first, &command).await;
-            return Ok(Flow::Continue);
-        }
+    let admitted = match spec {
+        Some(spec) => admit(session, spec, &command).await,
+        None => Ok(()),
+    };
+    if let (Some(spec), Ok(())) = (spec, &admitted)
+        && spec.verb.is_on_value()
+    {
+        return pipeline::run(session, spec, command).await;
     }
     // What was before is to be seen in the metrics.
     session.tell();
     let name = spec.map_or("unknown", |spec| spec.name);
-    let flow = match spec {
-        Some(spec) => {
+    let flow = match (spec, admitted) {
+        (_, Err(refused)) => reject(session, &command, refused).await,
+        (None, Ok(())) => unknown(session, command).await,
+        (Some(spec), Ok(())) => {
             let span = debug_span!("request", command = name);
-            checked(session, spec, command).instrument(span).await
+            whole(session, spec, command).instrument(span).await
         }
-        None => unknown(session, command).await,
     };
-
-    let result = flow
-        .as_ref()
-        .map_or(CommandResult::Error, |_| session.result);
-    session.answered(name, result, session.moved);
+    if flow.is_err() {
+        session.result = CommandResult::Error;
+    }
+    session.answered(name);
     flow
 }
 
-async fn checked<S: Store, R: Input, W: Output>(
-    session: &mut RedisSession<S, R, W>,
+/// Whether a command may be run; if not, what it is refused with.
+async fn admit<S: Store, R: Input, W: Output>(
+    session: &RedisSession<S, R, W>,
     spec: &Spec,
-    command: Command,
-) -> Result<Flow, Error> {
+    command: &Command,
+) -> Result<(), ErrorReply> {
     if !admits(spec.arity, command.count) {
-        return reject(session, &command, ErrorReply::arity(spec.name)).await;
+        return Err(ErrorReply::arity(spec.name));
     }
-    if !session.is_known() && !matches!(spec.verb, Verb::Auth | Verb::Hello | Verb::Quit) {
-        return reject(session, &command, ErrorReply::UNKNOWN_CLIENT).await;
+    if !session.is_known() && !spec.flags.contains(&"no_auth") {
+        return Err(ErrorReply::UNKNOWN_CLIENT);
     }
-    if spec.verb.needs_values()
-        && let Err(refused) = until_open(&session.state.store).await
-    {
-        return reject(session, &command, refused).await;
+    if spec.needs_values {
+        until_open(&session.state.store).await?;
     }
-    if spec.verb == Verb::Set {
-        set::run(session, command).await?;
-        return Ok(Flow::Continue);
-    }
-    match session.connection.whole(command).await? {
-        Some(args) => whole(session, spec, &args).await,
-        None => {
-            session.refuse(ErrorReply::ARGUMENTS_TOO_LONG);
-            Ok(Flow::Continue)
-        }
-    }
+    Ok(())
 }
 
 /// Waits a moment until the store may answer: most of its members may just have said goodbye, and
 /// what is left of them be about to renew its lease.
 async fn until_open<S: Store>(store: &S) -> Result<(), ErrorReply> {
-    let deadline = clock::now() + OUT_OF_TOUCH;
+    let mut deadline = None;
     loop {
-        match store.is_open() {
-            Err(refused) if refused == ErrorReply::OUT_OF_TOUCH && clock::now() < deadline => {
+        match store.is_open().await {
+            Err(refused) if refused == ErrorReply::OUT_OF_TOUCH => {
+                let now = clock::now();
+                if now >= *deadline.get_or_insert(now + OUT_OF_TOUCH) {
+                    return Err(refused);
+                }
                 time::sleep(LOOK).await;
             }
             result => return result,
@@ -140,63 +120,43 @@ async fn until_open<S: Store>(store: &S) -> Result<(), ErrorReply> {
     }
 }
 
-/// Runs a command of which all arguments have been read.
+/// Runs a command of which all arguments can be held.
 async fn whole<S: Store, R: Input, W: Output>(
     session: &mut RedisSession<S, R, W>,
-    spec: &Spec,
-    args: &[Bytes],
+    spec: &'static Spec,
+    command: Command,
 ) -> Result<Flow, Error> {
-    let state = &session.state;
-    let store = &state.store;
-    let answer = match spec.verb {
-        Verb::Auth => auth::run(&mut session.client, state.password(), args),
-        Verb::Client => client::run(&mut session.client, args),
-        Verb::Commands => commands::run(args),
-        Verb::Dbsize => dbsize::run(store),
-        Verb::Del => del::run(store, args).await,
-        Verb::Echo => echo::run(args),
-        Verb::Exists => exists::run(store, args),
-        Verb::Expire(unit, since) => expire::run(store, spec.name, unit, since, args).await,
-        Verb::Flush => flush::run(store, args).await,
-        Verb::Info => info::run(state, args),
-        Verb::Kind => kind::run(store, args),
-        Verb::Persist => persist::run(store, args).await,
-        Verb::Ping => ping::run(args),
-        Verb::Smart(control::Verb::Link) => {
-            session.reply(&BytesFrame::SimpleString("OK".into()));
-            return Ok(Flow::Takeover);
-        }
-        Verb::Smart(_) => smart::run(store, &mut session.owned, args).await,
-        Verb::Select => select::run(args),
-        Verb::Strlen => strlen::run(store, args),
-        Verb::Ttl(unit) => ttl::run(store, unit, args),
-        Verb::Config => {
-            let answer = config::run(state, args);
-            session.answer_map(answer);
-            return Ok(Flow::Continue);
-        }
-        Verb::Hello => {
-            let answer = hello::run(&mut session.client, state.password(), args);
-            session.connection.speak(session.client.protocol);
-            session.answer_map(answer);
-            return Ok(Flow::Continue);
-        }
-        Verb::Quit => {
-            session.answer(quit::run());
-            return Ok(Flow::Close);
-        }
-        Verb::Get => {
-            get::run(session, args).await?;
-            return Ok(Flow::Continue);
-        }
-        Verb::Getrange => {
-            getrange::run(session, args).await?;
-            return Ok(Flow::Continue);
-        }
-        Verb::Set => unreachable!("SET takes its value from the connection"),
+    let Some(args) = session.connection.whole(command).await? else {
+        session.refuse(ErrorReply::ARGUMENTS_TOO_LONG);
+        return Ok(Flow::Continue);
     };
-    session.answer(answer);
-    Ok(Flow::Continue)
+    let call = Call {
+        state: &session.state,
+        client: &mut session.client,
+        owned: &mut session.owned,
+        spec,
+        args: &args,
+    };
+    let answer = table::run(call).await;
+    session.connection.speak(session.client.protocol);
+    Ok(match answer {
+        Ok(Reply::Frame(frame)) => {
+            session.reply(&frame);
+            Flow::Continue
+        }
+        Ok(Reply::Map(frame)) => {
+            session.connection.reply_map(&frame);
+            Flow::Continue
+        }
+        Ok(Reply::Last(frame, flow)) => {
+            session.reply(&frame);
+            flow
+        }
+        Err(refused) => {
+            session.refuse(refused);
+            Flow::Continue
+        }
+    })
 }
 
 async fn unknown<S: Store, R: Input, W: Output>(

@@ -17,6 +17,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["fast", "connection"],
     group: "connection",
     summary: "Get a message back",
+    needs_values: false,
     verb: Verb::Echo,
 };
 

@@ -20,8 +20,6 @@ impl ErrorReply {
         Self::text("ERR value is not an integer or out of range");
     pub(crate) const KEY_TOO_LONG: Self =
         Self::text("ERR key exceeds maximum allowed size (65536 bytes)");
-    pub(crate) const VALUE_TOO_LONG: Self =
-        Self::text("ERR string exceeds maximum allowed size (max-object-bytes)");
     pub(crate) const ARGUMENTS_TOO_LONG: Self =
         Self::text("ERR arguments exceed maximum allowed size (1 MiB)");
     pub(crate) const LOADING: Self =

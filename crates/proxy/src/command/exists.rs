@@ -17,11 +17,14 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["keyspace", "read", "fast"],
     group: "generic",
     summary: "Count the keys that exist",
+    needs_values: true,
     verb: Verb::Exists,
 };
 
-pub(super) fn run(store: &impl Store, args: &[Bytes]) -> Answer {
-    let keys = keys(&args[1..])?;
-    let present = keys.iter().filter(|key| store.stat(key).is_some()).count();
-    Ok(BytesFrame::Integer(present as i64))
+pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
+    let mut present = 0;
+    for key in keys(&args[1..])? {
+        present += i64::from(store.stat(key).await?.is_some());
+    }
+    Ok(BytesFrame::Integer(present))
 }

@@ -34,6 +34,7 @@ pub(super) const EXPIRE: Spec = Spec {
     categories: &["keyspace", "write", "fast"],
     group: "generic",
     summary: "Set the time to live of a key in seconds",
+    needs_values: true,
     verb: Verb::Expire(TimeUnit::Seconds, Since::Now),
 };
 
@@ -92,9 +93,8 @@ pub(super) async fn run(
     };
     let at = time(number, unit, base).ok_or_else(|| ErrorReply::expire_time(name))?;
     let key = key(&args[1])?;
-    let allowed = store
-        .stat(key)
-        .is_some_and(|stat| options.allow(stat.expires_at, at));
+    let found = store.stat(key).await?;
+    let allowed = found.is_some_and(|found| options.allow(found.expires_at, at));
     let set = allowed && store.set_expiry(key, Some(at)).await?;
     Ok(BytesFrame::Integer(i64::from(set)))
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use infinicache_engine::{Error, Expiry, Source, Terms, Version};
+use infinicache_engine::{Error, Expiry, ReadError, Source, Terms, Version};
 use infinicache_host::clock;
 use infinicache_wire::control::ControlCommand;
 
@@ -23,8 +23,14 @@ use crate::info::{ClientLimits, Figures};
 /// Values up to this length are small.
 const SMALL: usize = 1_000;
 
-/// Values up to this length are stored in one go, and at hand.
+/// Values up to this length are at hand once they are found.
 const AT_HAND: usize = 100;
+
+/// Longest value that is taken.
+pub(crate) const MAX_OBJECT: u64 = 10_000_000;
+
+/// Why a longer one is not.
+pub(crate) const TOO_LONG: &str = "it is too long";
 
 /// How a value is cut into pieces.
 const PIECE: usize = 100_000;
@@ -57,6 +63,8 @@ pub(crate) struct Faults {
     pub(crate) replaced: usize,
     /// It does not know what there is.
     pub(crate) closed: bool,
+    /// It is elsewhere: no answer is there at once.
+    pub(crate) remote: bool,
 }
 
 #[derive(Clone, Debug)]
@@ -90,6 +98,13 @@ impl FakeStore {
         self.0.lock().unwrap().blind
     }
 
+    /// Waits for as long as a question takes that is asked of another process.
+    async fn travel(&self) {
+        if self.faults().remote {
+            tokio::task::yield_now().await;
+        }
+    }
+
     fn faults(&self) -> Faults {
         self.0.lock().unwrap().faults
     }
@@ -109,7 +124,8 @@ impl Store for FakeStore {
     type Upload = Received;
     type Resources = Holdings;
 
-    fn is_open(&self) -> Result<(), ErrorReply> {
+    async fn is_open(&self) -> Result<(), ErrorReply> {
+        self.travel().await;
         match self.faults().closed {
             true => Err(ErrorReply::LOADING),
             false => Ok(()),
@@ -120,22 +136,97 @@ impl Store for FakeStore {
         clock::unix_ms()
     }
 
-    fn stat(&self, key: &[u8]) -> Option<ValueInfo> {
-        let value = self.live(key)?;
-        Some(ValueInfo {
+    async fn stat(&self, key: &[u8]) -> Result<Option<ValueInfo>, Error> {
+        self.travel().await;
+        Ok(self.live(key).map(|value| ValueInfo {
             size: value.bytes.len() as u64,
             expires_at: value.expires_at,
-        })
+        }))
     }
 
-    fn len(&self) -> u64 {
-        self.0.lock().unwrap().values.len() as u64
+    async fn len(&self) -> Result<u64, Error> {
+        self.travel().await;
+        Ok(self.0.lock().unwrap().values.len() as u64)
     }
 
-    fn find(&self, key: &[u8]) -> Option<Value> {
+    async fn find(&self, key: &[u8]) -> Result<Option<Value>, Error> {
         let here = thread::current().name().map(str::to_owned);
         self.0.lock().unwrap().found_on = here;
-        self.live(key)
+        self.travel().await;
+        Ok(self.live(key))
+    }
+
+    fn at_hand(&self, found: &Value, range: Range<u64>) -> Option<Bytes> {
+        let faults = self.faults();
+        let is_read = faults.lost || faults.read_after.is_some() || faults.replaced > 0;
+        let is_here = found.bytes.len() <= AT_HAND && !is_read;
+        is_here.then(|| found.bytes.slice(range.start as usize..range.end as usize))
+    }
+
+    fn is_small(&self, size: u64) -> bool {
+        (1..=SMALL as u64).contains(&size)
+    }
+
+    async fn read(&self, found: &Value, range: Range<u64>) -> Result<Option<Pieces>, ReadError> {
+        let faults = self.faults();
+        if faults.replaced > 0 {
+            self.0.lock().unwrap().faults.replaced -= 1;
+            let lost = Error::Lost { have: 0, need: 1 };
+            return Err(ReadError::Replaced(lost));
+        }
+        let bytes = found.bytes.slice(range.start as usize..range.end as usize);
+        let length = bytes.len() as u64;
+        Ok((!faults.lost).then_some(Pieces {
+            bytes,
+            length,
+            fail_after: faults.read_after,
+        }))
+    }
+
+    async fn put(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        terms: Terms,
+    ) -> Result<SetOutcome<Value>, Error> {
+        let (size, blind) = (value.len() as u64, terms.are_blind());
+        let received = self.upload(key, size, blind, value).await?;
+        received.commit(terms).await
+    }
+
+    async fn upload(
+        &self,
+        key: &[u8],
+        size: u64,
+        blind: bool,
+        mut source: impl Source,
+    ) -> Result<Received, Error> {
+        if size > MAX_OBJECT {
+            return Err(Error::Refused(TOO_LONG.into()));
+        }
+        self.0.lock().unwrap().blind = blind;
+        let mut value = Vec::new();
+        while value.len() < size as usize {
+            if self
+                .faults()
+                .upload_after
+                .is_some_and(|limit| value.len() >= limit)
+            {
+                return Err(Error::OutOfMemory("injected".into()));
+            }
+            let piece = source.read(PIECE).await?;
+            assert!(
+                !piece.is_empty(),
+                "a source gives as many bytes as were announced"
+            );
+            value.extend_from_slice(&piece);
+        }
+        assert_eq!(value.len() as u64, size);
+        Ok(Received {
+            store: self.clone(),
+            key: Bytes::copy_from_slice(key),
+            bytes: value.into(),
+        })
     }
 
     async fn delete(&self, key: &[u8]) -> Result<bool, Error> {
@@ -159,81 +250,6 @@ impl Store for FakeStore {
 
     async fn control(&self, _: &mut Holdings, _: ControlCommand) -> Answer {
         Err(ErrorReply::text("ERR no pool here"))
-    }
-
-    fn try_read(&self, found: &Value, range: Range<u64>) -> Option<Bytes> {
-        let faults = self.faults();
-        let is_read = faults.lost || faults.read_after.is_some() || faults.replaced > 0;
-        let is_here = found.bytes.len() <= AT_HAND && !is_read;
-        is_here.then(|| found.bytes.slice(range.start as usize..range.end as usize))
-    }
-
-    fn is_small(&self, size: u64) -> bool {
-        (1..=SMALL as u64).contains(&size)
-    }
-
-    async fn store_small(
-        &self,
-        key: &[u8],
-        value: &Bytes,
-        terms: Terms,
-    ) -> Result<Option<SetOutcome<Value>>, Error> {
-        if value.len() > AT_HAND {
-            return Ok(None);
-        }
-        let received = Received {
-            store: self.clone(),
-            key: Bytes::copy_from_slice(key),
-            bytes: value.clone(),
-        };
-        received.commit(terms).await.map(Some)
-    }
-
-    async fn read(&self, found: &Value, range: Range<u64>) -> Result<Option<Pieces>, Error> {
-        let faults = self.faults();
-        if faults.replaced > 0 {
-            self.0.lock().unwrap().faults.replaced -= 1;
-            return Err(Error::Lost { have: 0, need: 1 });
-        }
-        let bytes = found.bytes.slice(range.start as usize..range.end as usize);
-        let length = bytes.len() as u64;
-        Ok((!faults.lost).then_some(Pieces {
-            bytes,
-            length,
-            fail_after: faults.read_after,
-        }))
-    }
-
-    async fn upload(
-        &self,
-        key: Bytes,
-        size: u64,
-        blind: bool,
-        mut source: impl Source,
-    ) -> Result<Received, Error> {
-        self.0.lock().unwrap().blind = blind;
-        let mut value = Vec::new();
-        while value.len() < size as usize {
-            if self
-                .faults()
-                .upload_after
-                .is_some_and(|limit| value.len() >= limit)
-            {
-                return Err(Error::OutOfMemory("injected".into()));
-            }
-            let piece = source.read(PIECE).await?;
-            assert!(
-                !piece.is_empty(),
-                "a source gives as many bytes as were announced"
-            );
-            value.extend_from_slice(&piece);
-        }
-        assert_eq!(value.len() as u64, size);
-        Ok(Received {
-            store: self.clone(),
-            key,
-            bytes: value.into(),
-        })
     }
 }
 
@@ -312,15 +328,23 @@ impl Upload for Received {
 
 /// Remembers what is reported, in words.
 #[derive(Debug, Default)]
-pub(crate) struct FakeObserver(Mutex<Vec<String>>);
+pub(crate) struct FakeObserver {
+    told: Mutex<Vec<String>>,
+    /// Reads that found a value, and that did not.
+    reads: Mutex<(usize, usize)>,
+}
 
 impl FakeObserver {
     pub(crate) fn told(&self) -> Vec<String> {
-        self.0.lock().unwrap().clone()
+        self.told.lock().unwrap().clone()
+    }
+
+    pub(crate) fn reads(&self) -> (usize, usize) {
+        *self.reads.lock().unwrap()
     }
 
     fn tell(&self, what: impl Into<String>) {
-        self.0.lock().unwrap().push(what.into());
+        self.told.lock().unwrap().push(what.into());
     }
 }
 
@@ -340,6 +364,12 @@ impl Observe for FakeObserver {
     fn commands(&self, answered: &[CommandRecord]) {
         for it in answered {
             self.tell(format!("{} {:?} {}", it.name, it.result, it.bytes));
+            let mut reads = self.reads.lock().unwrap();
+            match it.hit {
+                Some(true) => reads.0 += 1,
+                Some(false) => reads.1 += 1,
+                None => {}
+            }
         }
     }
 
@@ -356,6 +386,7 @@ impl Observe for FakeObserver {
             limits: ClientLimits {
                 max_clients: 10_000,
                 keepalive: Duration::from_secs(300),
+                max_object_bytes: MAX_OBJECT,
                 ..ClientLimits::default()
             },
             ..Figures::default()

@@ -19,6 +19,7 @@ pub(super) const FLUSHALL: Spec = Spec {
     categories: &["keyspace", "write", "slow", "dangerous"],
     group: "server",
     summary: "Remove every key",
+    needs_values: true,
     verb: Verb::Flush,
 };
 

@@ -32,6 +32,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["fast", "connection"],
     group: "connection",
     summary: "Agree on the protocol",
+    needs_values: false,
     verb: Verb::Hello,
 };
 

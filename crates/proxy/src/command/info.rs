@@ -18,6 +18,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["slow", "dangerous"],
     group: "server",
     summary: "Get figures about the server",
+    needs_values: false,
     verb: Verb::Info,
 };
 

@@ -17,11 +17,12 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["keyspace", "read", "fast"],
     group: "generic",
     summary: "Get the type of the value of a key",
+    needs_values: true,
     verb: Verb::Kind,
 };
 
-pub(super) fn run(store: &impl Store, args: &[Bytes]) -> Answer {
-    let kind = match store.stat(key(&args[1])?) {
+pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
+    let kind = match store.stat(key(&args[1])?).await? {
         Some(_) => "string",
         None => "none",
     };

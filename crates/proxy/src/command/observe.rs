@@ -1,6 +1,8 @@
 //! What the server reports to its observer.
 
-use crate::{info::Figures, metrics::CommandRecord};
+use std::time::Duration;
+
+use crate::info::Figures;
 
 /// Counts what happens on the Redis port.
 pub(crate) trait Observe: Send + Sync + 'static {
@@ -24,4 +26,25 @@ pub(crate) trait Observe: Send + Sync + 'static {
 
     /// What `INFO` and `CONFIG GET` tell.
     fn figures(&self) -> Figures;
+}
+
+/// A command that was answered.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct CommandRecord {
+    /// Its name, or `unknown`.
+    pub(crate) name: &'static str,
+    pub(crate) result: CommandResult,
+    /// Whether it found a value, if it was to read one.
+    pub(crate) hit: Option<bool>,
+    /// Bytes of values that went in and out with it.
+    pub(crate) bytes: u64,
+    /// How long that took.
+    pub(crate) elapsed: Duration,
+}
+
+/// How a command was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum CommandResult {
+    Ok,
+    Error,
 }

@@ -17,14 +17,14 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["keyspace", "write", "fast"],
     group: "generic",
     summary: "Let a key never expire",
+    needs_values: true,
     verb: Verb::Persist,
 };
 
 pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
     let key = key(&args[1])?;
-    let expires = store
-        .stat(key)
-        .is_some_and(|stat| stat.expires_at.is_some());
+    let found = store.stat(key).await?;
+    let expires = found.is_some_and(|found| found.expires_at.is_some());
     let cleared = expires && store.set_expiry(key, None).await?;
     Ok(BytesFrame::Integer(i64::from(cleared)))
 }

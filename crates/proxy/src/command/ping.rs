@@ -17,6 +17,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["fast", "connection"],
     group: "connection",
     summary: "Ask whether the server is there",
+    needs_values: false,
     verb: Verb::Ping,
 };
 

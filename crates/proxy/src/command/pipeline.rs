@@ -1,239 +1,364 @@
-//! Commands on small values, which are run together when they come together.
+//! Commands on values: reads, and writes of what came with its command.
 //!
 //! A client that sends many commands before it reads an answer wants them done, not waited for one
 //! by one. Those that follow each other in what has been received, and of which none could see
 //! what another does, are run at the same time and answered in order. So their requests to nodes
 //! leave in few writes, and so do their replies.
 //!
-//! That takes commands which need nothing but the store: `GET` of a small value, and `SET` of one
-//! without its `GET`. All others, and those that are to be refused, are run one at a time.
+//! That takes commands which need nothing but the store. Of each, as much is done at once as takes
+//! no wait: a read whose value is at hand is answered by that, here or on an event loop. A large
+//! value is read when it is its turn to be sent.
+
+use std::{pin::pin, task::Poll};
 
 use bytes::Bytes;
-use futures_util::future::join_all;
-use infinicache_engine::{Error, Terms};
+use futures_util::{
+    FutureExt,
+    future::{join, join_all},
+    poll,
+};
 use infinicache_host::hash::HashMap;
-use infinicache_resp::{Command, Input, Output};
+use infinicache_resp::{Command, Connection, Error, Input, Output};
 use redis_protocol::resp2::types::BytesFrame;
+use tracing::{Instrument, debug_span};
 
 use super::{
-    CommandResult, ErrorReply, RedisSession, Spec, Store,
-    arguments::key,
-    send::ATTEMPTS,
-    set,
-    store::{self, StoredValue, ValueStream},
+    Answer, CommandResult, ErrorReply, Flow, RedisSession, ServerContext, Spec, Store, get,
+    getrange,
+    read::{Found, Read, Readable, Reading, whole},
+    send,
+    set::{self, Set},
+    store::ValueStream,
     table::{self, Verb, admits},
 };
 
 /// Commands that are run at once.
 const MOST: usize = 64;
 
-/// A command that needs nothing but the store.
-pub(super) enum Pipelined<S: Store> {
-    /// Its answer is known.
-    Answered(PipelinedReply),
-    /// A small value has to be read.
-    Get { key: Bytes, found: S::Value },
-    /// A small value has to be stored.
-    Set {
-        key: Bytes,
-        value: Bytes,
-        terms: Terms,
+/// A command on a value.
+enum ValueCommand<'a> {
+    Read(Read<'a>),
+    Write(Set<'a>),
+}
+
+/// A command whose answer is known.
+pub(super) struct Done {
+    pub(super) answer: Answer,
+    /// Bytes of values that went in and out.
+    pub(super) moved: u64,
+    /// Whether a value was found, if one was looked for.
+    pub(super) hit: Option<bool>,
+}
+
+impl Done {
+    fn refused(refused: impl Into<ErrorReply>, hit: Option<bool>) -> Self {
+        Self {
+            answer: Err(refused.into()),
+            moved: 0,
+            hit,
+        }
+    }
+
+    fn value(bytes: Bytes) -> Self {
+        Self {
+            moved: bytes.len() as u64,
+            answer: Ok(BytesFrame::BulkString(bytes)),
+            hit: Some(true),
+        }
+    }
+
+    fn absent(frame: BytesFrame, hit: bool) -> Self {
+        Self {
+            answer: Ok(frame),
+            moved: 0,
+            hit: Some(hit),
+        }
+    }
+}
+
+/// A command of which all is done that takes no wait.
+enum Begun<'a, S: Store> {
+    Done(Done),
+    Read(Readable<S>),
+    Write(Set<'a>),
+}
+
+/// What comes of a command.
+pub(super) enum Outcome<S: Store> {
+    Done(Done),
+    /// It is answered with a value, which is sent in its turn.
+    Value {
+        value: ToSend<S>,
+        /// Bytes that have come in.
+        moved: u64,
+        hit: Option<bool>,
     },
 }
 
-/// What is answered.
-pub(super) enum PipelinedReply {
-    Value(Bytes),
-    Nothing,
-    Stored { bytes: u64 },
-    Error(ErrorReply),
+/// A value that is too large to be held.
+pub(super) enum ToSend<S: Store> {
+    Readable(Readable<S>),
+    Stream(S::Stream),
 }
 
-/// A command, as far as [`Pipelined`] is concerned with it.
-fn parts(command: &Command) -> Option<(&'static Spec, &Bytes)> {
-    let spec = table::find(command.args.first()?)?;
-    let is_one = matches!(spec.verb, Verb::Get | Verb::Set) && command.large.is_none();
-    (is_one && admits(spec.arity, command.count)).then_some((spec, command.args.get(1)?))
+/// Whether a command is one on a value, and has come in full.
+pub(super) fn takes(spec: &Spec, command: &Command) -> bool {
+    spec.verb.is_on_value() && command.large.is_none() && admits(spec.arity, command.count)
 }
 
-impl<S: Store> Pipelined<S> {
-    /// What is to be done for a command, if it is one that can be run with others.
-    pub(super) fn of<R, W>(
-        session: &RedisSession<S, R, W>,
-        spec: &Spec,
-        command: &Command,
-    ) -> Option<Self> {
-        let store = &session.state.store;
-        let is_served = session.is_known() && store.is_open().is_ok();
-        if !is_served || command.large.is_some() || !admits(spec.arity, command.count) {
-            return None;
-        }
-        match (spec.verb, &command.args[..]) {
-            (Verb::Get, [_, name]) => {
-                let found = store.find(key(name).ok()?);
-                if found
-                    .as_ref()
-                    .is_some_and(|found| !store.is_small(found.size()))
-                {
-                    return None;
-                }
-                let Some(found) = found else {
-                    store.count_read(false);
-                    return Some(Self::Answered(PipelinedReply::Nothing));
-                };
-                Some(match store.try_read(&found, 0..found.size()) {
-                    Some(value) => {
-                        store.count_read(true);
-                        Self::Answered(PipelinedReply::Value(value))
-                    }
-                    None => Self::Get {
-                        key: name.clone(),
-                        found,
-                    },
-                })
-            }
-            (Verb::Set, [_, name, value, options @ ..]) => {
-                let size = value.len() as u64;
-                let terms = set::parse(options, store.now()).ok()?;
-                let is_one = !terms.previous
-                    && store.is_small(size)
-                    && size <= session.state.max_object_bytes;
-                is_one.then_some(Self::Set {
-                    key: key(name).ok()?.clone(),
-                    value: value.clone(),
-                    terms,
-                })
-            }
-            _ => None,
+impl<'a> ValueCommand<'a> {
+    fn parse<S: Store>(store: &S, verb: Verb, args: &'a [Bytes]) -> Result<Self, ErrorReply> {
+        match verb {
+            Verb::Get => get::parse(args).map(Self::Read),
+            Verb::Getrange => getrange::parse(args).map(Self::Read),
+            _ => set::parse(args, store.now()).map(Self::Write),
         }
     }
-
-    async fn run(self, store: &S) -> PipelinedReply {
-        let done = match self {
-            Self::Answered(reply) => return reply,
-            Self::Get { key, found } => {
-                store.count_read(true);
-                read(store, &key, found).await
-            }
-            Self::Set { key, value, terms } => {
-                let bytes = value.len() as u64;
-                let stored = set::put(store, &key, value, terms).await;
-                stored.map(|result| match result {
-                    store::SetOutcome::Stored { .. } => PipelinedReply::Stored { bytes },
-                    store::SetOutcome::ConditionFailed { .. } => PipelinedReply::Nothing,
-                })
-            }
-        };
-        done.unwrap_or_else(|error| PipelinedReply::Error(error.into()))
-    }
 }
 
-/// All of a value, and if that is replaced before it is read, of the one after it.
-async fn read<S: Store>(
-    store: &S,
-    key: &[u8],
-    mut found: S::Value,
-) -> Result<PipelinedReply, Error> {
-    let mut attempts = 0..ATTEMPTS;
-    let reading = loop {
-        match store.read(&found, 0..found.size()).await {
-            Err(Error::Lost { .. }) if attempts.next().is_some() => match store.find(key) {
-                // A large one is not for here, where values are held as a whole.
-                Some(current) if current.size() > 0 && !store.is_small(current.size()) => {
-                    let text = "replaced by a larger value while it was read";
-                    return Err(Error::Unreachable(text.into()));
-                }
-                Some(current) => found = current,
-                None => break None,
-            },
-            reading => break reading?,
-        }
+/// Does of a command what takes no wait, unless the store is elsewhere; asks no node.
+async fn begin<'a, S: Store>(store: &S, verb: Verb, args: &'a [Bytes]) -> Begun<'a, S> {
+    let read = match ValueCommand::parse(store, verb, args) {
+        Ok(ValueCommand::Read(read)) => read,
+        Ok(ValueCommand::Write(set)) => return Begun::Write(set),
+        Err(refused) => return Begun::Done(Done::refused(refused, None)),
     };
-    let Some(mut reading) = reading else {
-        return Ok(PipelinedReply::Nothing);
-    };
-    let mut value = Vec::new();
-    while let Some(pieces) = reading.next().await? {
-        value.extend(pieces);
-    }
-    Ok(PipelinedReply::Value(match &mut value[..] {
-        [whole] => std::mem::take(whole),
-        pieces => pieces.concat().into(),
-    }))
+    Begun::Done(match read.find(store).await {
+        Ok(Found::Stored(readable)) => return Begun::Read(readable),
+        Ok(Found::AtHand(bytes)) => Done::value(bytes),
+        Ok(Found::Nothing) => Done::absent(read.part.absent(), false),
+        Ok(Found::NoSuchPart) => Done::absent(read.part.absent(), true),
+        Err(error) => Done::refused(error, None),
+    })
 }
 
-/// Runs a command, and with it those that were received behind it and can be run at the same time.
+/// Does the rest of a command, but for reading what is too large to be held.
+async fn finish<S: Store>(store: &S, begun: Begun<'_, S>) -> Outcome<S> {
+    match begun {
+        Begun::Done(done) => Outcome::Done(done),
+        Begun::Write(set) => set.run(store).await,
+        Begun::Read(readable) if store.is_small(readable.value_size()) => {
+            read_small(store, readable).await
+        }
+        Begun::Read(readable) => Outcome::Value {
+            value: ToSend::Readable(readable),
+            moved: 0,
+            hit: Some(true),
+        },
+    }
+}
+
+async fn read_small<S: Store>(store: &S, readable: Readable<S>) -> Outcome<S> {
+    let absent = readable.absent();
+    let read = match readable.begin(store).await {
+        // A larger one has taken its place.
+        Ok(Reading::Stream(stream)) if stream.len() > 0 && !store.is_small(stream.len()) => {
+            return Outcome::Value {
+                value: ToSend::Stream(stream),
+                moved: 0,
+                hit: Some(true),
+            };
+        }
+        Ok(Reading::Stream(stream)) => whole(stream).await.map(Some),
+        Ok(Reading::AtHand(bytes)) => Ok(Some(bytes)),
+        Ok(Reading::Absent) => Ok(None),
+        Err(error) => Err(error),
+    };
+    Outcome::Done(match read {
+        Ok(Some(bytes)) => Done::value(bytes),
+        Ok(None) => Done::absent(absent, true),
+        Err(error) => Done::refused(error, Some(true)),
+    })
+}
+
+/// Answers a command on a value if that takes nothing but what is at hand; whether it did.
+pub(super) fn answer_now<S: Store, R: Input, W: Output>(
+    session: &mut RedisSession<S, R, W>,
+    spec: &'static Spec,
+    command: &Command,
+) -> bool {
+    let store = &session.state.store;
+    if !matches!(store.is_open().now_or_never(), Some(Ok(()))) {
+        return false;
+    }
+    match begin(store, spec.verb, &command.args).now_or_never() {
+        Some(Begun::Done(done)) => {
+            answer_done(session, spec.name, done);
+            true
+        }
+        _ => false,
+    }
+}
+
+/// Runs a command on a value, and with it those that were received behind it and can be run at the
+/// same time.
+///
+/// # Errors
+///
+/// When the connection cannot go on.
 pub(super) async fn run<S: Store, R: Input, W: Output>(
     session: &mut RedisSession<S, R, W>,
     spec: &'static Spec,
-    first: Pipelined<S>,
-    command: &Command,
-) {
-    let store = session.state.store.clone();
-    if !session.connection.is_ready() {
-        let reply = first.run(&store).await;
-        return answer(session, spec.name, reply);
+    command: Command,
+) -> Result<Flow, Error> {
+    if command.large.is_some() {
+        return run_large(session, spec, command).await;
     }
-    let mut together = vec![(spec.name, first)];
-    // The keys that are named, and whether they are written.
-    let mut named = HashMap::from_iter([(command.args[1].clone(), spec.verb == Verb::Set)]);
-    while together.len() < MOST
-        && let Some(command) = session.connection.ready()
-    {
-        let pipelined = parts(&command).and_then(|(spec, name)| {
-            let writes = spec.verb == Verb::Set;
-            let before = named.get(name).copied();
-            if before.is_some_and(|written| written || writes) {
-                return None;
-            }
-            let pipelined = Pipelined::of(session, spec, &command)?;
-            named.insert(name.clone(), writes);
-            Some((spec.name, pipelined))
-        });
-        match pipelined {
-            Some(pipelined) => together.push(pipelined),
-            None => {
-                session.connection.put_back(command);
-                break;
-            }
+    let args = &command.args;
+    let (first, rest) = match run_all(&session.state, &mut session.connection, spec, args).await {
+        Ran::AtHand(done) => {
+            answer_done(session, spec.name, done);
+            return Ok(Flow::Immediate);
+        }
+        Ran::Waited(first, rest) => (first, rest),
+    };
+    let begun = session.begun;
+    answer(session, spec.name, first).await?;
+    for (name, outcome) in rest {
+        session.begun = begun;
+        answer(session, name, outcome).await?;
+    }
+    Ok(Flow::Continue)
+}
+
+/// Runs a command of which an argument is still in the socket.
+async fn run_large<S: Store, R: Input, W: Output>(
+    session: &mut RedisSession<S, R, W>,
+    spec: &'static Spec,
+    command: Command,
+) -> Result<Flow, Error> {
+    // What was before is to be seen in the metrics.
+    session.tell();
+    let running = async {
+        if spec.verb == Verb::Set {
+            return set::large(session, command).await;
+        }
+        let Some(args) = session.connection.whole(command).await? else {
+            let refused = Done::refused(ErrorReply::ARGUMENTS_TOO_LONG, None);
+            return Ok(Outcome::Done(refused));
+        };
+        let store = &session.state.store;
+        Ok(finish(store, begin(store, spec.verb, &args).await).await)
+    };
+    let span = debug_span!("request", command = spec.name);
+    match running.instrument(span).await {
+        Ok(outcome) => answer(session, spec.name, outcome).await?,
+        Err(error) => {
+            session.result = CommandResult::Error;
+            session.answered(spec.name);
+            return Err(error);
         }
     }
-    let running = together.into_iter().map(|(name, pipelined)| {
-        let store = &store;
-        async move { (name, pipelined.run(store).await) }
+    Ok(Flow::Continue)
+}
+
+/// What comes of a command, and of those that were run with it.
+enum Ran<S: Store> {
+    /// It took no wait.
+    AtHand(Done),
+    Waited(Outcome<S>, Vec<(&'static str, Outcome<S>)>),
+}
+
+async fn run_all<S: Store, R: Input, W: Output>(
+    state: &ServerContext<S>,
+    connection: &mut Connection<R, W>,
+    spec: &Spec,
+    args: &[Bytes],
+) -> Ran<S> {
+    let store = &state.store;
+    let mut beginning = pin!(begin(store, spec.verb, args));
+    let begun = match poll!(beginning.as_mut()) {
+        Poll::Ready(Begun::Done(done)) => return Ran::AtHand(done),
+        Poll::Ready(begun) => Some(begun),
+        Poll::Pending => None,
+    };
+    // What is large is sent before anything else is waited for.
+    let is_large = |readable: &Readable<S>| !store.is_small(readable.value_size());
+    let is_alone = matches!(&begun, Some(Begun::Read(readable)) if is_large(readable));
+    let mut first = pin!(async {
+        let begun = match begun {
+            Some(begun) => begun,
+            None => beginning.await,
+        };
+        finish(store, begun).await
     });
-    let begun = session.begun;
-    for (name, reply) in join_all(running).await {
-        session.begun = begun;
-        answer(session, name, reply);
+    if is_alone || !connection.is_ready() {
+        return Ran::Waited(first.as_mut().await, Vec::new());
     }
+    let others = others(connection, spec, args);
+    let rest = others.iter().map(async |(spec, command)| {
+        let begun = begin(store, spec.verb, &command.args).await;
+        (spec.name, finish(store, begun).await)
+    });
+    let (first, rest) = join(first, join_all(rest)).await;
+    Ran::Waited(first, rest)
+}
+
+/// The commands behind one that have been received, and of which none could see what another does.
+fn others<R: Input, W: Output>(
+    connection: &mut Connection<R, W>,
+    spec: &Spec,
+    args: &[Bytes],
+) -> Vec<(&'static Spec, Command)> {
+    let mut others = Vec::new();
+    // The keys that are named, and whether they are written.
+    let mut named = HashMap::from_iter([(args[1].clone(), spec.verb == Verb::Set)]);
+    while others.len() + 1 < MOST
+        && let Some(command) = connection.ready()
+    {
+        let spec = command.args.first().and_then(|name| table::find(name));
+        let other = spec.filter(|spec| {
+            let writes = spec.verb == Verb::Set;
+            let is_seen = |key| named.get(key).is_some_and(|&written| written || writes);
+            takes(spec, &command) && !is_seen(&command.args[1])
+        });
+        let Some(spec) = other else {
+            connection.put_back(command);
+            break;
+        };
+        named.insert(command.args[1].clone(), spec.verb == Verb::Set);
+        others.push((spec, command));
+    }
+    others
 }
 
 /// Queues a reply, and reports it to the observer.
-pub(super) fn answer<S: Store, R: Input, W: Output>(
+fn answer_done<S: Store, R: Input, W: Output>(
     session: &mut RedisSession<S, R, W>,
     name: &'static str,
-    reply: PipelinedReply,
+    done: Done,
 ) {
-    session.result = CommandResult::Ok;
-    let moved = match reply {
-        PipelinedReply::Value(value) => {
-            let moved = value.len() as u64;
-            session.reply(&BytesFrame::BulkString(value));
-            moved
+    (session.result, session.moved, session.hit) = (CommandResult::Ok, done.moved, done.hit);
+    session.answer(done.answer);
+    session.answered(name);
+}
+
+/// Replies, and reports that to the observer.
+async fn answer<S: Store, R: Input, W: Output>(
+    session: &mut RedisSession<S, R, W>,
+    name: &'static str,
+    outcome: Outcome<S>,
+) -> Result<(), Error> {
+    let (value, moved, hit) = match outcome {
+        Outcome::Done(done) => {
+            answer_done(session, name, done);
+            return Ok(());
         }
-        PipelinedReply::Nothing => {
-            session.reply(&BytesFrame::Null);
-            0
-        }
-        PipelinedReply::Stored { bytes } => {
-            session.reply(&BytesFrame::SimpleString(set::OK));
-            bytes
-        }
-        PipelinedReply::Error(refused) => {
-            session.refuse(refused);
-            0
+        Outcome::Value { value, moved, hit } => (value, moved, hit),
+    };
+    (session.result, session.moved, session.hit) = (CommandResult::Ok, moved, hit);
+    let sending = async {
+        match value {
+            ToSend::Readable(readable) => send::readable(session, readable).await,
+            ToSend::Stream(stream) => send::stream(session, stream).await,
         }
     };
-    session.answered(name, session.result, moved);
+    let sent = sending
+        .instrument(debug_span!("request", command = name))
+        .await;
+    if sent.is_err() {
+        session.result = CommandResult::Error;
+    }
+    session.answered(name);
+    sent
 }

@@ -23,6 +23,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["fast", "connection"],
     group: "connection",
     summary: "Close the connection",
+    needs_values: false,
     verb: Verb::Quit,
 };
 

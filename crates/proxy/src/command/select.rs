@@ -17,6 +17,7 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["fast", "connection"],
     group: "connection",
     summary: "Choose a database",
+    needs_values: false,
     verb: Verb::Select,
 };
 

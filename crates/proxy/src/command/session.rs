@@ -24,8 +24,6 @@ const TOLD_AT_ONCE: usize = 64;
 pub(crate) struct ServerContext<S> {
     pub(crate) store: S,
     pub(crate) observer: Arc<dyn Observe>,
-    /// Longest value, in bytes.
-    pub(crate) max_object_bytes: u64,
     /// What clients have to give first, if anything.
     password: Option<Password>,
     /// The id of the last connection.
@@ -33,11 +31,10 @@ pub(crate) struct ServerContext<S> {
 }
 
 impl<S> ServerContext<S> {
-    pub(crate) fn new(store: S, observer: Arc<dyn Observe>, max_object_bytes: u64) -> Self {
+    pub(crate) fn new(store: S, observer: Arc<dyn Observe>) -> Self {
         Self {
             store,
             observer,
-            max_object_bytes,
             password: None,
             last_client: AtomicU64::new(0),
         }
@@ -87,6 +84,8 @@ pub(crate) struct RedisSession<S: Store, R, W> {
     pub(super) result: CommandResult,
     /// Bytes of values that went in and out with it.
     pub(super) moved: u64,
+    /// Whether it found a value, if it was to read one.
+    pub(super) hit: Option<bool>,
     /// Since when it is run.
     pub(super) begun: Instant,
     /// What was not reported yet.
@@ -126,6 +125,7 @@ impl<S: Store, R: Input, W: Output> RedisSession<S, R, W> {
             owned,
             result: CommandResult::Ok,
             moved: 0,
+            hit: None,
             begun: clock::now(),
             answered: Vec::new(),
         }
@@ -149,14 +149,20 @@ impl<S: Store, R: Input, W: Output> RedisSession<S, R, W> {
         self.begun = clock::now();
     }
 
+    /// Another command is run from now on.
+    pub(super) fn forget_result(&mut self) {
+        (self.result, self.moved, self.hit) = (CommandResult::Ok, 0, None);
+    }
+
     /// A command has been answered. If others have been received with it, the next is run since now.
-    pub(super) fn answered(&mut self, name: &'static str, result: CommandResult, bytes: u64) {
+    pub(super) fn answered(&mut self, name: &'static str) {
         let now = clock::now();
         let begun = std::mem::replace(&mut self.begun, now);
         self.answered.push(CommandRecord {
             name,
-            result,
-            bytes,
+            result: self.result,
+            hit: self.hit,
+            bytes: self.moved,
             elapsed: now - begun,
         });
         if self.answered.len() == TOLD_AT_ONCE {
@@ -176,14 +182,6 @@ impl<S: Store, R: Input, W: Output> RedisSession<S, R, W> {
     pub(crate) fn answer(&mut self, answer: Answer) {
         match answer {
             Ok(frame) => self.reply(&frame),
-            Err(refused) => self.refuse(refused),
-        }
-    }
-
-    /// Queues the answer to the command that is being run: names and values.
-    pub(crate) fn answer_map(&mut self, answer: Answer) {
-        match answer {
-            Ok(frame) => self.connection.reply_map(&frame),
             Err(refused) => self.refuse(refused),
         }
     }

@@ -6,6 +6,7 @@
 //! `OK` if the value was stored, null if NX (there is no such key) or XX (there
 //! is one) did not hold; with GET, the value before, or null, either way.
 //!
+//! A value that comes with its command is handed to the store with its terms.
 //! A large value is streamed into the store as it arrives. Its options follow
 //! it, so it is known only then whether it may be stored: until it is committed
 //! it can be given up. Whether it is a blind write, which asks nothing of the
@@ -19,10 +20,11 @@ use infinicache_wire::terms::TermsError;
 use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    ErrorReply, RedisSession, Spec, Store,
+    Answer, ErrorReply, RedisSession, Spec, Store,
     arguments::key,
     body::Body,
-    send::{self, Sent},
+    pipeline::{Done, Outcome, ToSend},
+    read::Readable,
     store::{SetOutcome, StoredValue, Upload},
     table::Verb,
 };
@@ -35,180 +37,127 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["write", "string", "slow"],
     group: "string",
     summary: "Set the value of a key",
+    needs_values: true,
     verb: Verb::Set,
 };
 
-pub(super) const OK: Bytes = Bytes::from_static(b"OK");
+const OK: Bytes = Bytes::from_static(b"OK");
 
-pub(super) async fn run<S: Store, R: Input, W: Output>(
-    session: &mut RedisSession<S, R, W>,
-    command: Command,
-) -> Result<(), Error> {
-    match (command.large, &command.args[..]) {
-        (None, [_, key, value, options @ ..]) => small(session, key, value, options).await,
-        (Some(size), [_, key]) => {
-            let blind = matches!(command.count, 3 | 5);
-            large(session, key, size, blind).await
-        }
-        (_, args) => {
-            let refused = match args.len() {
-                1 => ErrorReply::KEY_TOO_LONG,
-                _ => ErrorReply::SYNTAX,
-            };
-            session.connection.discard_rest().await?;
-            session.refuse(refused);
-            Ok(())
-        }
-    }
-}
-
-/// Stores a value that came with its command.
-async fn small<S: Store, R: Input, W: Output>(
-    session: &mut RedisSession<S, R, W>,
-    name: &Bytes,
-    value: &Bytes,
-    options: &[Bytes],
-) -> Result<(), Error> {
-    let size = value.len() as u64;
-    let store = session.state.store.clone();
-    let parsed = key(name).and_then(|_| parse(options, store.now()));
-    let terms = match parsed {
-        Ok(terms) if size <= session.state.max_object_bytes => terms,
-        Ok(_) => return refuse(session, ErrorReply::VALUE_TOO_LONG),
-        Err(refused) => return refuse(session, refused),
-    };
-    // A condition that does not hold now spares the nodes the value.
-    if terms.condition.is_some() {
-        let current = store.find(name);
-        if !terms.hold(current.is_some()) {
-            let failed = SetOutcome::ConditionFailed { current };
-            return answer(session, terms.previous, failed).await;
-        }
-    }
-    session.moved += size;
-    match upload(&store, name, value.clone(), terms).await {
-        Ok(outcome) => answer(session, terms.previous, outcome).await,
-        Err(error) => refuse(session, error),
-    }
-}
-
-/// Stores a value that is at hand, and of which the one before it is not asked for.
-pub(super) async fn put<S: Store>(
-    store: &S,
-    name: &Bytes,
-    value: Bytes,
+/// A SET whose value has come with it.
+pub(super) struct Set<'a> {
+    key: &'a Bytes,
+    value: &'a Bytes,
     terms: Terms,
-) -> Result<SetOutcome<S::Value>, infinicache_engine::Error> {
-    let stored = match store.is_small(value.len() as u64) {
-        true => store.store_small(name, &value, terms).await?,
-        false => None,
-    };
-    match stored {
-        Some(outcome) => Ok(outcome),
-        None => upload(store, name, value, terms).await,
+}
+
+pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Set<'_>, ErrorReply> {
+    Ok(Set {
+        key: key(&args[1])?,
+        value: &args[2],
+        terms: options(&args[3..], now)?,
+    })
+}
+
+impl Set<'_> {
+    pub(super) async fn run<S: Store>(self, store: &S) -> Outcome<S> {
+        let stored = store.put(self.key, self.value.clone(), self.terms).await;
+        let size = self.value.len() as u64;
+        outcome(store, stored, size, self.terms.previous)
     }
 }
 
 /// Stores a value that is still in the socket.
-async fn large<S: Store, R: Input, W: Output>(
+///
+/// # Errors
+///
+/// When the connection cannot go on.
+pub(super) async fn large<S: Store, R: Input, W: Output>(
     session: &mut RedisSession<S, R, W>,
-    name: &Bytes,
-    size: u64,
-    blind: bool,
-) -> Result<(), Error> {
-    let acceptable = match size > session.state.max_object_bytes {
-        true => Err(ErrorReply::VALUE_TOO_LONG),
-        false => key(name).map(drop),
+    command: Command,
+) -> Result<Outcome<S>, Error> {
+    let refused = match (command.large, &command.args[..]) {
+        (Some(size), [_, name]) => match key(name) {
+            Ok(name) => return upload(session, name, size, command.count).await,
+            Err(refused) => refused,
+        },
+        (_, [_]) => ErrorReply::KEY_TOO_LONG,
+        _ => ErrorReply::SYNTAX,
     };
-    if let Err(refused) = acceptable {
-        session.connection.discard_rest().await?;
-        return refuse(session, refused);
-    }
+    session.connection.discard_rest().await?;
+    Ok(refuse(refused, 0))
+}
 
-    let store = session.state.store.clone();
+/// Takes a value and then its options from the socket; `count` is how many arguments there are.
+async fn upload<S: Store, R: Input, W: Output>(
+    session: &mut RedisSession<S, R, W>,
+    name: &[u8],
+    size: u64,
+    count: usize,
+) -> Result<Outcome<S>, Error> {
+    let store = &session.state.store;
     let source = Body(session.connection.value());
-    let upload = match store
-        .upload(Bytes::copy_from_slice(name), size, blind, source)
-        .await
-    {
+    let is_blind = matches!(count, 3 | 5);
+    let upload = match store.upload(name, size, is_blind, source).await {
         Ok(upload) => upload,
         Err(error) => {
             // If it was the connection that failed, this says so.
             session.connection.discard_rest().await?;
-            return refuse(session, error);
+            return Ok(refuse(error, 0));
         }
     };
-    session.moved += size;
-
     let rest = session.connection.rest().await?;
     if rest.large.is_some() {
         session.connection.discard_rest().await?;
-        return refuse(session, ErrorReply::SYNTAX);
+        return Ok(refuse(ErrorReply::SYNTAX, size));
     }
-    match parse(&rest.args, store.now()) {
-        Ok(terms) => commit(session, upload, terms).await,
-        Err(refused) => refuse(session, refused),
-    }
-}
-
-async fn upload<S: Store>(
-    store: &S,
-    name: &[u8],
-    value: Bytes,
-    terms: Terms,
-) -> Result<SetOutcome<S::Value>, infinicache_engine::Error> {
-    // The name is copied, or a long-lived key would keep its whole read buffer.
-    let name = Bytes::copy_from_slice(name);
-    let (size, blind) = (value.len() as u64, terms.are_blind());
-    let upload = store.upload(name, size, blind, value).await?;
-    upload.commit(terms).await
-}
-
-async fn commit<S: Store, R: Input, W: Output>(
-    session: &mut RedisSession<S, R, W>,
-    upload: S::Upload,
-    terms: Terms,
-) -> Result<(), Error> {
-    match upload.commit(terms).await {
-        Ok(outcome) => answer(session, terms.previous, outcome).await,
-        Err(error) => refuse(session, error),
-    }
-}
-
-async fn answer<S: Store, R: Input, W: Output>(
-    session: &mut RedisSession<S, R, W>,
-    get: bool,
-    outcome: SetOutcome<S::Value>,
-) -> Result<(), Error> {
-    let (before, frame) = match outcome {
-        SetOutcome::Stored { previous, .. } => (previous, BytesFrame::SimpleString(OK)),
-        SetOutcome::ConditionFailed { current } => (current, BytesFrame::Null),
+    let terms = match options(&rest.args, store.now()) {
+        Ok(terms) => terms,
+        Err(refused) => return Ok(refuse(refused, size)),
     };
-    match before {
-        _ if !get => session.reply(&frame),
-        None => session.reply(&BytesFrame::Null),
-        Some(found) => {
-            let all = 0..found.size();
-            let sent = send::value(session, &found, all, &BytesFrame::Null).await?;
-            if sent == Sent::Nothing {
-                let text = "the value was stored, but the one before it cannot be read any more";
-                session.refuse(infinicache_engine::Error::Unreachable(text.into()));
-            }
-        }
-    }
-    Ok(())
+    let stored = upload.commit(terms).await;
+    Ok(outcome(store, stored, size, terms.previous))
 }
 
-fn refuse<S: Store, R: Input, W: Output>(
-    session: &mut RedisSession<S, R, W>,
-    refused: impl Into<ErrorReply>,
-) -> Result<(), Error> {
-    session.refuse(refused);
-    Ok(())
+/// What is answered: with `previous`, the value before, either way.
+fn outcome<S: Store>(
+    store: &S,
+    stored: Result<SetOutcome<S::Value>, infinicache_engine::Error>,
+    size: u64,
+    previous: bool,
+) -> Outcome<S> {
+    let (before, frame, moved) = match stored {
+        Ok(SetOutcome::Stored { previous, .. }) => (previous, BytesFrame::SimpleString(OK), size),
+        Ok(SetOutcome::ConditionFailed { current }) => (current, BytesFrame::Null, 0),
+        Err(error) => return refuse(error, 0),
+    };
+    let Some(value) = before.filter(|_| previous) else {
+        let frame = if previous { BytesFrame::Null } else { frame };
+        return done(Ok(frame), moved);
+    };
+    match store.at_hand(&value, 0..value.size()) {
+        Some(bytes) => {
+            let moved = moved + bytes.len() as u64;
+            done(Ok(BytesFrame::BulkString(bytes)), moved)
+        }
+        None => Outcome::Value {
+            value: ToSend::Readable(Readable::replaced(value)),
+            moved,
+            hit: None,
+        },
+    }
+}
+
+fn done<S: Store>(answer: Answer, moved: u64) -> Outcome<S> {
+    let hit = None;
+    Outcome::Done(Done { answer, moved, hit })
+}
+
+fn refuse<S: Store>(refused: impl Into<ErrorReply>, moved: u64) -> Outcome<S> {
+    done(Err(refused.into()), moved)
 }
 
 /// Parses what follows the value.
-pub(super) fn parse(args: &[Bytes], now: u64) -> Result<Terms, ErrorReply> {
+fn options(args: &[Bytes], now: u64) -> Result<Terms, ErrorReply> {
     dated(Terms::parse(args)?, now)
 }
 
@@ -236,7 +185,7 @@ mod tests {
             ("PXAT 10", 10),
         ] {
             let args: Vec<Bytes> = line.split(' ').map(|arg| arg.to_owned().into()).collect();
-            let terms = parse(&args, 1_000_000).unwrap();
+            let terms = options(&args, 1_000_000).unwrap();
             assert_eq!(terms.expiry, Expiry::At(at), "{line}");
         }
     }

@@ -3,8 +3,14 @@
 
 use bytes::Bytes;
 use infinicache_wire::control::{self, CommandError, ControlCommand};
+use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Answer, ErrorReply, Spec, Store, arguments::key, set, table::Verb};
+use super::{
+    ErrorReply, Flow, Spec, Store,
+    arguments::key,
+    set,
+    table::{Reply, Verb},
+};
 
 const fn spec(
     name: &'static str,
@@ -20,7 +26,8 @@ const fn spec(
         categories: &["slow"],
         group: "infinicache",
         summary,
-        verb: Verb::Smart(verb),
+        needs_values: !matches!(verb, control::Verb::Nodes | control::Verb::Link),
+        verb: Verb::Smart,
     }
 }
 
@@ -62,16 +69,24 @@ pub(super) const LOCATE: Spec = spec(
 pub(super) const RELEASE: Spec = spec("ic.release", NO_KEY, control::Verb::Release, "End a read");
 pub(super) const LINK: Spec = spec("ic.link", NO_KEY, control::Verb::Link, "Go over to frames");
 
-pub(super) async fn run<S: Store>(store: &S, owned: &mut S::Resources, args: &[Bytes]) -> Answer {
+pub(super) async fn run<S: Store>(
+    store: &S,
+    owned: &mut S::Resources,
+    args: &[Bytes],
+) -> Result<Reply, ErrorReply> {
     let mut command = ControlCommand::parse(args)?;
     match &mut command {
         ControlCommand::Open { key: name, .. } | ControlCommand::Locate { key: name, .. } => {
             key(name)?;
         }
         ControlCommand::Commit { terms, .. } => *terms = set::dated(*terms, store.now())?,
+        ControlCommand::Link => {
+            let ok = BytesFrame::SimpleString("OK".into());
+            return Ok(Reply::Last(ok, Flow::Takeover));
+        }
         _ => {}
     }
-    store.control(owned, command).await
+    Ok(store.control(owned, command).await?.into())
 }
 
 impl From<CommandError> for ErrorReply {
@@ -93,9 +108,9 @@ mod tests {
     #[test]
     fn each_is_in_the_table_under_its_name() {
         for verb in control::Verb::ALL {
-            let spec = COMMANDS.iter().find(|spec| spec.verb == Verb::Smart(verb));
             let name = verb.name().to_ascii_lowercase();
-            assert_eq!(spec.map(|spec| spec.name), Some(&name[..]));
+            let spec = COMMANDS.iter().find(|spec| spec.name == name).unwrap();
+            assert_eq!((spec.verb, spec.arity), (Verb::Smart, verb.arity()));
         }
     }
 }

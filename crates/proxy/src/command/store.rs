@@ -1,16 +1,23 @@
-//! What commands act on.
+//! What commands act on: the seam between Redis and whatever keeps the values.
+//!
+//! All that asks for something is a future, so that a store may be in another process. A store that
+//! knows the answer gives a future that is ready when it is polled first: it costs no task switch
+//! and no allocation, and that is how commands tell what is at hand
+//! ([`FutureExt::now_or_never`](futures_util::FutureExt::now_or_never)). What is no future asks
+//! nobody.
 
 use std::{convert::Infallible, ops::Range};
 
 use bytes::Bytes;
-use infinicache_engine::{CommitOutcome, Error, Source, Terms};
+use infinicache_engine::{CommitOutcome, Error, ReadError, Source, Terms};
 use infinicache_wire::control::ControlCommand;
 
 use super::{Answer, ErrorReply};
 
 /// A map of keys to values. Expired keys are not in it.
 pub(crate) trait Store: Clone + Send + Sync + 'static {
-    /// A value that was current when it was found, and can be read until this is dropped.
+    /// A value that was current when it was found, and can be read until this is dropped. It may
+    /// carry its bytes.
     type Value: StoredValue;
     /// A value on its way out.
     type Stream: ValueStream;
@@ -24,22 +31,55 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
     /// # Errors
     ///
     /// What to answer instead.
-    fn is_open(&self) -> Result<(), ErrorReply>;
+    fn is_open(&self) -> impl Future<Output = Result<(), ErrorReply>> + Send;
 
-    /// Milliseconds since 1970.
+    /// Milliseconds since 1970, by the clock that expires its keys.
     fn now(&self) -> u64;
 
     /// What is known of a value without reading it.
-    fn stat(&self, key: &[u8]) -> Option<ValueInfo>;
+    fn stat(&self, key: &[u8]) -> impl Future<Output = Result<Option<ValueInfo>, Error>> + Send;
 
     /// How many keys there are.
-    fn len(&self) -> u64;
+    fn len(&self) -> impl Future<Output = Result<u64, Error>> + Send;
 
-    /// The current value of a key.
-    fn find(&self, key: &[u8]) -> Option<Self::Value>;
+    /// The current value of a key, to be read.
+    ///
+    /// # Cancellation
+    ///
+    /// Safe: nothing has changed.
+    fn find(&self, key: &[u8]) -> impl Future<Output = Result<Option<Self::Value>, Error>> + Send;
 
-    /// A read found a value, or did not.
-    fn count_read(&self, _hit: bool) {}
+    /// A part of a value that was found, if its bytes are here: it came with them, or they are in
+    /// memory. What is given counts as given out.
+    fn at_hand(&self, found: &Self::Value, range: Range<u64>) -> Option<Bytes>;
+
+    /// Whether a value of `size` bytes may be held as a whole, of many that are read at once.
+    fn is_small(&self, size: u64) -> bool;
+
+    /// Begins to read a part of a value, once; `None` if the value is lost.
+    fn read(
+        &self,
+        found: &Self::Value,
+        range: Range<u64>,
+    ) -> impl Future<Output = Result<Option<Self::Stream>, ReadError>> + Send;
+
+    /// Makes `value` the one of a key, under these terms.
+    fn put(
+        &self,
+        key: &[u8],
+        value: Bytes,
+        terms: Terms,
+    ) -> impl Future<Output = Result<SetOutcome<Self::Value>, Error>> + Send;
+
+    /// Takes all of a value in. The terms of its commit ask nothing of the value before if it is
+    /// `blind`. After an error a part of the source may be unread.
+    fn upload(
+        &self,
+        key: &[u8],
+        size: u64,
+        blind: bool,
+        source: impl Source,
+    ) -> impl Future<Output = Result<Self::Upload, Error>> + Send;
 
     /// Removes a key; `false` if there was none.
     fn delete(&self, key: &[u8]) -> impl Future<Output = Result<bool, Error>> + Send;
@@ -53,39 +93,6 @@ pub(crate) trait Store: Clone + Send + Sync + 'static {
 
     /// Removes every key.
     fn clear(&self) -> impl Future<Output = Result<(), Error>> + Send;
-
-    /// A part of a small value, if it can be had without waiting.
-    fn try_read(&self, found: &Self::Value, range: Range<u64>) -> Option<Bytes>;
-
-    /// Begins to read a part of a value; `None` if the value is lost, [`Error::Lost`] if it is and
-    /// was replaced or removed since it was found.
-    fn read(
-        &self,
-        found: &Self::Value,
-        range: Range<u64>,
-    ) -> impl Future<Output = Result<Option<Self::Stream>, Error>> + Send;
-
-    /// Takes all of a value in. The terms of its commit ask nothing of the value before if it is
-    /// `blind`. After an error a part of the source may be unread.
-    fn upload(
-        &self,
-        key: Bytes,
-        size: u64,
-        blind: bool,
-        source: impl Source,
-    ) -> impl Future<Output = Result<Self::Upload, Error>> + Send;
-
-    /// Whether a value of `size` bytes can be [stored](Self::store_small) in one go.
-    fn is_small(&self, size: u64) -> bool;
-
-    /// Stores a small value; what was there before is not given back. `None` if it has to be
-    /// uploaded.
-    fn store_small(
-        &self,
-        key: &[u8],
-        value: &Bytes,
-        terms: Terms,
-    ) -> impl Future<Output = Result<Option<SetOutcome<Self::Value>>, Error>> + Send;
 
     /// What a connection owns that has just been accepted.
     fn no_resources(&self) -> Self::Resources;
@@ -140,5 +147,5 @@ pub(crate) struct ValueInfo {
     pub(crate) expires_at: Option<u64>,
 }
 
-/// What became of a value that was to be stored.
+/// What became of a value that was to be stored: that is decided when it is told.
 pub(crate) type SetOutcome<Value> = CommitOutcome<Value, Infallible>;

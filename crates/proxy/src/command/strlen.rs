@@ -17,10 +17,12 @@ pub(super) const SPEC: Spec = Spec {
     categories: &["read", "string", "fast"],
     group: "string",
     summary: "Get the length of the value of a key",
+    needs_values: true,
     verb: Verb::Strlen,
 };
 
-pub(super) fn run(store: &impl Store, args: &[Bytes]) -> Answer {
-    let size = store.stat(key(&args[1])?).map_or(0, |stat| stat.size);
+pub(super) async fn run(store: &impl Store, args: &[Bytes]) -> Answer {
+    let found = store.stat(key(&args[1])?).await?;
+    let size = found.map_or(0, |found| found.size);
     Ok(BytesFrame::Integer(size as i64))
 }

@@ -1,11 +1,16 @@
 //! The table of commands: it drives dispatch, the check of the number of
 //! arguments, and what `COMMAND` tells about them.
+//!
+//! A command is its row in [`COMMANDS`], its [`Verb`] and its arm in [`run`]; the rest is in its
+//! file.
 
-use infinicache_wire::control;
+use bytes::Bytes;
+use redis_protocol::resp2::types::BytesFrame;
 
 use super::{
-    arguments::TimeUnit, auth, client, commands, config, dbsize, del, echo, exists, expire, flush,
-    get, getrange, hello, info, kind, persist, ping, quit, select, set, smart, strlen, ttl,
+    Client, ErrorReply, Flow, ServerContext, Store, arguments::TimeUnit, auth, client, commands,
+    config, dbsize, del, echo, exists, expire, flush, get, getrange, hello, info, kind, persist,
+    ping, quit, select, set, smart, strlen, ttl,
 };
 
 /// What is known of a command. The fields are those of `COMMAND INFO` and `COMMAND DOCS`.
@@ -25,11 +30,13 @@ pub(crate) struct Spec {
     pub(crate) group: &'static str,
     /// What it does, in a phrase.
     pub(crate) summary: &'static str,
+    /// Whether the answer depends on what values there are.
+    pub(crate) needs_values: bool,
     /// What to run.
     pub(crate) verb: Verb,
 }
 
-/// What [`dispatch`](super::dispatch) runs.
+/// What is [run].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Auth,
@@ -52,41 +59,76 @@ pub(crate) enum Verb {
     Quit,
     Select,
     Set,
-    Smart(control::Verb),
+    Smart,
     Strlen,
     Ttl(TimeUnit),
 }
 
 impl Verb {
-    /// Whether the answer depends on what values there are.
-    pub(super) fn needs_values(self) -> bool {
-        match self {
-            Self::Auth
-            | Self::Client
-            | Self::Commands
-            | Self::Config
-            | Self::Echo
-            | Self::Hello
-            | Self::Info
-            | Self::Ping
-            | Self::Quit
-            | Self::Select
-            | Self::Smart(control::Verb::Nodes | control::Verb::Link) => false,
-            Self::Dbsize
-            | Self::Del
-            | Self::Exists
-            | Self::Expire(..)
-            | Self::Flush
-            | Self::Get
-            | Self::Getrange
-            | Self::Kind
-            | Self::Persist
-            | Self::Set
-            | Self::Smart(_)
-            | Self::Strlen
-            | Self::Ttl(_) => true,
-        }
+    /// Whether it reads or writes a value, which the [pipeline](super::pipeline) does.
+    pub(super) fn is_on_value(self) -> bool {
+        matches!(self, Self::Get | Self::Getrange | Self::Set)
     }
+}
+
+/// A command that is called, and what it may act on.
+pub(super) struct Call<'a, S: Store> {
+    pub(super) state: &'a ServerContext<S>,
+    pub(super) client: &'a mut Client,
+    pub(super) owned: &'a mut S::Resources,
+    pub(super) spec: &'static Spec,
+    pub(super) args: &'a [Bytes],
+}
+
+/// What is replied to a command.
+pub(super) enum Reply {
+    Frame(BytesFrame),
+    /// Names and values in turn.
+    Map(BytesFrame),
+    /// After it, the connection takes no other command.
+    Last(BytesFrame, Flow),
+}
+
+impl From<BytesFrame> for Reply {
+    fn from(frame: BytesFrame) -> Self {
+        Self::Frame(frame)
+    }
+}
+
+/// Runs a command, of which all arguments have been read.
+pub(super) async fn run<S: Store>(call: Call<'_, S>) -> Result<Reply, ErrorReply> {
+    let Call {
+        state,
+        client,
+        owned,
+        spec,
+        args,
+    } = call;
+    let store = &state.store;
+    let frame = match spec.verb {
+        Verb::Auth => auth::run(client, state.password(), args)?,
+        Verb::Client => client::run(client, args)?,
+        Verb::Commands => commands::run(args)?,
+        Verb::Config => return Ok(Reply::Map(config::run(state, args)?)),
+        Verb::Dbsize => dbsize::run(store).await?,
+        Verb::Del => del::run(store, args).await?,
+        Verb::Echo => echo::run(args)?,
+        Verb::Exists => exists::run(store, args).await?,
+        Verb::Expire(unit, since) => expire::run(store, spec.name, unit, since, args).await?,
+        Verb::Flush => flush::run(store, args).await?,
+        Verb::Get | Verb::Getrange | Verb::Set => unreachable!("the pipeline runs these"),
+        Verb::Hello => return Ok(Reply::Map(hello::run(client, state.password(), args)?)),
+        Verb::Info => info::run(state, args)?,
+        Verb::Kind => kind::run(store, args).await?,
+        Verb::Persist => persist::run(store, args).await?,
+        Verb::Ping => ping::run(args)?,
+        Verb::Quit => return Ok(Reply::Last(quit::run()?, Flow::Close)),
+        Verb::Select => select::run(args)?,
+        Verb::Smart => return smart::run(store, owned, args).await,
+        Verb::Strlen => strlen::run(store, args).await?,
+        Verb::Ttl(unit) => ttl::run(store, unit, args).await?,
+    };
+    Ok(frame.into())
 }
 
 /// All commands, those first that are looked up most.

@@ -23,6 +23,7 @@ pub(super) const TTL: Spec = Spec {
     categories: &["keyspace", "read", "fast"],
     group: "generic",
     summary: "Get the time to live of a key in seconds",
+    needs_values: true,
     verb: Verb::Ttl(TimeUnit::Seconds),
 };
 
@@ -33,8 +34,8 @@ pub(super) const PTTL: Spec = Spec {
     ..TTL
 };
 
-pub(super) fn run(store: &impl Store, unit: TimeUnit, args: &[Bytes]) -> Answer {
-    let left = match store.stat(key(&args[1])?) {
+pub(super) async fn run(store: &impl Store, unit: TimeUnit, args: &[Bytes]) -> Answer {
+    let left = match store.stat(key(&args[1])?).await? {
         None => -2,
         Some(stat) => match stat.expires_at {
             None => -1,

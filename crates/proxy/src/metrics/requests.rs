@@ -3,8 +3,6 @@
 //! A small value is given out hundreds of thousands of times a second, so what is counted for
 //! each of them is at hand, or is counted for many at once.
 
-use std::time::Duration;
-
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, histogram::Histogram},
@@ -12,26 +10,10 @@ use prometheus_client::{
 };
 
 use super::{ByResult, seconds};
-use crate::hot_cache::Lookups;
-
-/// A command that was answered.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct CommandRecord {
-    /// Its name, or `unknown`.
-    pub(crate) name: &'static str,
-    pub(crate) result: CommandResult,
-    /// Bytes of values that went in and out with it.
-    pub(crate) bytes: u64,
-    /// How long that took.
-    pub(crate) elapsed: Duration,
-}
-
-/// How a command was answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CommandResult {
-    Ok,
-    Error,
-}
+use crate::{
+    command::{CommandRecord, CommandResult},
+    hot_cache::Lookups,
+};
 
 /// By command and by the magnitude of the value.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -128,6 +110,9 @@ impl RequestMetrics {
                 seconds.observe(it.elapsed.as_secs_f64());
             }
         }
+        let reads = |hit| answered.iter().filter(|it| it.hit == Some(hit)).count() as u64;
+        self.hits.inc_by(reads(true));
+        self.misses.inc_by(reads(false));
     }
 
     /// Bytes of values came in.
@@ -197,6 +182,8 @@ fn magnitude(bytes: u64) -> &'static str {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use prometheus_client::encoding::text::encode;
 
     use super::*;
@@ -206,6 +193,7 @@ mod tests {
         let answered = |name, result, bytes| CommandRecord {
             name,
             result,
+            hit: (name == "get").then_some(bytes > 0),
             bytes,
             elapsed: Duration::from_millis(1),
         };
@@ -233,5 +221,6 @@ mod tests {
         assert_eq!(rendered(&together), rendered(&apart));
         let expected = "commands_total{command=\"get\",result=\"ok\"} 4";
         assert!(rendered(&together).contains(&expected.to_owned()));
+        assert_eq!(together.reads(), (3, 2));
     }
 }

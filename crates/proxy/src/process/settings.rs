@@ -148,6 +148,7 @@ pub(super) fn server(config: &Config, max_connections: usize) -> ServerConfig {
 /// The same, as `INFO` and `CONFIG` tell of it.
 pub(super) fn client_limits(config: &Config, max_connections: usize) -> ClientLimits {
     ClientLimits {
+        max_object_bytes: config.max_object_bytes.0,
         max_clients: max_connections as u64,
         idle_timeout: config.idle_timeout,
         keepalive: config.tcp_keepalive,

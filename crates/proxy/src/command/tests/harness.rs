@@ -21,9 +21,6 @@ use crate::{
     server::{self, ServerConfig, TakeOver},
 };
 
-/// Longest value that the server under test takes.
-pub(crate) const MAX_OBJECT: u64 = 10_000_000;
-
 /// A server over a store in memory.
 pub(crate) struct Running {
     pub(crate) store: FakeStore,
@@ -44,7 +41,7 @@ impl Running {
 
     pub(crate) async fn guarded_by(password: Password, config: ServerConfig) -> Self {
         let (store, observer) = (FakeStore::default(), Arc::new(FakeObserver::default()));
-        let state = ServerContext::new(store.clone(), observer.clone(), MAX_OBJECT);
+        let state = ServerContext::new(store.clone(), observer.clone());
         let state = Arc::new(state.guarded_by(password));
         let listener =
             infinicache_socket::listen((Ipv4Addr::LOCALHOST, 0).into(), Keepalive::PROMPT);
@@ -132,6 +129,12 @@ impl Peer {
         let mut rest = self.received.to_vec();
         let _ = self.socket.read_to_end(&mut rest).await;
         rest
+    }
+
+    /// Has the server close the connection; all that was asked on it is reported then.
+    pub(crate) async fn until_closed_after_quit(mut self) {
+        self.ask("QUIT").await;
+        assert_eq!(self.reply().await, None);
     }
 
     /// What the server sends until it closes, though this end stays open.

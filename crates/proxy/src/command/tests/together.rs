@@ -6,9 +6,14 @@ use redis_protocol::resp2::types::BytesFrame;
 use super::harness::{Running, bulk, error, request, simple};
 use crate::command::fake::Faults;
 
-/// Sends all of `requests` at once; the answers to them.
-async fn answers(requests: &[Vec<&[u8]>]) -> Vec<BytesFrame> {
+/// Sends all of `requests` at once, to a server whose store is perhaps elsewhere; the answers to
+/// them, and how many reads were counted that found a value, and that did not.
+async fn answers(requests: &[Vec<&[u8]>], remote: bool) -> (Vec<BytesFrame>, (usize, usize)) {
     let server = Running::start().await;
+    server.store.inject(Faults {
+        remote,
+        ..Faults::default()
+    });
     let mut peer = server.connect().await;
     let bytes: Vec<u8> = requests.iter().flat_map(|args| request(args)).collect();
     peer.send(&bytes).await;
@@ -16,17 +21,39 @@ async fn answers(requests: &[Vec<&[u8]>]) -> Vec<BytesFrame> {
     for _ in requests {
         answers.push(peer.reply().await.expect("the connection is open"));
     }
-    answers
+    peer.until_closed_after_quit().await;
+    (answers, server.observer.reads())
 }
 
-/// What is answered if each is run after the one before it.
-fn expected(requests: &[Vec<&[u8]>]) -> Vec<BytesFrame> {
+/// What is answered and counted if each is run after the one before it.
+fn expected(requests: &[Vec<&[u8]>]) -> (Vec<BytesFrame>, (usize, usize)) {
     let mut values = std::collections::HashMap::<Vec<u8>, Vec<u8>>::new();
+    let mut reads = (0, 0);
     let answer = |args: &Vec<&[u8]>| match (args[0], args.len()) {
         (b"GET", _) => match values.get(args[1]) {
-            Some(value) => bulk(value.clone()),
-            None => BytesFrame::Null,
+            Some(value) => {
+                reads.0 += 1;
+                bulk(value.clone())
+            }
+            None => {
+                reads.1 += 1;
+                BytesFrame::Null
+            }
         },
+        (b"GETRANGE", _) => match values.get(args[1]) {
+            Some(value) => {
+                reads.0 += 1;
+                bulk(&value[value.len().min(1)..value.len().min(9)])
+            }
+            None => {
+                reads.1 += 1;
+                bulk("")
+            }
+        },
+        (b"SET", 4) if args[3] == b"GET" => {
+            let before = values.insert(args[1].to_vec(), args[2].to_vec());
+            before.map_or(BytesFrame::Null, bulk)
+        }
         (b"SET", 4) if values.contains_key(args[1]) => BytesFrame::Null,
         (b"SET", _) => {
             values.insert(args[1].to_vec(), args[2].to_vec());
@@ -35,7 +62,8 @@ fn expected(requests: &[Vec<&[u8]>]) -> Vec<BytesFrame> {
         (b"STRLEN", _) => BytesFrame::Integer(values.get(args[1]).map_or(0, |it| it.len() as i64)),
         _ => error("ERR wrong number of arguments for 'del' command"),
     };
-    requests.iter().map(answer).collect()
+    let answers = requests.iter().map(answer).collect();
+    (answers, reads)
 }
 
 proptest! {
@@ -44,7 +72,8 @@ proptest! {
     #[test]
     fn the_answers_are_those_of_one_after_the_other(
         // Of lengths that are at hand, that have to be read, and that are not small.
-        script in prop::collection::vec((0..6u8, 0..4usize, 0..5usize), 1..150),
+        script in prop::collection::vec((0..8u8, 0..4usize, 0..5usize), 1..150),
+        remote: bool,
     ) {
         let keys: [&[u8]; 4] = [b"a", b"b", b"c", b"d"];
         let values: Vec<Vec<u8>> = [0, 1, 99, 700, 2_000]
@@ -56,12 +85,15 @@ proptest! {
                 0 | 1 => vec![&b"GET"[..], keys[key]],
                 2 | 3 => vec![&b"SET"[..], keys[key], &values[value]],
                 4 => vec![&b"SET"[..], keys[key], &values[value], b"NX"],
+                5 => vec![&b"SET"[..], keys[key], &values[value], b"GET"],
+                6 => vec![&b"GETRANGE"[..], keys[key], b"1", b"8"],
                 _ if value == 0 => vec![&b"DEL"[..]],
                 _ => vec![&b"STRLEN"[..], keys[key]],
             })
             .collect();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        prop_assert_eq!(runtime.block_on(answers(&requests)), expected(&requests));
+        let answered = runtime.block_on(answers(&requests, remote));
+        prop_assert_eq!(answered, expected(&requests));
     }
 }
 
@@ -77,6 +109,23 @@ async fn what_came_before_garbage_is_answered_before_it_is_refused() {
         text.starts_with("+OK\r\n+OK\r\n$1\r\n1\r\n-ERR Protocol error"),
         "{text}"
     );
+}
+
+#[tokio::test]
+async fn what_is_asked_of_a_store_that_is_elsewhere_is_waited_for_by_the_workers() {
+    let server = Running::start().await;
+    server.store.inject(Faults {
+        remote: true,
+        ..Faults::default()
+    });
+    let mut peer = server.connect().await;
+    assert_eq!(peer.ask("SET k value").await, simple("OK"));
+    for _ in 0..200 {
+        assert_eq!(peer.ask("GET k").await, bulk("value"));
+        assert!(!server.store.is_on_event_loop());
+    }
+    assert_eq!(peer.ask("STRLEN k").await, BytesFrame::Integer(5));
+    assert_eq!(peer.ask("DBSIZE").await, BytesFrame::Integer(1));
 }
 
 #[tokio::test]
