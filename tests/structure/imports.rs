@@ -66,7 +66,7 @@ impl Imports {
                     .strip_prefix(*it)
                     .is_some_and(|rest| rest.is_empty() || rest.starts_with("::"))
             };
-            !left_out.iter().any(|it| is_in(it))
+            !left_out.iter().any(is_in)
         });
         rest
     }
@@ -233,7 +233,7 @@ fn grow<'a>(tree: &'a str, stem: &[&'a str], paths: &mut Vec<Vec<&'a str>>) {
         return;
     }
     let mut stem = stem.to_vec();
-    if !(head == "self" && !stem.is_empty()) {
+    if head != "self" || stem.is_empty() {
         stem.push(head);
     }
     match rest {
