@@ -9,7 +9,7 @@ use crate::address::Login;
 /// The longest time to live, in milliseconds: Redis counts times since 1970 in a signed number.
 const LONGEST_TTL: u64 = i64::MAX as u64 / 2;
 
-/// How a [`Client`] behaves.
+/// How a [`Client`](crate::Client) behaves.
 ///
 /// ```no_run
 /// # async fn run() -> Result<(), infinicache_client::Error> {
