@@ -173,14 +173,19 @@ impl Names<'_> {
 
 /// A source without its comments, and without what is for tests only.
 fn code(source: &str) -> String {
-    let code = source.split("#[cfg(test)]\nmod ").next().unwrap();
+    let mut kept = Vec::new();
     let mut is_for_tests = false;
-    let kept = code.lines().filter(|line| {
-        let was_for_tests = is_for_tests;
-        is_for_tests = line.trim() == "#[cfg(test)]" || (was_for_tests && !line.ends_with(';'));
-        !(line.trim_start().starts_with("//") || (was_for_tests && line.starts_with("use ")))
-    });
-    kept.collect::<Vec<_>>().join("\n")
+    for line in source.lines() {
+        if is_for_tests && line.contains("mod ") && line.contains('{') {
+            break;
+        }
+        let is_import = is_for_tests && line.starts_with("use ");
+        if !(is_import || line.trim_start().starts_with("//")) {
+            kept.push(line);
+        }
+        is_for_tests = line.trim_start().starts_with("#[cfg(") && line.contains("test");
+    }
+    kept.join("\n")
 }
 
 /// What follows each `use` of a source, up to its semicolon.

@@ -7,6 +7,7 @@
 
 mod curves;
 pub mod document;
+mod escape;
 pub mod intervals;
 pub mod page;
 pub mod plot;

@@ -17,15 +17,19 @@
 //! - [`node`]: a life with real processes and a real clock;
 //! - [`process`]: one process, watched from its start to its end;
 //! - [`forward`]: requests in, answers out;
-//! - [`status`]: `GET /`;
-//! - [`faults`]: how tests harm nodes.
+//! - `nodes`: all of them by name;
+//! - [`status`]: what is known of a node; `status_page`: `GET /`;
+//! - [`faults`]: how tests harm nodes; `fault_pages`: when.
 
+mod fault_pages;
 pub mod faults;
 pub mod forward;
 pub mod lifecycle;
 pub mod node;
+mod nodes;
 pub mod process;
 pub mod status;
+mod status_page;
 
 use std::{collections::BTreeMap, future::Future, io, sync::Arc, time::Duration};
 
@@ -36,6 +40,7 @@ use tracing::warn;
 use crate::launcher::Launcher;
 use lifecycle::ProcessTimings;
 use node::NodeHandle;
+use nodes::Activator;
 
 /// The nodes of an activator, and what holds for each of them.
 #[derive(Clone, Debug)]
@@ -48,12 +53,6 @@ pub struct ActivatorConfig {
     pub timing: ProcessTimings,
     /// Whether the pages of [`faults`] are served.
     pub faults: bool,
-}
-
-/// The nodes by name.
-pub struct Activator {
-    nodes: BTreeMap<String, NodeHandle>,
-    timing: ProcessTimings,
 }
 
 /// Serves `listener` until `shutdown` completes, then stops all processes.
@@ -85,12 +84,12 @@ pub async fn serve(
         timing: config.timing,
     });
     let router = Router::new()
-        .route("/", routing::get(status::show))
+        .route("/", routing::get(status_page::show))
         .fallback(forward::forward)
         .with_state(Arc::clone(&activator))
         .merge(beside);
     let router = match config.faults {
-        true => router.merge(faults::pages(Arc::clone(&activator))),
+        true => router.merge(fault_pages::pages(Arc::clone(&activator))),
         false => router,
     };
 

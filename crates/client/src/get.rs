@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use crate::{
-    Client,
+    client::Client,
     download::Download,
     proxy::{LocatedValue, Proxy},
 };

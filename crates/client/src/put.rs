@@ -16,7 +16,7 @@ use tokio::{
     time::{self, Instant, Sleep},
 };
 
-use crate::{Client, options::PutOptions, proxy::Proxy};
+use crate::{client::Client, options::PutOptions, proxy::Proxy};
 
 impl Client {
     /// Makes `value` the value of `key`, and returns its version.

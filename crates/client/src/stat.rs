@@ -9,7 +9,7 @@ use infinicache_wire::{
     control::{Located, NodeState, PoolStatus},
 };
 
-use crate::Client;
+use crate::client::Client;
 
 /// A value, as its proxy knows it.
 #[derive(Clone, Debug, PartialEq, Eq)]

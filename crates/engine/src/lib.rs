@@ -42,7 +42,7 @@ pub use infinicache_erasure::Code;
 pub use infinicache_wire::{Condition, Expiry, Terms, Version};
 pub use latency::LatencyTracker;
 pub use link::NodeLink;
-pub use mux::{Mux, MuxLink, ask_at_once};
+pub use mux::{Mux, MuxLink, gather::ask_at_once};
 pub use pool::{CommitOutcome, Holders, Incident, Pool};
 pub use read::Reader;
 pub use read_retry::{PAUSES, ReadError, ReadRetry};

@@ -11,7 +11,8 @@
 //!
 //! `gather` asks several members at once.
 
-mod gather;
+pub mod gather;
+mod gather_slot;
 
 use std::{
     io,
@@ -34,8 +35,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
-use self::gather::GatherSlot;
-pub use self::gather::ask_at_once;
+use self::gather_slot::GatherSlot;
 use crate::link::NodeLink;
 
 /// Payload that may be on its way to one member: 8 units.

@@ -13,7 +13,7 @@ use infinicache_wire::{
     control::{CommitReply, Opened, Placed},
 };
 
-use crate::{Budget, Error, LatencyTracker, NodeLink};
+use crate::{budget::Budget, error::Error, latency::LatencyTracker, link::NodeLink};
 
 /// What became of a commit. `Value` is how the pool refers to a value; `Incomplete` tells what is
 /// still lacking, and has no values where nothing can be.

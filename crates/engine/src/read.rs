@@ -20,8 +20,8 @@ use tokio_util::task::AbortOnDropHandle;
 use self::fetch::Fetch;
 pub use self::fetch::fetch;
 use crate::{
-    Budget, Error,
-    budget::Reservation,
+    budget::{Budget, Reservation},
+    error::Error,
     mux::MEMBER_CREDIT,
     pool::{Holders, Pool},
 };

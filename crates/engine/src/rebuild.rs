@@ -14,7 +14,7 @@ use futures_util::{
 use infinicache_wire::{MemberId, Reply};
 
 use crate::{
-    Error,
+    error::Error,
     pool::{Holders, Pool},
     read::{fetch, reserve, stripe_memory},
     unit::put,

@@ -33,8 +33,8 @@ use tokio::time;
 use tracing::debug;
 
 use crate::{
-    Error,
     budget::Reservation,
+    error::Error,
     pool::{Holders, Pool},
     read::{reserve, stripe_memory, window},
     rebuild::rebuild,

@@ -2,7 +2,7 @@
 
 use std::{fmt, num::NonZero, str::FromStr};
 
-use crate::CodeError;
+use crate::error::{CodeError, WIDTH_MAX};
 
 /// Below this many bytes a chunk, an object gets fewer data chunks.
 ///
@@ -10,9 +10,6 @@ use crate::CodeError;
 /// 32 KiB moving the bytes costs about as much as that; below, ten crumbs are
 /// slower than one copy.
 pub const SMALL_CHUNK: u64 = 32 * 1024;
-
-/// Most chunks of one code, so that a byte counts them. The field allows 256.
-pub(crate) const WIDTH_MAX: usize = 255;
 
 /// How many data and parity chunks an object has, written `10+2`.
 ///

@@ -4,7 +4,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reed_solomon_erasure::galois_8::ReedSolomon;
 
-use crate::{Code, CodeError, Kernel, Reconstruction, matrix::Matrix};
+use crate::{
+    code::Code, error::CodeError, kernel::Kernel, matrix::Matrix, reconstruction::Reconstruction,
+};
 
 /// Most coders kept for reuse. A pool has one code, and objects of it as many
 /// data chunks as that or fewer, so a process meets a dozen or two.

@@ -1,6 +1,7 @@
 //! Why a code, or a set of chunks, cannot be used.
 
-use crate::code::WIDTH_MAX;
+/// Most chunks of one code, so that a byte counts them. The field allows 256.
+pub(crate) const WIDTH_MAX: usize = 255;
 
 /// A request that no code can serve.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

@@ -15,7 +15,7 @@
 
 use std::ops::Range;
 
-use crate::Code;
+use crate::code::Code;
 
 /// Most bytes of one unit.
 ///

@@ -14,9 +14,9 @@
 
 use std::ops::Range;
 
-use crate::{
+use crate::kernel::{
     Kernel,
-    kernel::{Room, fresh, room},
+    room::{Room, fresh, room},
 };
 
 /// Coefficients, a row for each unit computed and a column for each unit given.

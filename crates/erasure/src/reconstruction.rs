@@ -1,6 +1,6 @@
 //! Missing chunks from any `k`.
 
-use crate::{Kernel, matrix::Matrix};
+use crate::{kernel::Kernel, matrix::Matrix};
 
 /// Rebuilds given chunks from given others, stripe by stripe.
 ///

@@ -14,8 +14,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use crate::{
-    Config,
-    config::DirectPort,
+    config::{Config, DirectPort},
     direct,
     drain::{DrainTimeouts, Drained, drained},
     http,

@@ -23,6 +23,7 @@
 mod chunk;
 mod deadlines;
 mod inventory;
+mod listing;
 mod slab;
 mod units;
 
@@ -46,7 +47,7 @@ pub use self::units::StoredUnit;
 use self::{
     chunk::{Chunk, ChunkState, Owner, Part},
     deadlines::Deadlines,
-    inventory::Listing,
+    listing::Listing,
     slab::{RECORD_MAX, Slabs},
     units::{Held, Payload, Units},
 };

@@ -4,10 +4,12 @@
 //! figures come with their pongs and are exported too, so that Prometheus need not
 //! scrape, and thereby wake, a node. README.md has the table of all metrics.
 
+mod labels;
 mod membership;
 mod requests;
 mod upkeep;
 
+use self::labels::{ByReason, ByResult, seconds};
 pub(crate) use self::membership::Recovered;
 
 use std::{
@@ -19,25 +21,10 @@ use std::{
 use infinicache_engine::Incident;
 use infinicache_wire::{ByeReason, control::WakeFailure};
 use prometheus_client::{
-    encoding::{EncodeLabelSet, text::encode},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::Gauge,
-        histogram::{Histogram, exponential_buckets},
-    },
+    encoding::text::encode,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByReason {
-    reason: &'static str,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct ByResult {
-    result: &'static str,
-}
 
 /// The counters of the proxy.
 #[derive(Debug)]
@@ -358,9 +345,4 @@ impl Metrics {
             .expect("a string takes everything");
         text
     }
-}
-
-/// Times from a tenth of a millisecond to 13 seconds.
-fn seconds() -> Histogram {
-    Histogram::new(exponential_buckets(0.000_1, 2.0, 18))
 }

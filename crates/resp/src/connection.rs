@@ -7,10 +7,12 @@ use redis_protocol::resp2::types::BytesFrame;
 use tokio::{io::AsyncWriteExt, time};
 
 use super::{
-    Command, Error, Input, Output, Protocol, ProtocolError, Timeouts,
-    parser::{self, MAX_BUFFERED},
-    reader::{Reader, Value},
-    writer::Writer,
+    error::{Error, ProtocolError},
+    parser::{self, Command, MAX_BUFFERED},
+    protocol::Protocol,
+    reader::{Input, Reader, Value},
+    timeouts::Timeouts,
+    writer::{Output, Writer},
 };
 
 /// Queued replies are sent once they are this many bytes, even if more commands wait.

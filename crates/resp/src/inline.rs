@@ -7,7 +7,7 @@
 
 use bytes::Bytes;
 
-use super::ProtocolError;
+use super::error::ProtocolError;
 
 /// Splits a line, without its end, into arguments.
 pub(super) fn split(line: &[u8]) -> Result<Vec<Bytes>, ProtocolError> {

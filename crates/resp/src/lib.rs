@@ -37,8 +37,6 @@
 
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
 mod connection;
 mod error;
 #[cfg(fuzzing)]
@@ -48,35 +46,20 @@ mod integer;
 mod line;
 mod outbox;
 mod parser;
+mod protocol;
 mod reader;
 mod replies;
 pub mod reply;
 pub mod request;
+mod timeouts;
 mod writer;
-
-/// The version of the protocol in which a connection gets its replies.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Protocol {
-    /// Version 2, which every connection begins with.
-    #[default]
-    Resp2 = 2,
-    /// Version 3, asked for by `HELLO 3`.
-    Resp3 = 3,
-}
-
-/// How long the peer of a connection may be silent.
-#[derive(Clone, Copy, Debug)]
-pub struct Timeouts {
-    /// In the middle of something, where it makes no progress.
-    pub stall: Duration,
-    /// Between two commands, if that is limited.
-    pub idle: Option<Duration>,
-}
 
 pub use connection::{Connection, ConnectionParts};
 pub use error::{Error, ProtocolError};
 pub use integer::integer;
 pub use parser::{Command, STREAM_THRESHOLD};
+pub use protocol::Protocol;
 pub use reader::{Input, Value};
 pub use replies::{ReceiveError, Replies};
+pub use timeouts::Timeouts;
 pub use writer::Output;

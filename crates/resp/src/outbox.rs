@@ -5,7 +5,7 @@ use std::io::IoSlice;
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{Protocol, line};
+use super::{line, protocol::Protocol};
 
 /// Payload up to this length is copied behind the replies before it: that costs
 /// less than an entry of its own in the vectored write.

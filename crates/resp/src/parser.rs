@@ -14,7 +14,7 @@
 
 use bytes::{Buf, Bytes, BytesMut};
 
-use super::{ProtocolError, inline, integer};
+use super::{error::ProtocolError, inline, integer::integer};
 
 /// Arguments that are longer than this are not read but announced.
 pub const STREAM_THRESHOLD: usize = 64 * 1024;

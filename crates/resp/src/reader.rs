@@ -15,7 +15,11 @@ use tokio::{
     time,
 };
 
-use super::{Command, Error, Timeouts, parser::Parser};
+use super::{
+    error::Error,
+    parser::{Command, Parser},
+    timeouts::Timeouts,
+};
 
 /// How many bytes are read at once while arguments are small.
 pub(super) const READ_AHEAD: usize = 16 * 1024;

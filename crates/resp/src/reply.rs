@@ -12,7 +12,7 @@
 use bytes::{Buf, Bytes, BytesMut};
 use redis_protocol::resp2::types::BytesFrame;
 
-use super::{integer, parser::MAX_LINE};
+use super::{integer::integer, parser::MAX_LINE};
 
 /// A reply that is one line, or the line before the bytes of a value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

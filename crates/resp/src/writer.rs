@@ -8,7 +8,7 @@ use tokio::{
     time,
 };
 
-use super::{Error, outbox::Outbox};
+use super::{error::Error, outbox::Outbox};
 
 /// What a connection sends to.
 pub trait Output: AsyncWrite + Unpin + Send {}

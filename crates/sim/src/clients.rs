@@ -12,9 +12,9 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    TROUBLE,
     history::{Completion, Invocation, Millis, name, now},
     redis::Redis,
+    scenario::TROUBLE,
     world::{World, chance, client_address, pick},
 };
 

@@ -19,12 +19,11 @@ use tokio::time::{sleep, timeout};
 use tracing::info;
 
 use crate::{
-    TROUBLE,
     audit::unsettled,
     clients,
     history::{Millis, now},
     platform::{self, MOST_RUNS, end_node, end_run, start_node, start_run},
-    scenario::Faults,
+    scenario::{Faults, TROUBLE},
     world::{Instance, Run, World, chance, instance_address, pick, run_address, service},
 };
 

@@ -37,9 +37,6 @@ pub use self::{
     scenario::{Faults, Scenario},
 };
 
-/// How long clients ask and things go wrong.
-const TROUBLE: Millis = 25_000;
-
 /// What came of a run.
 #[derive(Debug, Default)]
 pub struct Outcome {

@@ -1,5 +1,10 @@
 //! What is to be simulated.
 
+use crate::history::Millis;
+
+/// How long clients ask and things go wrong.
+pub(crate) const TROUBLE: Millis = 25_000;
+
 /// What is to be simulated.
 #[derive(Clone, Debug)]
 pub struct Scenario {

@@ -4,9 +4,11 @@
 //! what is under way, and each end learns of it when it does. Between two addresses that are
 //! parted nothing gets through, not even that.
 //!
+//! - `latency`: how long that takes;
 //! - `pipe`: one connection, as bytes that are due at each end;
 //! - `stream`: its two ends, as sockets.
 
+mod latency;
 mod pipe;
 mod stream;
 
@@ -21,14 +23,11 @@ use std::{
     time::Duration,
 };
 
-use infinicache_host::{
-    clock,
-    simulation::{Process, range},
-};
+use infinicache_host::{clock, simulation::Process};
 use tokio::time::sleep;
 
-use self::pipe::Pipe;
 pub use self::stream::{ReadHalf, SimulatedStream, WriteHalf};
+use self::{latency::latency, pipe::Pipe};
 
 /// Connections that wait to be accepted.
 const BACKLOG: usize = 128;
@@ -55,8 +54,6 @@ struct Network {
     parted: BTreeSet<(IpAddr, IpAddr)>,
     /// Addresses whose machine was switched off.
     dark: BTreeSet<IpAddr>,
-    /// Whether what is sent is often late by far.
-    is_slow: bool,
 }
 
 impl Network {
@@ -82,10 +79,8 @@ impl Network {
 
 /// Forgets everything, before a simulation begins.
 pub fn begin(is_slow: bool) {
-    NETWORK.set(Network {
-        is_slow,
-        ..Network::default()
-    });
+    latency::set_slow(is_slow);
+    NETWORK.set(Network::default());
 }
 
 /// Nothing gets through between two addresses from now on.
@@ -109,7 +104,7 @@ pub fn reunite() {
 
 /// So they do, and nothing is late by far any more.
 pub fn mend() {
-    NETWORK.with_borrow_mut(|network| network.is_slow = false);
+    latency::set_slow(false);
     reunite();
 }
 
@@ -139,17 +134,6 @@ pub fn sever(id: u64, notices: [Duration; 2]) {
     if let Some(pipe) = pipe {
         pipe.sever(notices[0], notices[1]);
     }
-}
-
-/// How long something is on its way.
-fn latency() -> Duration {
-    let is_slow = NETWORK.with_borrow(|it| it.is_slow);
-    let micros = match range(0, 60) {
-        0..6 if is_slow => range(50_000, 1_500_000),
-        0 => range(10_000, 300_000),
-        _ => range(200, 4_000),
-    };
-    Duration::from_micros(micros)
 }
 
 /// Those who wait to be accepted.

@@ -3,7 +3,7 @@
 
 use std::fmt::Write;
 
-use super::page::escape;
+use super::escape::escape;
 use crate::compare::Ratio;
 
 const WIDTH: f64 = 640.0;

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::{
     curves::curves,
     document::{Document, RoundDocument, WorkloadDocument},
+    escape::escape,
     intervals,
     plot::{Plot, Scale, Series},
     text::figure,
@@ -23,12 +24,6 @@ svg{width:100%;max-width:640px;display:block;margin:1em 0}text{font:12px system-
 .c0{stroke:var(--c0)}.c1{stroke:var(--c1)}.c2{stroke:var(--c2)}.c3{stroke:var(--c3)}\
 .dot{stroke:none}.dot.c0{fill:var(--c0)}.dot.c1{fill:var(--c1)}.dot.c2{fill:var(--c2)}.dot.c3{fill:var(--c3)}\
 .bad{color:#dc2626}.none{opacity:.6}";
-
-/// Makes any text harmless within a page.
-pub(super) fn escape(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
-    escaped.replace('>', "&gt;").replace('"', "&quot;")
-}
 
 /// A time in seconds since 1970, as people write it, in UTC.
 fn date(seconds: u64) -> String {

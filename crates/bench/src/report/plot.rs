@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use super::{page::escape, text::figure};
+use super::{escape::escape, text::figure};
 
 /// Pixels of a plot, and of the margins around its frame.
 const WIDTH: f64 = 640.0;

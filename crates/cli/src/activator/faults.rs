@@ -1,33 +1,15 @@
 //! Harm that the platform may do to a node, on demand: for tests, and off unless asked for.
 //!
-//! ```text
-//! POST /faults/node-3   {"start": "fails"}              every process ends at once
-//!                       {"start": "hangs"}              no process is ever healthy
-//!                       {"start": {"slow_ms": 700}}     none is healthy earlier
-//!                       {"wakes": "refused"}            answered with 500
-//!                       {"wakes": "garbage"}            answered with 200 and no sense
-//!                       {"wakes": "swallowed"}          answered with 200, but no node is told
-//!                       {"wakes": "hanging"}            never answered
-//!                       {}                              nothing of this any more
-//! POST /replace/node-3                                  a new process beside the one it has
-//! POST /replace                                         the same for all nodes at once
-//! ```
-//!
 //! What a start becomes is decided by [`lifecycle`](super::lifecycle); what a wake
 //! becomes is decided here, before the life hears of a request.
 
-use std::{future, sync::Arc, time::Duration};
+use std::{future, time::Duration};
 
 use axum::{
-    Json, Router,
     body::Body,
-    extract::{Path, State},
     http::{Response, StatusCode},
-    routing::post,
 };
 use serde::Deserialize;
-
-use super::{Activator, node::NodeHandle};
 
 /// The path of a wake, behind the node's name.
 const WAKE: &str = "/wake";
@@ -101,44 +83,6 @@ impl Wakes {
         *answer.status_mut() = status;
         Some(answer)
     }
-}
-
-/// The pages by which a node is harmed.
-pub(super) fn pages(activator: Arc<Activator>) -> Router {
-    Router::new()
-        .route("/faults/{node}", post(harm))
-        .route("/replace/{node}", post(replace))
-        .route("/replace", post(replace_all))
-        .with_state(activator)
-}
-
-async fn harm(
-    State(activator): State<Arc<Activator>>,
-    Path(name): Path<String>,
-    Json(faults): Json<Faults>,
-) -> StatusCode {
-    activator
-        .nodes
-        .get(&name)
-        .map_or(StatusCode::NOT_FOUND, |node| {
-            node.harm(faults);
-            StatusCode::NO_CONTENT
-        })
-}
-
-async fn replace(State(activator): State<Arc<Activator>>, Path(name): Path<String>) -> StatusCode {
-    activator
-        .nodes
-        .get(&name)
-        .map_or(StatusCode::NOT_FOUND, |node| {
-            node.replace();
-            StatusCode::NO_CONTENT
-        })
-}
-
-async fn replace_all(State(activator): State<Arc<Activator>>) -> StatusCode {
-    activator.nodes.values().for_each(NodeHandle::replace);
-    StatusCode::NO_CONTENT
 }
 
 #[cfg(test)]

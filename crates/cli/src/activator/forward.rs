@@ -21,9 +21,9 @@ use tokio::{
 use tracing::debug;
 
 use super::{
-    Activator,
     lifecycle::Refusal,
     node::{Admission, NodeHandle},
+    nodes::Activator,
 };
 use crate::http::{self, HttpError};
 

@@ -6,11 +6,9 @@ mod platform;
 mod pods;
 mod proxy;
 mod settings;
+mod unseen;
 
-use super::{
-    facts::{Facts, Unseen},
-    finding::Finding,
-};
+use super::{facts::Facts, finding::Finding};
 
 /// Everything that is to be said, in the order in which it is to be put right.
 pub fn check(facts: &Facts) -> Vec<Finding> {
@@ -33,20 +31,4 @@ pub fn check(facts: &Facts) -> Vec<Finding> {
         nodes::wakes(&facts.wakes),
     ]
     .concat()
-}
-
-/// What is to be said of something that is not seen; `missing` if it does not exist.
-fn unseen(subject: &str, unseen: &Unseen, missing: impl FnOnce() -> Finding) -> Vec<Finding> {
-    let found = unseen.to_string();
-    vec![match unseen {
-        Unseen::Missing => missing(),
-        Unseen::Forbidden => {
-            let advice = "`infinicache doctor` with an administrator's kubeconfig sees it";
-            Finding::unknown(subject, found, advice)
-        }
-        Unseen::Failed(_) => {
-            let advice = "see that the API of the cluster can be reached, and try again";
-            Finding::unknown(subject, found, advice)
-        }
-    }]
 }

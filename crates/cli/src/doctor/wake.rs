@@ -16,7 +16,7 @@ use infinicache_wire::{
 };
 use tokio::time;
 
-use super::WakeSeen;
+use super::facts::WakeSeen;
 
 /// How long a node may take: it may have to be scheduled, and its image pulled.
 const DEADLINE: Duration = Duration::from_secs(30);

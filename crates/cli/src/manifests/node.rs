@@ -14,8 +14,7 @@
 //! | secrets of the pool only | the password of clients is none of its business |
 
 use crate::manifests::{
-    PoolManifest,
-    pool::quantity,
+    pool::{PoolManifest, quantity},
     service::{
         Capabilities, Container, HttpGet, Item, Map, Metadata, Mount, Name, Port, Probe, Projected,
         Resources, RevisionSpec, SeccompProfile, SecretItems, SecurityContext, Selector, Service,
@@ -43,6 +42,19 @@ const NON_ROOT: u32 = 65532;
 
 /// The label by which the proxy finds the nodes of its pool.
 const POOL_LABEL: &str = "infinicache.io/pool";
+
+impl PoolManifest {
+    /// The Services of all nodes, by number.
+    ///
+    /// # Errors
+    ///
+    /// If there can be no such nodes.
+    pub fn services(&self) -> anyhow::Result<Vec<Service>> {
+        self.check()?;
+        let numbers = 0..self.nodes;
+        Ok(numbers.map(|number| service(self, number)).collect())
+    }
+}
 
 /// The Service of the node with this number.
 pub fn service(pool: &PoolManifest, number: usize) -> Service {

@@ -4,7 +4,7 @@ use anyhow::{Context, Result, ensure};
 use infinicache_daemon::ByteSize;
 use infinicache_node::config::capacity_within;
 
-use super::{node, pod_lifetime::PodLifetime, service::Service};
+use super::pod_lifetime::PodLifetime;
 
 /// Smallest memory of a node's container: half of it is left for chunks.
 const MIN_MEMORY: ByteSize = ByteSize(64 << 20);
@@ -52,12 +52,8 @@ impl PoolManifest {
         format!("{}-{number}", self.prefix)
     }
 
-    /// The Services of all nodes, by number.
-    ///
-    /// # Errors
-    ///
-    /// If there can be no such nodes.
-    pub fn services(&self) -> Result<Vec<Service>> {
+    /// Whether there can be such nodes.
+    pub(super) fn check(&self) -> Result<()> {
         let Self { nodes, memory, .. } = self;
         ensure!(
             (1..=MAX_NODES).contains(nodes),
@@ -78,9 +74,7 @@ impl PoolManifest {
         ] {
             label(name).with_context(|| format!("unusable {flag}"))?;
         }
-        Ok((0..*nodes)
-            .map(|number| node::service(self, number))
-            .collect())
+        Ok(())
     }
 
     /// Bytes that each node holds.
@@ -117,6 +111,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::manifests::service::Service;
 
     fn pool() -> PoolManifest {
         PoolManifest {

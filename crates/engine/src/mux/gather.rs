@@ -4,17 +4,15 @@
 //! Waiting for each alone would wake the caller once for each, and take a timer and a channel for
 //! each. Here they share one: the last to answer wakes the caller.
 
-use std::{
-    future::poll_fn,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    task::{Poll, Waker},
-    time::Instant,
-};
+use std::{sync::Arc, time::Instant};
 
 use infinicache_wire::{Reply, Request};
 use tokio::{sync::mpsc::error::TrySendError, time};
 
-use super::{CallWaiter, MuxLink, PendingCall};
+use super::{
+    CallWaiter, MuxLink, PendingCall,
+    gather_slot::{GatherSlot, Gathering},
+};
 
 /// Asks each member what is asked of it; the answers, in the same order.
 ///
@@ -29,10 +27,7 @@ pub async fn ask_at_once(asked: Vec<(MuxLink, Request)>, deadline: Instant) -> V
     let (links, requests): (Vec<MuxLink>, Vec<Request>) = asked.into_iter().unzip();
     let mut tickets = Vec::with_capacity(links.len());
     for (index, (link, request)) in links.iter().zip(requests).enumerate() {
-        let seat = GatherSlot {
-            gathering: gathering.clone(),
-            index,
-        };
+        let seat = GatherSlot::new(&gathering, index);
         let shared = link.mux.shared();
         // Without a ticket the link has ended, and the seat has said so.
         let Some(ticket) = PendingCall::take(shared, CallWaiter::Slot(seat)) else {
@@ -47,85 +42,4 @@ pub async fn ask_at_once(asked: Vec<(MuxLink, Request)>, deadline: Instant) -> V
     }
     let _ = time::timeout_at(deadline.into(), gathering.complete()).await;
     gathering.answers()
-}
-
-/// The answers so far.
-#[derive(Debug)]
-struct Gathering(Mutex<GatherState>);
-
-#[derive(Debug)]
-struct GatherState {
-    answers: Vec<Option<Reply>>,
-    missing: usize,
-    waker: Option<Waker>,
-}
-
-impl Gathering {
-    fn new(count: usize) -> Self {
-        Self(Mutex::new(GatherState {
-            answers: vec![None; count],
-            missing: count,
-            waker: None,
-        }))
-    }
-
-    fn state(&self) -> MutexGuard<'_, GatherState> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until no answer is missing.
-    async fn complete(&self) {
-        poll_fn(|context| {
-            let mut state = self.state();
-            if state.missing == 0 {
-                return Poll::Ready(());
-            }
-            state.waker = Some(context.waker().clone());
-            Poll::Pending
-        })
-        .await;
-    }
-
-    fn answers(&self) -> Vec<Reply> {
-        let answers = std::mem::take(&mut self.state().answers).into_iter();
-        answers.map(|it| it.unwrap_or(Reply::Late)).collect()
-    }
-
-    fn answered(&self, index: usize, reply: Reply) {
-        let waker = {
-            let mut state = self.state();
-            match state.answers.get_mut(index) {
-                Some(answer @ None) => *answer = Some(reply),
-                // The caller has left with what there was.
-                _ => return,
-            }
-            state.missing -= 1;
-            match state.missing {
-                0 => state.waker.take(),
-                _ => None,
-            }
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
-    }
-}
-
-/// Where one answer belongs. Dropped without one, its link has ended.
-#[derive(Debug)]
-pub(super) struct GatherSlot {
-    gathering: Arc<Gathering>,
-    index: usize,
-}
-
-impl GatherSlot {
-    pub(super) fn answer(self, reply: Reply) {
-        self.gathering.answered(self.index, reply);
-    }
-}
-
-impl Drop for GatherSlot {
-    fn drop(&mut self) {
-        self.gathering.answered(self.index, Reply::Unreachable);
-    }
 }

@@ -14,8 +14,8 @@ use infinicache_wire::{ChunkId, MemberId, Reply, Request, checksum};
 use tokio::time;
 
 use crate::{
-    Error,
     budget::Reservation,
+    error::Error,
     link::NodeLink,
     pool::{Holders, Incident, Pool},
     stripe::{FetchPlan, FetchStatus, Holder},

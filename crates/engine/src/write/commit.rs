@@ -10,11 +10,12 @@ use std::{convert::Infallible, future::poll_fn, pin::pin, sync::Arc, task::Poll}
 
 use futures_util::stream::StreamExt;
 use infinicache_host::clock;
+use infinicache_wire::Terms;
 use tokio::time;
 
 use super::{Chunk, STRAGGLER_TIMEOUT, Upload};
 use crate::{
-    Error, Terms,
+    error::Error,
     pool::{CommitOutcome, Pool},
 };
 

@@ -5,7 +5,10 @@
 
 use std::iter;
 
-use super::{Kernel, Room, room};
+use super::{
+    portable,
+    room::{Room, room},
+};
 
 /// Lengths on both sides of those at which kernels go about it in another way. The
 /// longest is two blocks of the widest kernel, single vectors after them, and a
@@ -36,10 +39,10 @@ impl Answers {
         Self(iter::once(products).chain(lengths).collect())
     }
 
-    /// Whether they are those of `kernel`.
-    pub(super) fn are_of(&self, kernel: Kernel) -> bool {
-        let same = |answer: &Answer| answer.asked_of(kernel) == answer.outputs;
-        kernel == Kernel::SCALAR || self.0.iter().all(same)
+    /// Whether they are those of a kernel, by its `dot`.
+    pub(super) fn are_of(&self, dot: impl Fn(&[u8], &[&[u8]], &mut [&mut Room])) -> bool {
+        let same = |answer: &Answer| answer.asked_of(&dot) == answer.outputs;
+        self.0.iter().all(same)
     }
 }
 
@@ -50,16 +53,16 @@ impl Answer {
             inputs,
             outputs: Vec::new(),
         };
-        answer.outputs = answer.asked_of(Kernel::SCALAR);
+        answer.outputs = answer.asked_of(portable::dot);
         answer
     }
 
-    fn asked_of(&self, kernel: Kernel) -> Vec<Vec<u8>> {
+    fn asked_of(&self, dot: impl Fn(&[u8], &[&[u8]], &mut [&mut Room])) -> Vec<Vec<u8>> {
         let outputs = self.coefficients.len() / self.inputs.len();
         let mut outputs = vec![vec![0xee; self.inputs[0].len()]; outputs];
         let mut rooms: Vec<&mut Room> = outputs.iter_mut().map(|output| room(output)).collect();
         let inputs: Vec<&[u8]> = self.inputs.iter().map(Vec::as_slice).collect();
-        kernel.run(&self.coefficients, &inputs, &mut rooms);
+        dot(&self.coefficients, &inputs, &mut rooms);
         outputs
     }
 }

@@ -32,7 +32,7 @@ macro_rules! fused {
         pub(in crate::kernel) fn dot(
             coefficients: &[u8],
             inputs: &[&[u8]],
-            outputs: &mut [&mut $crate::kernel::Room],
+            outputs: &mut [&mut $crate::kernel::room::Room],
         ) {
             if outputs.iter().any(|output| output.len() < WIDTH) {
                 return $crate::kernel::portable::dot(coefficients, inputs, outputs);
@@ -55,7 +55,7 @@ macro_rules! fused {
         fn fused<const R: usize, const N: usize>(
             rows: &[u8],
             inputs: &[&[u8]],
-            mut outputs: [&mut $crate::kernel::Room; R],
+            mut outputs: [&mut $crate::kernel::room::Room; R],
         ) {
             let len = outputs[0].len();
             let mut at = 0;
@@ -76,7 +76,7 @@ macro_rules! fused {
         fn block<const R: usize, const N: usize>(
             rows: &[u8],
             inputs: &[&[u8]],
-            outputs: &mut [&mut $crate::kernel::Room; R],
+            outputs: &mut [&mut $crate::kernel::room::Room; R],
             at: usize,
         ) {
             let span = at..at + N * WIDTH;

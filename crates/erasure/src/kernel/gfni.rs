@@ -51,8 +51,7 @@ macro_rules! gfni {
     ) => {
         use std::{arch::x86_64::*, mem::MaybeUninit};
 
-        use super::MATRICES;
-        use crate::kernel::fused::fused;
+        use crate::kernel::{fused::fused, gfni::MATRICES};
 
         const WIDTH: usize = $width;
 

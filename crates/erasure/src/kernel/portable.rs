@@ -13,7 +13,7 @@
 
 use std::mem::MaybeUninit;
 
-use super::Room;
+use super::room::Room;
 
 /// Bytes at a time: enough to keep vector registers busy, few enough to stay in
 /// them.

@@ -5,11 +5,7 @@
 
 use infinicache_wire::{ChunkId, inventory::Page};
 
-use super::{Store, chunk::ChunkState};
-
-/// The ids of an inventory that is being told.
-#[derive(Debug, Default)]
-pub(super) struct Listing(Vec<ChunkId>);
+use super::{Store, chunk::ChunkState, listing::Listing};
 
 impl Store {
     /// The page of the inventory that follows `after`; without it a new inventory begins.

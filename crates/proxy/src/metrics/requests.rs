@@ -9,7 +9,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use super::{ByResult, seconds};
+use super::labels::{ByResult, seconds};
 use crate::{
     command::{CommandRecord, CommandResult},
     hot_cache::Lookups,

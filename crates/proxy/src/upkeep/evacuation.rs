@@ -25,7 +25,7 @@ use crate::{
     metadata::catalog::{Object, ObjectRef},
     pool::member::Member,
     upkeep::repair::{holders, restore, settle, taken_nodes},
-    upkeep::repair_queue::{QueueKind, RepairQueue, Worker},
+    upkeep::repair_queue::{QueueKind, RepairQueue, worker::Worker},
 };
 
 /// How long a copy may take, besides [`SLOWEST`].

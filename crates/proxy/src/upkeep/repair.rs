@@ -18,7 +18,7 @@ use crate::{
     metadata::catalog::{ChunkReclaimer, Object, ObjectRef},
     pool::member::Member,
     rate_limiter::RateLimiter,
-    upkeep::repair_queue::{QueueKind, RepairQueue, Worker},
+    upkeep::repair_queue::{QueueKind, RepairQueue, worker::Worker},
 };
 
 /// Repairs what is in the queue, for ever, at a pace in bytes of values; what could not bear a

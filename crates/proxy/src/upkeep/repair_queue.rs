@@ -7,13 +7,11 @@
 //! its chunks are put on the same node.
 //!
 //! What failed is tried again later, and later each time. Until then it is not
-//! tried for being entered again, but for having lost another chunk. A [`Worker`]
+//! tried for being entered again, but for having lost another chunk. A [`Worker`](worker::Worker)
 //! pauses too after failures in a row, so that many objects for which nothing can
 //! be done are not tried all the time.
 
-mod worker;
-
-pub(crate) use worker::Worker;
+pub(crate) mod worker;
 
 use std::{
     collections::BTreeMap,

@@ -12,7 +12,7 @@ use std::{
 use bytes::{Buf, BufMut, Bytes};
 use infinicache_host::clock;
 
-use super::latency;
+use super::latency::latency;
 
 /// Bytes that may be under way, or unread, to each end.
 const WINDOW: usize = 512 << 10;

@@ -4,7 +4,8 @@ use infinicache_wire::Secret;
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
-use super::{super::facts::Seen, Finding, unseen};
+use super::unseen::unseen;
+use crate::doctor::{facts::Seen, finding::Finding};
 
 const POOL_SECRET: &str = "pool-secret";
 const PREVIOUS: &str = "pool-secret-previous";

@@ -5,9 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use infinicache_daemon::parse_duration;
 use kube::{ResourceExt, api::DynamicObject};
 
-use super::{
-    super::facts::{Condition, Seen, WakeSeen, condition, text_at},
-    Finding, pods, settings, unseen,
+use super::{pods, settings, unseen::unseen};
+use crate::doctor::{
+    facts::{Condition, Seen, WakeSeen, condition, text_at},
+    finding::Finding,
 };
 
 /// Nodes that the default code needs: 10 data chunks and 2 of parity.

@@ -2,9 +2,10 @@
 
 use kube::{ResourceExt, api::DynamicObject};
 
-use super::{
-    super::facts::{Condition, Seen, condition, text_at},
-    Finding, unseen,
+use super::unseen::unseen;
+use crate::doctor::{
+    facts::{Condition, Seen, condition, text_at},
+    finding::Finding,
 };
 
 /// The oldest versions that are supported: major and minor.

@@ -3,12 +3,10 @@
 use kube::{ResourceExt, api::DynamicObject};
 use serde_json::Value;
 
-use super::{
-    super::{
-        facts::{Seen, text_at},
-        finding::Level,
-    },
-    Finding, unseen,
+use super::unseen::unseen;
+use crate::doctor::{
+    facts::{Seen, text_at},
+    finding::{Finding, Level},
 };
 
 /// Longest message of the platform that is repeated, in characters.

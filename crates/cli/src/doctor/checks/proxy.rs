@@ -2,9 +2,10 @@
 
 use kube::api::DynamicObject;
 
-use super::{
-    super::facts::{Condition, Seen, condition, failure, text_at},
-    Finding, pods, unseen,
+use super::{pods, unseen::unseen};
+use crate::doctor::{
+    facts::{Condition, Seen, condition, failure, text_at},
+    finding::Finding,
 };
 
 /// Whether the proxy runs.

@@ -2,9 +2,10 @@
 
 use kube::api::DynamicObject;
 
-use super::{
-    super::facts::{Seen, text_at},
-    Finding, unseen,
+use super::unseen::unseen;
+use crate::doctor::{
+    facts::{Seen, text_at},
+    finding::Finding,
 };
 
 /// `target-burst-capacity` of nodes: a pod of which less is expected has the activator before it.
