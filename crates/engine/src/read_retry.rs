@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use infinicache_host::clock;
 use tokio::time;
 
-use crate::Error;
+use crate::error::Error;
 
 /// How long to wait before a value whose nodes cannot be reached is tried again: a link that broke
 /// is dialled anew, and a node that ended is succeeded, within a second or two.
