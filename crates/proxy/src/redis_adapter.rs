@@ -299,3 +299,40 @@ impl TakeOver for ToRelay {
         metrics.links.dec();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::{store::Store, *};
+    use crate::cache::fixture::OneNode;
+
+    #[tokio::test]
+    async fn what_the_cache_knows_is_told_without_a_wait() {
+        let one = OneNode::new().await;
+        let cache = &one.cache;
+        assert!(Store::is_open(cache).now_or_never().is_some());
+        assert_eq!(
+            Store::stat(cache, b"k").now_or_never().unwrap().unwrap(),
+            None
+        );
+        assert_eq!(Store::len(cache).now_or_never().unwrap().unwrap(), 0);
+        let found = Store::find(cache, b"k").now_or_never().unwrap().unwrap();
+        assert!(found.is_none());
+    }
+
+    #[tokio::test]
+    async fn a_value_that_is_too_long_is_refused_in_one_text_by_whichever_way_it_comes() {
+        let one = OneNode::new().await;
+        let longest = one.cache.settings().max_object_bytes;
+        let source = Bytes::new();
+        let uploaded = one.cache.upload(b"k", longest + 1, true, source).await;
+        let refused = uploaded
+            .err()
+            .map(|error| ErrorReply::from(error).into_frame());
+        let text = "ERR string exceeds maximum allowed size (max-object-bytes)";
+        let expected = redis_protocol::resp2::types::BytesFrame::Error(text.into());
+        assert_eq!(refused, Some(expected));
+        assert!(one.cache.writes().check_length(longest).is_ok());
+    }
+}
