@@ -99,6 +99,12 @@ impl Member {
         lock(&self.link).clone()
     }
 
+    /// Whether nothing was heard over its link for so long, or it has none.
+    pub(super) fn is_silent_for(&self, silence: Duration, now: Instant) -> bool {
+        let heard = self.link().map(|link| link.mux().heard());
+        heard.is_none_or(|heard| now >= heard + silence)
+    }
+
     pub(super) fn set_link(&self, link: MuxLink) -> Option<MuxLink> {
         lock(&self.link).replace(link)
     }

@@ -72,8 +72,7 @@ impl Suspicion {
                 return heard.is_some_and(|heard| now >= heard + silent_after);
             }
             // One that was replaced.
-            let heard = member.link().map(|link| link.mux().heard());
-            heard.is_none_or(|heard| now >= heard + silent_after)
+            member.is_silent_for(silent_after, now)
         };
         let silent = self.members.all().into_iter().filter(is_silent);
         silent.map(|member| member.id).collect()
@@ -100,11 +99,7 @@ impl Suspicion {
                     state.lifecycle.lost_in_silence(member.id, now)
                 }
                 // One that was replaced.
-                _ => {
-                    let lost_after = self.timing.lost_after;
-                    let heard = member.link().map(|link| link.mux().heard());
-                    heard.is_none_or(|heard| now >= heard + lost_after)
-                }
+                _ => member.is_silent_for(self.timing.lost_after, now),
             }
         };
         if is_lost {
