@@ -135,9 +135,14 @@ impl Cache {
             metrics.served().hot_cache_lookups(),
         ));
         let metadata = Arc::new(Metadata::new(nodes.clock().clone(), tombstones.clone()));
-        let quorum = QuorumCaller::new(nodes.clone(), latencies.clone());
+        let (members, membership) = (nodes.members().clone(), nodes.membership().clone());
+        let quorum = QuorumCaller {
+            members: members.clone(),
+            membership: membership.clone(),
+            latencies: latencies.clone(),
+        };
         let deletes = Deletes {
-            nodes: nodes.clone(),
+            membership: membership.clone(),
             quorum: quorum.clone(),
             tombstones,
             reclaimer: reclaimer.clone(),
@@ -164,13 +169,15 @@ impl Cache {
         };
         let holders = ChunkHolders {
             metadata: metadata.clone(),
-            nodes: nodes.clone(),
+            members: members.clone(),
+            membership: membership.clone(),
             reclaimer: reclaimer.clone(),
             deletes: deletes.clone(),
         };
         let commits = Commits {
             metadata: metadata.clone(),
-            nodes: nodes.clone(),
+            members,
+            membership: membership.clone(),
             writes: writes.clone(),
             deletes: deletes.clone(),
             holders: holders.clone(),
@@ -182,7 +189,7 @@ impl Cache {
         let reconciler = Reconciler {
             metadata: metadata.clone(),
             open: writes.open.clone(),
-            nodes: nodes.clone(),
+            membership,
             deletes: deletes.clone(),
         };
         Self(Arc::new(CacheParts {

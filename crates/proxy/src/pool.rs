@@ -5,8 +5,8 @@
 //! knows the whole, which is [`Nodes`]. From those that need nobody down:
 //!
 //! - `settings`, `lifecycle` (the pure state machine), `member` and `member_memory` (one instance
-//!   while its chunks count), `events` (what the rest of the proxy is told), `step_down` (the end
-//!   of this run), `lease` (whether it may answer);
+//!   while its chunks count), `events` (what happens to members, for the rest of the proxy),
+//!   `step_down` (the end of this run), `lease` (whether it may answer);
 //! - `node_list`: a lifecycle for each name; `members`: by number, and how they are asked;
 //! - `observed_state`: what the platform showed last; `shortage`: for how long there have been too
 //!   few nodes;
@@ -58,14 +58,14 @@ use infinicache_engine::LatencyTracker;
 pub use self::settings::NodeAddress;
 use self::{
     actions::Actions, admit::Admission, availability::Availability, departures::Departures,
-    events::PoolEvents, lease::AnswerLease, membership::Membership, node_list::NodeList,
-    observe::PlatformObserver, observed_state::ObservedPlatform, parts::Records,
-    prepare_phase::PreparePhase, routes::Routes, shortage::Shortage, step_down::Termination,
-    suspicion::Suspicion, ticks::Ticker, wake_attempt::Wakes,
+    events::PoolEvents, lease::AnswerLease, node_list::NodeList, observe::PlatformObserver,
+    observed_state::ObservedPlatform, parts::Records, prepare_phase::PreparePhase, routes::Routes,
+    shortage::Shortage, step_down::Termination, suspicion::Suspicion, ticks::Ticker,
+    wake_attempt::Wakes,
 };
 pub(crate) use self::{
-    availability::Usable, events::PoolEvent, members::Members, observed_state::Observed,
-    settings::Settings, step_down::StepDown, ticks::HELD_UP,
+    availability::Usable, events::PoolEvent, members::Members, membership::Membership,
+    observed_state::Observed, settings::Settings, step_down::StepDown, ticks::HELD_UP,
 };
 use crate::{metrics::Metrics, pool_clock::PoolClock};
 

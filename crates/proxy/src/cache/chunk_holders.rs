@@ -16,7 +16,7 @@ use crate::{
         Metadata,
         catalog::{ChunkReclaimer, Object, ObjectRef},
     },
-    pool::{Nodes, member::Member},
+    pool::{Members, Membership, member::Member},
 };
 
 /// How long a member may take to complete a chunk that is rebuilt.
@@ -26,7 +26,8 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct ChunkHolders {
     pub(super) metadata: Arc<Metadata>,
-    pub(super) nodes: Nodes,
+    pub(super) members: Arc<Members>,
+    pub(super) membership: Arc<Membership>,
     pub(super) reclaimer: Arc<GcQueue>,
     pub(super) deletes: Deletes,
 }
@@ -40,18 +41,18 @@ impl ChunkHolders {
     pub(crate) async fn enter(&self, object: &Arc<Object>, index: usize, member: &Member) -> bool {
         let _turn = self.metadata.key_locks.lock(object.key()).await;
         let is_dead = object.is_dead() && !fail_point("repair_if_current");
-        if is_dead || !self.nodes.membership().counts(member) {
+        if is_dead || !self.membership.counts(member) {
             return false;
         }
         match self.complete_rebuilt(object, index, member).await {
             Some(true) => {}
             Some(false) => return false,
             None => {
-                self.nodes.membership().remove_silent(&[member.id]).await;
+                self.membership.remove_silent(&[member.id]).await;
                 return false;
             }
         }
-        if self.nodes.members().get(member.id).is_none() {
+        if self.members.get(member.id).is_none() {
             return false;
         }
         if let Some(previous) = object.move_to(index, member.id) {

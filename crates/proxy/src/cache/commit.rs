@@ -29,7 +29,7 @@ use crate::{
         Metadata,
         catalog::{ChunkReclaimer, Object, ObjectRef, expiration::Expiration},
     },
-    pool::{Nodes, member::Member},
+    pool::{Members, Membership, member::Member},
 };
 
 /// What a write is to become.
@@ -55,7 +55,8 @@ impl CommitRecord {
 /// Commits writes: each becomes the value of its key, or leaves no trace.
 pub(super) struct Commits {
     pub(super) metadata: Arc<Metadata>,
-    pub(super) nodes: Nodes,
+    pub(super) members: Arc<Members>,
+    pub(super) membership: Arc<Membership>,
     pub(super) writes: Writes,
     pub(super) deletes: Deletes,
     pub(super) holders: ChunkHolders,
@@ -111,7 +112,7 @@ impl Commits {
         // Whose chunks do not count cannot be relied on.
         let mut incomplete: Vec<u8> = (0u8..)
             .zip(&members)
-            .filter(|(_, member)| !self.nodes.membership().counts(member))
+            .filter(|(_, member)| !self.membership.counts(member))
             .map(|(index, _)| index)
             .collect();
         if incomplete.is_empty() {
@@ -189,7 +190,7 @@ impl Commits {
         // A member may have been lost between its answer and now, or be about to go.
         for member in members {
             self.holders.follow_draining(&object, member);
-            if self.nodes.members().get(member.id).is_none() {
+            if self.members.get(member.id).is_none() {
                 object.lose(member.id);
                 self.reclaimer.repair(object.clone());
             }
@@ -252,10 +253,14 @@ impl Commits {
         }
         let spare = write.code.parity();
         self.quorum.call(spare, request, &mut finish).await;
-        let gone = self.nodes.membership().until_gone(&finish.gone);
-        let are_gone = finish.gone.is_empty() || time::timeout(CALL_TIMEOUT, gone).await.is_ok();
+        let incomplete = finish.quorum.incomplete();
+        if incomplete.is_empty() {
+            return Ok(incomplete);
+        }
+        let gone = self.membership.until_gone(&finish.gone);
+        let are_gone = time::timeout(CALL_TIMEOUT, gone).await.is_ok();
         if are_gone && self.quorum.remove_silent(&finish).await {
-            Ok(finish.quorum.incomplete())
+            Ok(incomplete)
         } else {
             Err(Error::TimedOut("members did not complete the write"))
         }
@@ -294,7 +299,7 @@ impl Quorum for Finish<'_> {
             .collect()
     }
 
-    fn is_reached(&self, _: &Nodes) -> bool {
+    fn is_reached(&self, _: &Membership) -> bool {
         self.quorum.silent().next().is_none()
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     metadata::catalog::Object,
     metadata::tombstones::{KeyTombstones, Tombstones},
     metrics::Metrics,
-    pool::Nodes,
+    pool::Membership,
 };
 
 /// What becomes of the chunks of an object that was deleted.
@@ -52,7 +52,7 @@ impl ChunkDisposal {
 /// Deletes objects that were taken out of the catalog. Clones are handles to the same.
 #[derive(Clone)]
 pub(crate) struct Deletes {
-    pub(super) nodes: Nodes,
+    pub(super) membership: Arc<Membership>,
     pub(super) quorum: QuorumCaller,
     pub(super) tombstones: Arc<Tombstones>,
     pub(super) reclaimer: Arc<GcQueue>,
@@ -92,8 +92,12 @@ impl Deletes {
                 self.chunk_freed(object.chunk(usize::from(index)), member);
                 was_freed(index, member);
             };
-            self.call_until_reached(quorum, object.code().parity(), request, acknowledged)
-                .await?;
+            let call = Change {
+                quorum,
+                acknowledged,
+            };
+            let spare = object.code().parity();
+            self.call_until_reached(call, spare, request).await?;
         }
         if fail_point("earlier_tombstones") {
             return Ok(());
@@ -117,10 +121,9 @@ impl Deletes {
             deletes: self,
             object,
         };
-        let acknowledged = was_freed;
         let mut call = Change {
             quorum,
-            acknowledged,
+            acknowledged: was_freed,
         };
         self.quorum.call_at_once(request, &mut call).await;
         unacknowledged.disarm();
@@ -192,23 +195,18 @@ impl Deletes {
         if call.quorum.needs_all() {
             self.quorum.call_at_once(&request, &mut call).await;
         }
-        self.call_until_reached(call.quorum, object.code().parity(), request, |_, _| ())
-            .await
+        let spare = object.code().parity();
+        self.call_until_reached(call, spare, request).await
     }
 
     async fn call_until_reached(
         &self,
-        quorum: DeleteQuorum<MemberId>,
+        mut call: Change<impl Fn(u8, MemberId)>,
         spare: usize,
         request: impl Fn(u8) -> Request,
-        acknowledged: impl Fn(u8, MemberId),
     ) -> Result<(), Error> {
-        let mut call = Change {
-            quorum,
-            acknowledged,
-        };
         self.quorum.call(spare, request, &mut call).await;
-        if call.is_reached(&self.nodes) || self.quorum.remove_silent(&call).await {
+        if call.is_reached(&self.membership) || self.quorum.remove_silent(&call).await {
             Ok(())
         } else {
             Err(UNKNOWN_OUTCOME)
@@ -224,7 +222,7 @@ impl Deletes {
         let Some(key_tombstones) = self.tombstones.of(key) else {
             return Ok(());
         };
-        let mut changes = self.nodes.membership().changes();
+        let mut changes = self.membership.changes();
         let mut timeout = QuorumTimeout::new(clock::now());
         loop {
             let mut acknowledged = std::pin::pin!(key_tombstones.acknowledgements().notified());
@@ -249,11 +247,7 @@ impl Deletes {
 
     /// Removes members that have not let go of a key's old values.
     async fn remove_unacknowledged(&self, key_tombstones: &KeyTombstones) -> Result<(), Error> {
-        let removed = self
-            .nodes
-            .membership()
-            .remove_silent(&key_tombstones.left())
-            .await;
+        let removed = self.membership.remove_silent(&key_tombstones.left()).await;
         if self.collect(key_tombstones) || removed {
             Ok(())
         } else {
@@ -276,12 +270,12 @@ impl Deletes {
 
     /// A member let go of a chunk.
     pub(crate) fn chunk_freed(&self, chunk: ChunkId, member: MemberId) {
-        let may_be_member = |member| self.nodes.membership().may_be_member(member);
+        let may_be_member = |member| self.membership.may_be_member(member);
         self.tombstones.acknowledged(chunk, member, may_be_member);
     }
 
     fn collect(&self, key_tombstones: &KeyTombstones) -> bool {
-        let may_be_member = |member| self.nodes.membership().may_be_member(member);
+        let may_be_member = |member| self.membership.may_be_member(member);
         self.tombstones.collect(key_tombstones, may_be_member)
     }
 }
@@ -307,9 +301,9 @@ impl<A: Fn(u8, MemberId)> Quorum for Change<A> {
         self.quorum.outstanding().collect()
     }
 
-    fn is_reached(&self, nodes: &Nodes) -> bool {
+    fn is_reached(&self, membership: &Membership) -> bool {
         self.quorum
-            .is_reached(|member| nodes.membership().may_be_member(member))
+            .is_reached(|member| membership.may_be_member(member))
     }
 }
 

@@ -10,7 +10,7 @@ use infinicache_wire::{MemberId, Reply, Request};
 use tokio::time;
 use tracing::debug;
 
-use crate::pool::Nodes;
+use crate::pool::{Members, Membership};
 
 /// For how long a change waits for a majority of the members to renew its lease.
 const LEASE_WAIT: Duration = Duration::from_secs(1);
@@ -29,21 +29,18 @@ pub(super) trait Quorum {
     fn outstanding(&self) -> Vec<(u8, MemberId)>;
 
     /// Whether enough have answered, or count no longer.
-    fn is_reached(&self, nodes: &Nodes) -> bool;
+    fn is_reached(&self, membership: &Membership) -> bool;
 }
 
 /// Asks members, and removes those that do not answer.
 #[derive(Clone)]
 pub(super) struct QuorumCaller {
-    nodes: Nodes,
-    latencies: Arc<LatencyTracker>,
+    pub(super) members: Arc<Members>,
+    pub(super) membership: Arc<Membership>,
+    pub(super) latencies: Arc<LatencyTracker>,
 }
 
 impl QuorumCaller {
-    pub(super) fn new(nodes: Nodes, latencies: Arc<LatencyTracker>) -> Self {
-        Self { nodes, latencies }
-    }
-
     /// Asks all members at once, for as long as healthy ones take at most.
     ///
     /// Those of whom nothing is known then are to be [called](Self::call).
@@ -56,7 +53,7 @@ impl QuorumCaller {
         let asked = holders
             .iter()
             .map(|&(index, member)| (member, request(index)));
-        let replies = self.nodes.members().ask_at_once(asked).await;
+        let replies = self.members.ask_at_once(asked).await;
         for ((index, member), reply) in holders.into_iter().zip(replies) {
             if let Some(reply) = reply {
                 quorum.answered(index, member, Some(&reply));
@@ -73,7 +70,7 @@ impl QuorumCaller {
         request: impl Fn(u8) -> Request,
         quorum: &mut impl Quorum,
     ) {
-        if quorum.is_reached(&self.nodes) {
+        if quorum.is_reached(&self.membership) {
             return;
         }
         let mut asking: FuturesUnordered<_> = quorum
@@ -81,18 +78,12 @@ impl QuorumCaller {
             .into_iter()
             .map(|(index, member)| {
                 let request = request(index);
-                async move {
-                    (
-                        index,
-                        member,
-                        self.nodes.members().ask(member, request).await,
-                    )
-                }
+                async move { (index, member, self.members.ask(member, request).await) }
             })
             .collect();
-        let mut changes = self.nodes.membership().changes();
+        let mut changes = self.membership.changes();
         let mut timeout = QuorumTimeout::new(clock::now());
-        while !quorum.is_reached(&self.nodes) {
+        while !quorum.is_reached(&self.membership) {
             let end = timeout.ends(quorum.outstanding().len(), spare);
             tokio::select! {
                 biased;
@@ -123,7 +114,7 @@ impl QuorumCaller {
         silent
             .iter()
             .for_each(|member| self.latencies.was_late(*member, now));
-        self.nodes.membership().remove_silent(&silent).await || quorum.is_reached(&self.nodes)
+        self.membership.remove_silent(&silent).await || quorum.is_reached(&self.membership)
     }
 
     /// That a change is committed, as far as another run of the proxy is concerned. Most members
@@ -137,7 +128,7 @@ impl QuorumCaller {
         if fail_point("lease_again") {
             return Ok(());
         }
-        let is_leader = self.nodes.membership().until_may_answer();
+        let is_leader = self.membership.until_may_answer();
         let in_time = time::timeout(LEASE_WAIT, is_leader).await;
         in_time.map_err(|_| UNKNOWN_OUTCOME)
     }

@@ -17,7 +17,7 @@ use super::delete::Deletes;
 use crate::{
     capacity::open_writes::{OpenWrite, OpenWrites},
     metadata::{Metadata, catalog::ObjectRef},
-    pool::{Nodes, member::Member},
+    pool::{Membership, member::Member},
 };
 
 /// Reconciles members. Clones are handles to the same.
@@ -25,7 +25,7 @@ use crate::{
 pub(crate) struct Reconciler {
     pub(super) metadata: Arc<Metadata>,
     pub(super) open: Arc<OpenWrites>,
-    pub(super) nodes: Nodes,
+    pub(super) membership: Arc<Membership>,
     pub(super) deletes: Deletes,
 }
 
@@ -34,7 +34,7 @@ impl Reconciler {
     pub(crate) async fn readmit(&self, member: &Arc<Member>) {
         loop {
             let freed = self.reconcile(member).await;
-            let outcome = self.nodes.membership().readmit(member, freed.is_some());
+            let outcome = self.membership.readmit(member, freed.is_some());
             let member = member.id;
             match freed {
                 Some(freed) => info!(%member, freed, ?outcome, "member is reconciled"),

@@ -17,7 +17,7 @@ impl ChunkHolders {
         for recovered in recovered {
             let object = Object::found(recovered, self.reclaimer.clone());
             for (index, member) in object.held_by() {
-                if let Some(member) = self.nodes.members().get(member) {
+                if let Some(member) = self.members.get(member) {
                     member.memory.take(object.footprint(usize::from(index)));
                     member.memory.count_chunk(true);
                 }
@@ -25,7 +25,7 @@ impl ChunkHolders {
             self.metadata.catalog.insert(object.clone());
             // Some may have said that they go while it was not known what they hold.
             for (_, member) in object.held_by() {
-                if let Some(member) = self.nodes.members().get(member) {
+                if let Some(member) = self.members.get(member) {
                     self.follow_draining(&object, &member);
                 }
             }
