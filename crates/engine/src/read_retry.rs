@@ -2,8 +2,8 @@
 //!
 //! A value is located and then read, and what is true of it may change between the two: it is
 //! replaced, its chunks move, a node rests. So a failed read says which of these it may have been,
-//! and [`ReadRetry`] decides whether the value is located again, and when. Whoever reads asks it:
-//! the proxy for its Redis clients, the library for its caller.
+//! and [`ReadRetry`] decides whether the value is located again, and when. The proxy asks it for its
+//! Redis clients, the library for its caller.
 
 use std::time::{Duration, Instant};
 
@@ -25,7 +25,7 @@ pub const PAUSES: [Duration; 5] = [
 /// How often a value is located again that was replaced.
 const MOST_REPLACED: u32 = 16;
 
-/// Why the first bytes of a value did not come; each with what the caller is told if it is given up.
+/// Why the first bytes of a value did not come; each with the error for a caller that gives up.
 #[derive(Debug)]
 pub enum ReadError {
     /// It is not the value of its key any more. There may be another.

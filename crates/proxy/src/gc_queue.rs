@@ -1,9 +1,9 @@
 //! What objects leave behind to be done.
 //!
-//! Chunks that are to go wait by member, objects to be repaired or moved by their write. No task
-//! is told twice while it waits. There are at most as many objects as the metadata has, but a
-//! member that is slow to let go of chunks could be owed any number: beyond a bound they are
-//! forgotten, and it is asked for all that it holds instead, which finds them.
+//! Chunks that are to go wait by member, objects to be repaired or moved by their write. A task
+//! that waits already is not queued again. There are at most as many objects as the metadata has, but
+//! a member that is slow to let go of chunks could be owed any number: beyond a bound the proxy
+//! forgets them, and reconciles the member instead, which finds them.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

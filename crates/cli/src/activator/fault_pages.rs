@@ -6,7 +6,7 @@
 //!                       {"start": {"slow_ms": 700}}     none is healthy earlier
 //!                       {"wakes": "refused"}            answered with 500
 //!                       {"wakes": "garbage"}            answered with 200 and no sense
-//!                       {"wakes": "swallowed"}          answered with 200, but no node is told
+//!                       {"wakes": "swallowed"}          answered with 200, but no process gets it
 //!                       {"wakes": "hanging"}            never answered
 //!                       {}                              nothing of this any more
 //! POST /replace/node-3                                  a new process beside the one it has

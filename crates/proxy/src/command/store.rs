@@ -3,8 +3,8 @@
 //! All that asks for something is a future, so that a store may be in another process. A store that
 //! knows the answer gives a future that is ready when it is polled first: it costs no task switch
 //! and no allocation, and that is how commands tell what is at hand
-//! ([`FutureExt::now_or_never`](futures_util::FutureExt::now_or_never)). What is no future asks
-//! nobody.
+//! ([`FutureExt::now_or_never`](futures_util::FutureExt::now_or_never)). What is no future is
+//! answered by this process.
 
 use std::{convert::Infallible, ops::Range};
 
@@ -147,5 +147,5 @@ pub(crate) struct ValueInfo {
     pub(crate) expires_at: Option<u64>,
 }
 
-/// What became of a value that was to be stored: that is decided when it is told.
+/// What became of a value that was to be stored: a store answers once that is decided.
 pub(crate) type SetOutcome<Value> = CommitOutcome<Value, Infallible>;
